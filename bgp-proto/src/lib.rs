@@ -1,0 +1,13 @@
+//! A BGP-4 codec and finite state machine without input or output.
+//!
+//! * [`types`]: values that are parsed once and valid ever after ([`types::Asn`], [`types::Prefix`] …).
+//! * [`wire`]: messages to and from bytes. A decode fault is a value that says which NOTIFICATION or
+//!   which RFC 7606 treatment it asks for.
+//! * [`session`]: one peering. Bytes, TCP events and the time go in; bytes, TCP requests and routing
+//!   events come out. It owns its timers, its negotiation and its collisions.
+//!
+//! Nothing here reads a clock, opens a socket or starts a thread.
+
+pub mod session;
+pub mod types;
+pub mod wire;

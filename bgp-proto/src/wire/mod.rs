@@ -1,0 +1,25 @@
+//! Messages to and from bytes.
+//!
+//! Decoding has two phases. Framing finds one whole message in the receive buffer and checks its header
+//! (RFC 4271 §6.1). The body is then decoded from an owned slice, and every fault in it is a value:
+//! [`DecodeError`] where the session must end with a NOTIFICATION, [`AttributeIssue`] where RFC 7606 lets
+//! it live.
+
+mod api_stub;
+mod attributes;
+mod context;
+mod error;
+mod message;
+mod nlri;
+
+pub use api_stub::{
+    AttributesTooLong, end_of_rib, keepalive, pack_announcements, pack_withdrawals, read_message,
+};
+pub use attributes::{Aggregator, AsPath, AsPathSegment, Origin, PathAttributes, RawAttribute, SegmentKind};
+pub use context::{DecodeContext, EncodeContext};
+pub use error::{AttributeIssue, DecodeError, Disposition};
+pub use message::{
+    Announcement, Capability, GracefulRestart, Message, MessageKind, NextHop, Notification, Open,
+    RefreshKind, RouteRefresh, Update,
+};
+pub use nlri::{Nlri, NlriBlock};

@@ -1,0 +1,440 @@
+//! What `speaker.yaml` says (design §4), after every check that needs the file alone. Defaults are filled
+//! in, peer groups are resolved into their peers.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bgp_proto::session::PeerAsn;
+use bgp_proto::types::{
+    Asn, Community, ExtendedCommunity, Family, FamilyMap, FamilySet, HoldTime, LargeCommunity, Prefix,
+    RouterId,
+};
+
+use crate::objects::Selector;
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpeakerConfig {
+    /// `node.name`; the shell fills in `$NODE_NAME` or the host name where absent.
+    pub node_name: Option<String>,
+    /// `router`.
+    pub router: Router,
+    /// `sources`.
+    pub sources: Sources,
+    /// `ipam`.
+    pub ipam: Ipam,
+    /// `nodeIpam.enabled`.
+    pub node_ipam: bool,
+    /// `peers`, with their groups' keys filled in, in the order of the file.
+    pub peers: Vec<Peer>,
+    /// `dynamicPeers`.
+    pub dynamic_peers: Vec<DynamicPeer>,
+    /// `advertisements`, in the order of the file.
+    pub advertisements: Vec<Advertisement>,
+    /// `datapath`.
+    pub datapath: Datapath,
+    /// `l2`.
+    pub l2: L2,
+    /// `readiness`.
+    pub readiness: Readiness,
+    /// `api`.
+    pub api: Api,
+}
+
+/// `router`: the BGP instance "default".
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Router {
+    /// `asn`; absent only where there is no peer.
+    pub asn: Option<Asn>,
+    /// `routerId`; absent is chosen by the shell.
+    pub router_id: Option<RouterId>,
+    /// `listen`; empty is dial only.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// `sources`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sources {
+    /// `manifests`: files and folders, already relative to the working directory.
+    pub manifests: Vec<PathBuf>,
+    /// `kubernetes.enabled`.
+    pub kubernetes: bool,
+    /// `kubernetes.ciliumBGP`; absent is `auto`.
+    pub cilium_bgp: Option<bool>,
+    /// `kubernetes.ciliumL2`; absent is `auto`.
+    pub cilium_l2: Option<bool>,
+}
+
+/// `ipam.defaultClass`: who serves a Service without `loadBalancerClass`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DefaultClass {
+    /// LB IPAM.
+    #[default]
+    LbIpam,
+    /// Node IPAM.
+    NodeIpam,
+    /// Nobody.
+    None,
+}
+
+/// `ipam`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ipam {
+    /// `enabled`, default true.
+    pub enabled: bool,
+    /// `stateDir`, default `state`, already relative to the working directory.
+    pub state_dir: PathBuf,
+    /// `families`, default both.
+    pub families: FamilySet,
+    /// `defaultClass`.
+    pub default_class: DefaultClass,
+}
+
+/// Where the TCP MD5 key (RFC 2385) comes from. Never the key itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PasswordSource {
+    /// `passwordFile`, already relative to the working directory.
+    File(PathBuf),
+    /// `passwordSecretRef`.
+    Secret {
+        /// The Secret's name.
+        name: String,
+        /// The key in it.
+        key: String,
+    },
+}
+
+/// `bfd`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bfd {
+    /// `transmit`, default 300 ms.
+    pub transmit: Duration,
+    /// `receive`, default 300 ms.
+    pub receive: Duration,
+    /// `detectMultiplier`, default 3.
+    pub detect_multiplier: u8,
+}
+
+/// What becomes of routes that the peer sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Receive {
+    /// NLRI are counted, nothing is kept.
+    None,
+    /// The set of prefixes is kept, up to `maxPrefixes`.
+    #[default]
+    Count,
+    /// Attributes too.
+    All,
+}
+
+/// `learn`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Learn {
+    /// Nothing (the default).
+    #[default]
+    None,
+    /// 0.0.0.0/0 and ::/0.
+    DefaultRoute,
+    /// These prefixes and what is inside them.
+    Prefixes(Vec<Prefix>),
+}
+
+/// One entry of `export`: `prefix` and, with `le`, what is inside it down to that length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExportRule {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// The longest length let through; the prefix's own where absent.
+    pub le: u8,
+}
+
+impl ExportRule {
+    /// Whether `prefix` may leave by this rule.
+    #[must_use]
+    pub fn permits(&self, prefix: Prefix) -> bool {
+        self.prefix.covers(prefix) && prefix.len() <= self.le
+    }
+}
+
+/// How the peer is reached in TTLs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ttl {
+    /// Directly connected: TTL 1 for eBGP, 255 for iBGP and for link-local peers.
+    Direct,
+    /// `ttlSecurity.hops`: send 255, accept at least 256 − hops (RFC 5082).
+    Security(u8),
+    /// `multihop.ttl`.
+    Multihop(u8),
+}
+
+/// Where the peer is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PeerAddress {
+    /// `address`, with its zone where it is link-local.
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// The zone (`fe80::1%eth1`).
+        zone: Option<String>,
+    },
+    /// `interface`: unnumbered.
+    Interface(String),
+}
+
+/// The settings that peers and groups share.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerSettings {
+    /// `asn`.
+    pub asn: PeerAsn,
+    /// `localAsn`; absent is `router.asn`.
+    pub local_asn: Option<Asn>,
+    /// `families`; default both.
+    pub families: FamilySet,
+    /// `timers.hold`.
+    pub hold: HoldTime,
+    /// `timers.keepalive`.
+    pub keepalive: Option<Duration>,
+    /// `timers.connectRetry`.
+    pub connect_retry: Duration,
+    /// `passwordFile` or `passwordSecretRef`.
+    pub password: Option<PasswordSource>,
+    /// `ttlSecurity`, `multihop`.
+    pub ttl: Ttl,
+    /// `port`, default 179.
+    pub port: u16,
+    /// `passive`.
+    pub passive: bool,
+    /// `localAddress`.
+    pub local_address: Option<IpAddr>,
+    /// `sourceInterface`.
+    pub source_interface: Option<String>,
+    /// `nextHop.ipv4`.
+    pub next_hop_ipv4: Option<Ipv4Addr>,
+    /// `nextHop.ipv6`.
+    pub next_hop_ipv6: Option<Ipv6Addr>,
+    /// `bfd`.
+    pub bfd: Option<Bfd>,
+    /// `gracefulRestart.restartTime`, in seconds; absent is off.
+    pub graceful_restart: Option<u16>,
+    /// `longLivedRestart.staleTime`, in seconds; absent is off.
+    pub long_lived_restart: Option<u32>,
+    /// `receive`.
+    pub receive: Receive,
+    /// `maxPrefixes`, default 10,000 a family.
+    pub max_prefixes: FamilyMap<Option<u32>>,
+    /// `learn`.
+    pub learn: Learn,
+    /// `export`; absent: what lies inside a pool or stands in an advertisement's `prefixes`.
+    pub export: Option<Vec<ExportRule>>,
+    /// `maxAdvertised`.
+    pub max_advertised: FamilyMap<Option<u32>>,
+    /// `role` (RFC 9234), as the number on the wire.
+    pub role: Option<u8>,
+    /// `addPath`: bit 1 receive, bit 2 send.
+    pub add_path: FamilyMap<u8>,
+    /// `nodeSelector`; absent is every node.
+    pub node_selector: Option<Selector>,
+    /// `shutdown`: the session stays down; the text goes to the peer (RFC 9003).
+    pub shutdown: Option<String>,
+}
+
+/// One of `peers`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Peer {
+    /// `name`.
+    pub name: String,
+    /// `group`, for display.
+    pub group: Option<String>,
+    /// `description`, for display.
+    pub description: Option<String>,
+    /// `address` or `interface`.
+    pub address: PeerAddress,
+    /// Its own keys over its group's over the defaults.
+    pub settings: PeerSettings,
+}
+
+/// One of `dynamicPeers`: whoever dials from `prefix`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DynamicPeer {
+    /// `name`.
+    pub name: String,
+    /// `group`, for display.
+    pub group: Option<String>,
+    /// `prefix`.
+    pub prefix: Prefix,
+    /// `limit`, default 100.
+    pub limit: u32,
+    /// The settings of each session.
+    pub settings: PeerSettings,
+}
+
+/// `poolPrefix.when`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum PoolGate {
+    /// As soon as the pool exists.
+    Always,
+    /// One of its addresses is recorded on a Service that BGP may announce.
+    #[default]
+    Allocated,
+    /// One of those Services has a ready endpoint.
+    Ready,
+    /// Withdrawn.
+    Never,
+}
+
+/// `poolPrefix.lengths`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PoolLengths {
+    /// The fewest CIDRs that cover the ranges and no address more.
+    #[default]
+    Exact,
+    /// This length in each family; `None` is exact there.
+    Fixed(FamilyMap<Option<u8>>),
+}
+
+/// `poolPrefix`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolPrefix {
+    /// `when`, default `allocated`.
+    pub when: PoolGate,
+    /// `lengths`, default `exact`.
+    pub lengths: PoolLengths,
+    /// `allowBeyondPool`: a length shorter than the block may announce other people's addresses.
+    pub allow_beyond_pool: bool,
+}
+
+/// `serviceRoutes.which`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum ServiceRoutesWhich {
+    /// Every selected Service.
+    All,
+    /// Only those with `externalTrafficPolicy: Local` (the default).
+    #[default]
+    Local,
+    /// None.
+    None,
+}
+
+/// `serviceRoutes.when`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum ServiceGate {
+    /// The address is recorded.
+    Allocated,
+    /// And the Service has a ready endpoint (the default).
+    #[default]
+    Ready,
+    /// And it has one that serves, also while it terminates.
+    Serving,
+}
+
+/// `serviceRoutes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServiceRoutes {
+    /// `which`.
+    pub which: ServiceRoutesWhich,
+    /// `when`.
+    pub when: ServiceGate,
+}
+
+/// `attributes`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct RouteAttributes {
+    /// `communities`.
+    pub communities: Vec<Community>,
+    /// `largeCommunities`.
+    pub large_communities: Vec<LargeCommunity>,
+    /// `extendedCommunities`.
+    pub extended_communities: Vec<ExtendedCommunity>,
+    /// `localPreference`; used towards iBGP peers alone.
+    pub local_preference: Option<u32>,
+    /// `med`.
+    pub med: Option<u32>,
+    /// `prepend`: additional copies of our AS.
+    pub prepend: u8,
+}
+
+/// One of `advertisements`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Advertisement {
+    /// `name`.
+    pub name: String,
+    /// `poolSelector`; absent is every pool.
+    pub pool_selector: Option<Selector>,
+    /// `serviceSelector`; absent is every Service.
+    pub service_selector: Option<Selector>,
+    /// `prefixes`: always announced.
+    pub prefixes: Vec<Prefix>,
+    /// `poolPrefix`; absent announces no pool prefix.
+    pub pool_prefix: Option<PoolPrefix>,
+    /// `serviceRoutes`; absent announces no Service route.
+    pub service_routes: Option<ServiceRoutes>,
+    /// `attributes`.
+    pub attributes: RouteAttributes,
+    /// `peers`; absent is every peer.
+    pub peers: Option<BTreeSet<String>>,
+    /// `nodeSelector`; absent is every node.
+    pub node_selector: Option<Selector>,
+    /// `allow`: dangerous prefixes that this advertisement may announce all the same.
+    pub allow: Vec<Prefix>,
+}
+
+/// `datapath.loops`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LoopGuard {
+    /// A blackhole route.
+    #[default]
+    Blackhole,
+    /// An unreachable route.
+    Unreachable,
+    /// Nothing.
+    None,
+}
+
+/// `datapath`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Datapath {
+    /// `loops`.
+    pub loops: LoopGuard,
+    /// `local: announced`.
+    pub local_announced: bool,
+}
+
+/// `l2`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct L2 {
+    /// `enabled`.
+    pub enabled: bool,
+    /// `interfaces`: regular expressions, unanchored.
+    pub interfaces: Vec<String>,
+}
+
+/// `readiness`: what must be healthy before this node announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Readiness {
+    /// kube-proxy.
+    KubeProxy,
+    /// Cilium's agent.
+    Cilium,
+    /// Nothing (the default).
+    #[default]
+    None,
+}
+
+/// `api`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Api {
+    /// `socket`, default `/run/speaker/api.sock`.
+    pub socket: PathBuf,
+    /// `http`; absent serves no metrics.
+    pub http: Option<SocketAddr>,
+}
+
+impl PeerSettings {
+    /// Whether a family is to be negotiated.
+    #[must_use]
+    pub fn speaks(&self, family: Family) -> bool {
+        self.families.contains(family)
+    }
+}

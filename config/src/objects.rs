@@ -1,0 +1,354 @@
+//! Kubernetes objects as the speaker knows them: pruned, defaulted, and with everything that cannot be
+//! parsed kept as a text that becomes a condition.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use bgp_proto::types::{Family, Prefix};
+use serde::{Deserialize, Serialize};
+
+/// Labels or annotations.
+pub type Labels = BTreeMap<String, String>;
+
+/// Seconds since 1970, as `creationTimestamp` has them.
+pub type UnixSeconds = i64;
+
+/// Namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ObjectKey {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// A key from its two parts.
+    #[must_use]
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// An object of one of the kinds that the speaker reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all_fields = "camelCase")]
+pub enum Object {
+    /// CiliumLoadBalancerIPPool.
+    Pool(Pool),
+    /// Service.
+    Service(Box<Service>),
+    /// EndpointSlice.
+    EndpointSlice(EndpointSlice),
+    /// Node.
+    Node(Node),
+}
+
+/// Names an object of any kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "key")]
+pub enum ObjectRef {
+    /// CiliumLoadBalancerIPPool, by name.
+    Pool(String),
+    /// Service.
+    Service(ObjectKey),
+    /// EndpointSlice.
+    EndpointSlice(ObjectKey),
+    /// Node, by name.
+    Node(String),
+}
+
+impl Object {
+    /// The object's name.
+    #[must_use]
+    pub fn reference(&self) -> ObjectRef {
+        match self {
+            Self::Pool(pool) => ObjectRef::Pool(pool.name.clone()),
+            Self::Service(service) => ObjectRef::Service(service.key.clone()),
+            Self::EndpointSlice(slice) => ObjectRef::EndpointSlice(slice.key.clone()),
+            Self::Node(node) => ObjectRef::Node(node.name.clone()),
+        }
+    }
+}
+
+/// The operator of a label requirement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Operator {
+    /// The label's value is one of the values.
+    In,
+    /// The label is absent or its value is none of the values.
+    NotIn,
+    /// The label is there.
+    Exists,
+    /// The label is absent.
+    DoesNotExist,
+}
+
+/// One entry of `matchExpressions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requirement {
+    /// The label's key.
+    pub key: String,
+    /// How it is compared.
+    pub operator: Operator,
+    /// With what.
+    pub values: BTreeSet<String>,
+}
+
+/// A label selector: every part must hold; the empty one selects everything.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Selector {
+    /// `matchLabels`.
+    pub match_labels: Labels,
+    /// `matchExpressions`.
+    pub match_expressions: Vec<Requirement>,
+}
+
+impl Selector {
+    /// Whether the labels, asked for one by one, satisfy every part.
+    pub fn matches_by<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.match_labels.iter().all(|(key, value)| label(key) == Some(value))
+            && self.match_expressions.iter().all(|requirement| {
+                let found = label(&requirement.key);
+                match requirement.operator {
+                    Operator::In => found.is_some_and(|value| requirement.values.contains(value)),
+                    Operator::NotIn => found.is_none_or(|value| !requirement.values.contains(value)),
+                    Operator::Exists => found.is_some(),
+                    Operator::DoesNotExist => found.is_none(),
+                }
+            })
+    }
+
+    /// Whether `labels` satisfy every part.
+    #[must_use]
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.matches_by(|key| labels.get(key).map(String::as_str))
+    }
+}
+
+/// One block of a pool: a CIDR, or an inclusive range of one family with first ≤ last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Block {
+    /// `cidr`, host bits masked off.
+    Cidr(Prefix),
+    /// `start` and `stop`, or `start` alone for one address.
+    Range {
+        /// The first address.
+        first: IpAddr,
+        /// The last address.
+        last: IpAddr,
+    },
+}
+
+impl Block {
+    /// The first and the last address.
+    #[must_use]
+    pub fn bounds(self) -> (IpAddr, IpAddr) {
+        match self {
+            Self::Cidr(prefix) => (prefix.addr(), prefix.last()),
+            Self::Range { first, last } => (first, last),
+        }
+    }
+
+    /// The family.
+    #[must_use]
+    pub fn family(self) -> Family {
+        Family::of(self.bounds().0)
+    }
+}
+
+/// CiliumLoadBalancerIPPool, v2 or v2alpha1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pool {
+    /// Name.
+    pub name: String,
+    /// When it was created; the elder of two conflicting pools wins.
+    pub created: UnixSeconds,
+    /// Generation, for conditions.
+    pub generation: i64,
+    /// The object's own labels, which an advertisement's `poolSelector` matches.
+    pub labels: Labels,
+    /// Its annotations.
+    pub annotations: Labels,
+    /// The Services it serves; absent is every Service.
+    pub selector: Option<Selector>,
+    /// Blocks in the order given, without those in `faults`.
+    pub blocks: Vec<Block>,
+    /// `allowFirstLastIPs: No`: the first and last address of a CIDR block of more than two are reserved.
+    pub reserve_first_last: bool,
+    /// No new allocations.
+    pub disabled: bool,
+    /// What could not be parsed, each with its path (`spec.blocks[1].cidr`): a pool with a fault hands out
+    /// no new address and announces nothing, and a condition says why.
+    pub faults: Vec<String>,
+}
+
+/// `spec.externalTrafficPolicy` and `spec.internalTrafficPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub enum TrafficPolicy {
+    /// Every node takes traffic.
+    #[default]
+    Cluster,
+    /// Only nodes with an endpoint take traffic.
+    Local,
+}
+
+/// `spec.ipFamilyPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub enum IpFamilyPolicy {
+    /// One family; also where the field is absent.
+    #[default]
+    SingleStack,
+    /// Both where possible.
+    PreferDualStack,
+    /// Both.
+    RequireDualStack,
+}
+
+/// A port of a Service, as far as two Services on one address can clash by it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ServicePort {
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// A condition of a Service or pool as it stands in its status.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Type, for example `cilium.io/IPAMRequestSatisfied`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// Reason, in one word.
+    pub reason: String,
+    /// Message.
+    pub message: String,
+    /// The generation that it speaks of.
+    pub observed_generation: i64,
+}
+
+/// Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Service {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// When it was created; the elder of two claimants of an address wins.
+    pub created: UnixSeconds,
+    /// Generation, for conditions.
+    pub generation: i64,
+    /// Being deleted.
+    pub deleting: bool,
+    /// Its own labels, without the two that selectors see besides ([`Service::label`]).
+    pub labels: Labels,
+    /// Its annotations, those alone that the speaker reads.
+    pub annotations: Labels,
+    /// `spec.type` is LoadBalancer.
+    pub load_balancer: bool,
+    /// `spec.loadBalancerClass`.
+    pub class: Option<String>,
+    /// `spec.loadBalancerIP`, as written.
+    pub load_balancer_ip: Option<String>,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<IpAddr>,
+    /// `spec.clusterIPs`, headless excepted.
+    pub cluster_ips: Vec<IpAddr>,
+    /// `spec.ipFamilies`.
+    pub ip_families: Vec<Family>,
+    /// `spec.ipFamilyPolicy`.
+    pub ip_family_policy: IpFamilyPolicy,
+    /// `spec.externalTrafficPolicy`.
+    pub external_traffic_policy: TrafficPolicy,
+    /// `spec.internalTrafficPolicy`.
+    pub internal_traffic_policy: TrafficPolicy,
+    /// `spec.selector`.
+    pub selector: Labels,
+    /// `spec.ports`.
+    pub ports: Vec<ServicePort>,
+    /// `status.loadBalancer.ingress[].ip`: what is recorded. Only these are ever announced.
+    pub ingress: Vec<IpAddr>,
+    /// `status.conditions`.
+    pub conditions: Vec<Condition>,
+}
+
+/// The label that selectors see for a Service's name.
+pub const SERVICE_NAME_LABEL: &str = "io.kubernetes.service.name";
+/// The label that selectors see for a Service's namespace.
+pub const SERVICE_NAMESPACE_LABEL: &str = "io.kubernetes.service.namespace";
+
+impl Service {
+    /// The value of a label as selectors see it: its own labels, and the two injected ones, which no
+    /// label of its own can override.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        match key {
+            SERVICE_NAME_LABEL => Some(&self.key.name),
+            SERVICE_NAMESPACE_LABEL => Some(&self.key.namespace),
+            other => self.labels.get(other).map(String::as_str),
+        }
+    }
+
+    /// Whether `selector` selects this Service.
+    #[must_use]
+    pub fn selected_by(&self, selector: &Selector) -> bool {
+        selector.matches_by(|key| self.label(key))
+    }
+}
+
+/// One endpoint of a slice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// `conditions.ready`, where absent counts as ready, and not terminating.
+    pub ready: bool,
+    /// `conditions.serving` (absent: as `ready`): takes traffic, also while it terminates.
+    pub serving: bool,
+    /// `nodeName`.
+    pub node: Option<String>,
+}
+
+/// EndpointSlice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointSlice {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// The Service it belongs to (label `kubernetes.io/service-name`).
+    pub service: Option<ObjectKey>,
+    /// `addressType`; absent for FQDN.
+    pub family: Option<Family>,
+    /// Endpoints that have an address.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// Node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Node {
+    /// Name.
+    pub name: String,
+    /// Labels.
+    pub labels: Labels,
+    /// Annotations, those alone that the speaker reads.
+    pub annotations: Labels,
+    /// `status.addresses` of type InternalIP.
+    pub internal_ips: Vec<IpAddr>,
+    /// `status.addresses` of type ExternalIP.
+    pub external_ips: Vec<IpAddr>,
+    /// `spec.podCIDRs`.
+    pub pod_cidrs: Vec<Prefix>,
+}

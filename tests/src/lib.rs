@@ -1,0 +1,1 @@
+//! The laboratory: network namespaces and real routers.
