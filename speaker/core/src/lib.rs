@@ -9,3 +9,4 @@
 pub mod inputs;
 pub mod pools;
 pub mod rib;
+pub mod view;

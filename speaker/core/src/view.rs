@@ -1,0 +1,290 @@
+//! What operators see: the shapes of `-o json`, from which the command line makes its tables.
+//!
+//! Every key is always present and null where it has no value, so that a script can rely on it.
+
+use std::net::IpAddr;
+
+use bgp_proto::types::{Asn, Family, Prefix, RouterId};
+use serde::{Deserialize, Serialize};
+use speaker_config::objects::Condition;
+
+/// One line of `speaker peers`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerSummary {
+    /// Name in `speaker.yaml`.
+    pub name: String,
+    /// Address with port, or the interface of an unnumbered peer.
+    pub address: String,
+    /// `description`.
+    pub description: Option<String>,
+    /// The peer's AS: from its OPEN, else as configured.
+    pub remote_as: Option<Asn>,
+    /// Our AS towards it.
+    pub local_as: Option<Asn>,
+    /// The peer's BGP identifier, while established.
+    pub router_id: Option<RouterId>,
+    /// FSM state, as RFC 4271 names it.
+    pub state: String,
+    /// Down by an operator's word, with what was said.
+    pub shutdown: Option<String>,
+    /// Seconds in this state.
+    pub state_seconds: u64,
+    /// Messages from the peer.
+    pub messages_received: u64,
+    /// Messages to the peer.
+    pub messages_sent: u64,
+    /// Octets received and not yet looked at.
+    pub in_queue: u64,
+    /// Octets that wait for the peer to read.
+    pub out_queue: u64,
+    /// Prefixes received, a family each.
+    pub received: Vec<FamilyCount>,
+    /// Prefixes advertised, a family each.
+    pub advertised: Vec<FamilyCount>,
+    /// Why the session last ended or did not come up.
+    pub last_error: Option<LastError>,
+}
+
+/// A number of prefixes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FamilyCount {
+    /// The family.
+    pub family: Family,
+    /// How many.
+    pub count: u64,
+    /// There are more than `count`, which stopped at `maxPrefixes`.
+    pub more: bool,
+}
+
+/// The end of a session or of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastError {
+    /// When, RFC 3339.
+    pub at: String,
+    /// What, in the RFC's words.
+    pub text: String,
+}
+
+/// `speaker peers NAME`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerDetail {
+    /// The line of the table.
+    #[serde(flatten)]
+    pub summary: PeerSummary,
+    /// `group`.
+    pub group: Option<String>,
+    /// Our end of the connection.
+    pub local_address: Option<String>,
+    /// Whether the peer is in our AS.
+    pub internal: Option<bool>,
+    /// Negotiated hold time in seconds; configured, while not established.
+    pub hold_time: u16,
+    /// Seconds between our KEEPALIVEs.
+    pub keepalive: Option<u64>,
+    /// TTL rule in words.
+    pub ttl: String,
+    /// A TCP MD5 key is in force.
+    pub md5: bool,
+    /// Families in force.
+    pub families: Vec<Family>,
+    /// What we announced in OPEN.
+    pub our_capabilities: Vec<CapabilityView>,
+    /// What the peer announced.
+    pub peer_capabilities: Vec<CapabilityView>,
+    /// Messages received by kind.
+    pub received_by_kind: MessageCounts,
+    /// Messages sent by kind.
+    pub sent_by_kind: MessageCounts,
+    /// How often the session came up.
+    pub established_count: u64,
+    /// The next timer and in how many milliseconds it fires.
+    pub next_timer: Option<NextTimer>,
+    /// Routes that this peer is not told, with the reason.
+    pub held: Vec<HeldRoute>,
+}
+
+/// A timer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NextTimer {
+    /// Its name in RFC 4271.
+    pub name: String,
+    /// Until it fires.
+    pub milliseconds: u64,
+}
+
+/// A route that is not advertised to a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldRoute {
+    /// The destination.
+    pub prefix: Prefix,
+    /// The reason, in words.
+    pub reason: String,
+}
+
+/// One line of `speaker pools`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolView {
+    /// Name.
+    pub name: String,
+    /// `spec.disabled`.
+    pub disabled: bool,
+    /// Blocks, as CIDR or `first - last`.
+    pub blocks: Vec<String>,
+    /// Addresses in all, in decimal: an IPv6 pool has more than any integer type of JSON.
+    pub total: String,
+    /// Addresses in use, the reserved ones included.
+    pub used: String,
+    /// Addresses left.
+    pub available: String,
+    /// Conditions as in the object's status.
+    pub conditions: Vec<Condition>,
+    /// The pool's prefixes and what became of them.
+    pub routes: Vec<RouteState>,
+}
+
+/// What became of one route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteState {
+    /// The destination.
+    pub prefix: Prefix,
+    /// It stands in the Loc-RIB.
+    pub announced: bool,
+    /// Peers that are told of it.
+    pub peers: Vec<String>,
+    /// The gate that holds it back.
+    pub reason: Option<String>,
+}
+
+/// One line of `speaker services`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceView {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// `spec.loadBalancerClass`.
+    pub class: Option<String>,
+    /// `externalTrafficPolicy`.
+    pub external_traffic_policy: String,
+    /// Recorded addresses.
+    pub ingress: Vec<IpAddr>,
+    /// Ready endpoints in the cluster.
+    pub ready_endpoints: usize,
+    /// Ready endpoints on this node.
+    pub local_ready_endpoints: usize,
+    /// Conditions as in the object's status.
+    pub conditions: Vec<Condition>,
+    /// Its own routes and what became of them.
+    pub routes: Vec<RouteState>,
+}
+
+/// `speaker version`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionView {
+    /// Version of the package.
+    pub version: String,
+    /// The node's name.
+    pub node: String,
+    /// Our AS.
+    pub asn: Option<Asn>,
+    /// Our BGP identifier.
+    pub router_id: Option<RouterId>,
+    /// When the process started, RFC 3339.
+    pub started: String,
+    /// Sources that have not delivered their first list yet.
+    pub waiting_for: Vec<String>,
+    /// Errors of the last configuration that was refused.
+    pub config_errors: Vec<String>,
+}
+
+/// A capability of an OPEN (RFC 5492).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapabilityView {
+    /// Its code.
+    pub code: u8,
+    /// Its registered name.
+    pub name: String,
+    /// What it carries, in words; empty where it carries nothing.
+    pub value: String,
+}
+
+/// Messages by kind, one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageCounts {
+    /// OPEN.
+    pub opens: u64,
+    /// UPDATE.
+    pub updates: u64,
+    /// NOTIFICATION.
+    pub notifications: u64,
+    /// KEEPALIVE.
+    pub keepalives: u64,
+    /// ROUTE-REFRESH.
+    pub route_refreshes: u64,
+}
+
+/// One question of `speaker explain`, in the order in which they are asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GateView {
+    /// Which question.
+    pub gate: String,
+    /// It lets the route through.
+    pub passed: bool,
+    /// What was found.
+    pub detail: String,
+}
+
+/// What one peer is told of a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerVerdict {
+    /// The peer's name.
+    pub peer: String,
+    /// It is told.
+    pub advertised: bool,
+    /// Why not.
+    pub reason: Option<String>,
+}
+
+/// The story of one prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PrefixStory {
+    /// The destination.
+    pub prefix: Prefix,
+    /// One list of gates a reason that there is, or could be, to announce it.
+    pub reasons: Vec<Vec<GateView>>,
+    /// It stands in the Loc-RIB.
+    pub in_loc_rib: bool,
+    /// Peer by peer.
+    pub peers: Vec<PeerVerdict>,
+}
+
+/// `speaker explain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// What was asked for.
+    pub target: String,
+    /// Gates that concern the object as a whole: its address, its class.
+    pub gates: Vec<GateView>,
+    /// Prefix by prefix.
+    pub prefixes: Vec<PrefixStory>,
+    /// Nothing is held back.
+    pub announced: bool,
+    /// Things that work and will surprise.
+    pub warnings: Vec<String>,
+}
