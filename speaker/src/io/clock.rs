@@ -1,0 +1,59 @@
+//! The one monotonic clock of the process.
+
+use std::time::Instant;
+
+use bgp_proto::types::Timestamp;
+
+/// Makes [`Timestamp`]s. Copies share the start, so that their readings can be compared.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// The time since the start.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let nanos = self.start.elapsed().as_nanos();
+        Timestamp::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// The same point as the runtime's timers know it.
+    #[must_use]
+    pub fn instant(&self, at: Timestamp) -> tokio::time::Instant {
+        let far = std::time::Duration::from_secs(365 * 24 * 3600);
+        let since = std::time::Duration::from_nanos(at.as_nanos());
+        tokio::time::Instant::from_std(self.start + since.min(self.start.elapsed() + far))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn copies_agree_and_go_forward() {
+        let clock = Clock::start();
+        let copy = clock;
+        let first = clock.now();
+        assert!(copy.now() >= first);
+        assert_eq!(
+            clock.instant(first + Duration::from_secs(5)) - clock.instant(first),
+            Duration::from_secs(5)
+        );
+    }
+
+    #[test]
+    fn a_point_at_the_end_of_time_is_far_but_finite() {
+        let clock = Clock::start();
+        assert!(clock.instant(Timestamp::from_nanos(u64::MAX)) > tokio::time::Instant::now());
+    }
+}

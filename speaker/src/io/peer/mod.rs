@@ -1,0 +1,226 @@
+//! One task a peer: it owns the session, its TCP connections, its place in the update groups' tables and
+//! what the peer has sent. The session decides; the task moves bytes and sleeps until the deadline.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bgp_proto::session::{
+    DownReason, Negotiated, SessionConfig, SessionView, State, StopReason, TimerConfig,
+};
+use bgp_proto::types::{FamilyMap, FamilySet};
+use speaker_config::model::PeerSettings;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::clock::Clock;
+use super::egress::{EgressAddresses, EgressLookup};
+use super::listen::Incoming;
+
+/// The name of a peer in `speaker.yaml`; a dynamic peer's is made by the hub.
+pub type PeerName = Arc<str>;
+
+/// A TCP MD5 key (RFC 2385 §4.5). Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Arc<[u8]>);
+
+impl Password {
+    /// The longest key that the kernel takes, in octets.
+    pub const MAX: usize = 80;
+
+    /// A key of 1 to 80 octets.
+    ///
+    /// # Errors
+    /// The key is empty or too long; the text does not contain it.
+    pub fn new(key: &[u8]) -> Result<Self, String> {
+        match key.len() {
+            0 => Err("the TCP MD5 key is empty; write 1 to 80 octets".to_owned()),
+            1..=Self::MAX => Ok(Self(key.into())),
+            len => Err(format!("the TCP MD5 key has {len} octets; the kernel takes 80 at most")),
+        }
+    }
+
+    /// The key's octets.
+    #[must_use]
+    pub fn octets(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// What a peer task is told to be.
+#[derive(Debug, Clone)]
+pub struct PeerSpec {
+    /// Name.
+    pub name: PeerName,
+    /// Where the peer is.
+    pub address: IpAddr,
+    /// The zone of a link-local address: an interface's name.
+    pub zone: Option<String>,
+    /// Port, TTL, source and `receive`.
+    pub settings: PeerSettings,
+    /// What the session depends on.
+    pub session: SessionConfig,
+    /// The TCP MD5 key; required where `settings.password` is set, else the task never dials or accepts.
+    pub password: Option<Password>,
+}
+
+/// What a peer task tells the hub.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PeerEvent {
+    /// The state that operators see.
+    State(State),
+    /// The session is up. Answer with [`PeerHandle::attach`].
+    Established(Box<Established>),
+    /// The session ended, or an attempt failed.
+    Down(DownReason),
+    /// Something that an operator may want to read. Already logged.
+    Note(String),
+    /// The task has ended after [`PeerHandle::shutdown`]; the last event.
+    Gone,
+}
+
+/// A session that came up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Established {
+    /// What was agreed on.
+    pub negotiated: Negotiated,
+    /// Addresses for next hops on the interface that leads to the peer.
+    pub egress: EgressAddresses,
+}
+
+/// What operators see of a peer task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerView {
+    /// The session's part.
+    pub session: SessionView,
+    /// UPDATEs written to the network over all connections.
+    pub updates_sent: u64,
+    /// Octets received and not yet looked at.
+    pub in_queue: u64,
+    /// Octets that wait for the peer to read, in this process.
+    pub out_queue: u64,
+    /// Nothing newer waits in the tables, and everything was written.
+    pub caught_up: bool,
+    /// Prefixes that the peer announces at present.
+    pub received: FamilyMap<ReceivedCount>,
+}
+
+/// How many prefixes a peer announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReceivedCount {
+    /// How many are counted.
+    pub count: u64,
+    /// There are more than `count`, which stopped at `maxPrefixes`.
+    pub more: bool,
+}
+
+/// What the tasks share.
+#[derive(Debug, Clone)]
+pub struct PeerContext {
+    /// Where events go. A full channel delays events and nothing else.
+    pub events: mpsc::Sender<(PeerName, PeerEvent)>,
+    /// The clock.
+    pub clock: Clock,
+    /// Looks up next hops at Established.
+    pub egress: EgressLookup,
+}
+
+/// Tells a peer task what to do. Dropping it ends the task without a word to the peer.
+#[derive(Debug)]
+pub struct PeerHandle {
+    name: PeerName,
+    commands: mpsc::UnboundedSender<Command>,
+    wake: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    Start,
+    Stop(StopReason),
+    Accepted(Incoming),
+    SoftOut(FamilySet),
+    RequestRefresh(FamilySet),
+    Timers(TimerConfig),
+    View(oneshot::Sender<PeerView>),
+    Shutdown { reason: StopReason, flush: Duration },
+}
+
+/// Starts the task of a peer, in Idle until [`PeerHandle::start`].
+#[must_use]
+pub fn spawn(spec: PeerSpec, context: PeerContext) -> PeerHandle {
+    let (commands, _inbox) = mpsc::unbounded_channel();
+    let wake = Arc::new(Notify::new());
+    let name = Arc::clone(&spec.name);
+    drop(context);
+    PeerHandle { name, commands, wake, task: tokio::spawn(async {}) }
+}
+
+impl PeerHandle {
+    /// The peer's name.
+    #[must_use]
+    pub fn name(&self) -> &PeerName {
+        &self.name
+    }
+
+    fn send(&self, command: Command) {
+        // A task that has ended has nothing left to do.
+        let _ = self.commands.send(command);
+    }
+
+    /// ManualStart.
+    pub fn start(&self) {
+        self.send(Command::Start);
+    }
+
+    /// Ends the session; with `restart` it comes back by itself.
+    pub fn stop(&self, reason: StopReason) {
+        self.send(Command::Stop(reason));
+    }
+
+    /// A connection that the peer dialled.
+    pub fn accepted(&self, incoming: Incoming) {
+        self.send(Command::Accepted(incoming));
+    }
+
+    /// A table has moved: look whether there is something new to send.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Sends these families' tables again (`clear PEER soft out`).
+    pub fn soft_out(&self, families: FamilySet) {
+        self.send(Command::SoftOut(families));
+    }
+
+    /// Asks the peer for its tables again (`clear PEER soft in`).
+    pub fn request_refresh(&self, families: FamilySet) {
+        self.send(Command::RequestRefresh(families));
+    }
+
+    /// New timers, in force at the next connection.
+    pub fn set_timers(&self, timers: TimerConfig) {
+        self.send(Command::Timers(timers));
+    }
+
+    /// What operators see; `None` where the task has ended.
+    pub async fn view(&self) -> Option<PeerView> {
+        let (answer, view) = oneshot::channel();
+        self.send(Command::View(answer));
+        view.await.ok()
+    }
+
+    /// Sends what the tables still hold for the peer, at most for `flush`, then stops for `reason` and ends
+    /// the task once the connections are closed. Await the returned handle.
+    #[must_use]
+    pub fn shutdown(self, reason: StopReason, flush: Duration) -> JoinHandle<()> {
+        self.send(Command::Shutdown { reason, flush });
+        self.task
+    }
+}
