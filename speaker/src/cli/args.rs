@@ -1,0 +1,258 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use bgp_proto::types::{Family, Prefix};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Where the daemon answers when nothing else is said.
+pub(crate) const DEFAULT_SOCKET: &str = "/run/speaker/api.sock";
+
+/// A load balancer for bare-metal Kubernetes and a BGP speaker.
+#[derive(Debug, Parser)]
+#[command(name = "speaker", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands, in the order in which a newcomer meets them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the whole of it in one process: real BGP over loopback, no root, no cluster, no file
+    Demo,
+    /// Run the daemon
+    Run(Run),
+    /// Check a configuration; prints every error and warning
+    Check(Check),
+    /// Show routes
+    #[command(subcommand)]
+    Rib(Rib),
+    /// Show BGP sessions, or one in full
+    #[command(alias = "neighbors", alias = "neighbours")]
+    Peers(Peers),
+    /// Show pools and what became of their prefixes
+    Pools(Reader),
+    /// Show LoadBalancer Services and what became of their addresses
+    Services(Reader),
+    /// Say why a prefix, an address or a Service is announced, or which gate holds it back
+    Explain(Explain),
+    /// Reset a session, or with `soft` only the routes
+    Clear(Clear),
+    /// Take a session down until `no-shutdown`; the message goes to the peer (RFC 9003)
+    Shutdown(Shutdown),
+    /// Let a session come up again
+    NoShutdown(OnePeer),
+    /// Sessions and routes, live
+    Watch(Daemon),
+    /// Print the custom resource definitions as YAML
+    Crds,
+    /// Show the versions of the command and of the daemon
+    Version(Reader),
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// speaker.yaml
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Write every event as a JSON line, for replay in a test
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// speaker.yaml
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Look at this host too: whether ports and paths are free
+    #[arg(long)]
+    pub(crate) node: bool,
+}
+
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns
+    Table,
+    /// Columns, all of them
+    Wide,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+/// Where the daemon is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Daemon {
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
+}
+
+/// What every reader takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Reader {
+    /// The daemon
+    #[command(flatten)]
+    pub(crate) daemon: Daemon,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+}
+
+/// `rib`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rib {
+    /// What each peer was told: the Adj-RIB-Out, after policy
+    Advertised(RibQuery),
+    /// What this node has a reason to announce: the Loc-RIB
+    Local(RibQuery),
+    /// What peers sent
+    Received(RibQuery),
+}
+
+/// Which routes.
+#[derive(Debug, Args)]
+pub(crate) struct RibQuery {
+    /// Only this peer
+    #[arg(long, value_name = "NAME")]
+    pub(crate) peer: Option<String>,
+    /// Only this family: ipv4-unicast or ipv6-unicast
+    #[arg(long, value_name = "FAMILY")]
+    pub(crate) family: Option<Family>,
+    /// Only this prefix; an address stands for its host route
+    #[arg(value_parser = parse_prefix)]
+    pub(crate) prefix: Option<Prefix>,
+    /// And what is inside it
+    #[arg(value_enum, requires = "prefix")]
+    pub(crate) longer: Option<Longer>,
+    /// Daemon and format
+    #[command(flatten)]
+    pub(crate) reader: Reader,
+}
+
+/// The word `longer` after a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Longer {
+    /// Include more specific prefixes
+    #[value(alias = "longer-prefixes", alias = "or-longer")]
+    Longer,
+}
+
+/// `peers`.
+#[derive(Debug, Args)]
+pub(crate) struct Peers {
+    /// One peer in full
+    pub(crate) name: Option<String>,
+    /// Daemon and format
+    #[command(flatten)]
+    pub(crate) reader: Reader,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A prefix, an address, NAMESPACE/NAME of a Service, or the name of a pool
+    pub(crate) target: String,
+    /// Daemon and format
+    #[command(flatten)]
+    pub(crate) reader: Reader,
+}
+
+/// `clear`.
+#[derive(Debug, Args)]
+pub(crate) struct Clear {
+    /// The peer's name, or `all`
+    pub(crate) peer: String,
+    /// Keep the session: exchange the routes again
+    #[arg(value_enum)]
+    pub(crate) soft: Option<Soft>,
+    /// Which direction; both where absent
+    #[arg(value_enum, requires = "soft")]
+    pub(crate) direction: Option<Direction>,
+    /// The daemon
+    #[command(flatten)]
+    pub(crate) daemon: Daemon,
+}
+
+/// The word `soft`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Soft {
+    /// Route refresh instead of a reset
+    Soft,
+}
+
+/// The words `in` and `out`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Direction {
+    /// Ask the peer for its routes again
+    In,
+    /// Send the peer our routes again
+    Out,
+}
+
+/// `shutdown`.
+#[derive(Debug, Args)]
+pub(crate) struct Shutdown {
+    /// The peer's name
+    pub(crate) peer: String,
+    /// What to tell the other side's operator, 255 octets at most
+    pub(crate) message: Vec<String>,
+    /// The daemon
+    #[command(flatten)]
+    pub(crate) daemon: Daemon,
+}
+
+/// A command about one peer.
+#[derive(Debug, Args)]
+pub(crate) struct OnePeer {
+    /// The peer's name
+    pub(crate) peer: String,
+    /// The daemon
+    #[command(flatten)]
+    pub(crate) daemon: Daemon,
+}
+
+/// A prefix, or an address as its host route.
+fn parse_prefix(text: &str) -> Result<Prefix, String> {
+    match text.parse::<std::net::IpAddr>() {
+        Ok(addr) => Ok(Prefix::host(addr)),
+        Err(_) => text.parse::<Prefix>().map_err(|error| error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_router_operators_words_are_understood() {
+        let cli = Cli::parse_from(["speaker", "clear", "tor-a", "soft", "out"]);
+        let Command::Clear(clear) = cli.command else { panic!("{cli:?}") };
+        assert_eq!((clear.soft, clear.direction), (Some(Soft::Soft), Some(Direction::Out)));
+
+        let cli = Cli::parse_from(["speaker", "rib", "advertised", "203.0.113.0/24", "longer", "-o", "json"]);
+        let Command::Rib(Rib::Advertised(query)) = cli.command else { panic!("{cli:?}") };
+        assert_eq!(query.longer, Some(Longer::Longer));
+        assert_eq!(query.reader.output, Format::Json);
+    }
+
+    #[test]
+    fn an_address_stands_for_its_host_route() {
+        assert_eq!(parse_prefix("192.0.2.1").unwrap().to_string(), "192.0.2.1/32");
+        assert!(parse_prefix("nonsense").is_err());
+    }
+}
