@@ -1,7 +1,5 @@
 //! The `speaker` command.
 
-mod cli;
-
 fn main() -> std::process::ExitCode {
-    cli::main()
+    speaker::cli::main()
 }

@@ -39,7 +39,8 @@ pub(crate) async fn post<T: DeserializeOwned>(socket: &Path, path: &str) -> anyh
 async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> anyhow::Result<Answer<T>> {
     let (status, body) = exchange(socket, method, path).await?;
     if status.is_success() {
-        let answer = serde_json::from_slice(&body).context("the daemon's answer is not what this version expects")?;
+        let answer =
+            serde_json::from_slice(&body).context("the daemon's answer is not what this version expects")?;
         return Ok(Answer::Ok(answer));
     }
     let text = match serde_json::from_slice::<Refusal>(&body) {
@@ -51,7 +52,10 @@ async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> 
 
 async fn exchange(socket: &Path, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let stream = UnixStream::connect(socket).await.with_context(|| {
-        format!("no daemon answers on {}; is `speaker run` running, or is its socket elsewhere (--socket)?", socket.display())
+        format!(
+            "no daemon answers on {}; is `speaker run` running, or is its socket elsewhere (--socket)?",
+            socket.display()
+        )
     })?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
@@ -63,7 +67,12 @@ async fn exchange(socket: &Path, method: Method, path: &str) -> anyhow::Result<(
         .context("the question cannot be written as a request")?;
     let response = sender.send_request(request).await.context("the daemon hung up")?;
     let status = response.status();
-    let body = response.into_body().collect().await.context("the daemon hung up in the middle of its answer")?.to_bytes();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .context("the daemon hung up in the middle of its answer")?
+        .to_bytes();
     drop(sender);
     driver.abort();
     Ok((status, body))
@@ -95,7 +104,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_daemon_is_named_with_what_to_do() {
-        let error = get::<serde_json::Value>(Path::new("/nonexistent/api.sock"), "/v1/peers").await.unwrap_err();
+        let error =
+            get::<serde_json::Value>(Path::new("/nonexistent/api.sock"), "/v1/peers").await.unwrap_err();
         assert!(error.to_string().contains("/nonexistent/api.sock"), "{error}");
         assert!(error.to_string().contains("--socket"), "{error}");
     }

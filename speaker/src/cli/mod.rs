@@ -1,6 +1,77 @@
-//! The command line.
+//! The command line: arguments in, tables and exit codes out.
 
 mod args;
 mod client;
+mod read;
+mod rib;
+mod show;
 mod table;
-pub(crate) fn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+
+/// How a command ended (design §6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// 0: done.
+    Done,
+    /// 1: an error, which was printed.
+    Error,
+    /// 3: there is no such thing.
+    NotFound,
+    /// 4: it is there, and a gate holds it back.
+    HeldBack,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Error => 1,
+            Exit::NotFound => 3,
+            Exit::HeldBack => 4,
+        })
+    }
+}
+
+/// Reads the arguments, does what they say, and gives the exit code. Wrong usage is 2, by clap.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("speaker: cannot start the runtime: {error}");
+            return Exit::Error.into();
+        }
+    };
+    match runtime.block_on(dispatch(cli.command)) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("speaker: {error:#}");
+            Exit::Error.into()
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Demo => todo!(),
+        Command::Run(_run) => todo!(),
+        Command::Check(_check) => todo!(),
+        Command::Crds => todo!(),
+        Command::Watch(_daemon) => todo!(),
+        Command::Rib(rib) => read::rib(rib).await,
+        Command::Peers(peers) => read::peers(peers).await,
+        Command::Pools(reader) => read::pools(reader).await,
+        Command::Services(reader) => read::services(reader).await,
+        Command::Explain(explain) => read::explain(explain).await,
+        Command::Version(reader) => read::version(reader).await,
+        Command::Clear(clear) => read::clear(clear).await,
+        Command::Shutdown(shutdown) => read::shutdown(shutdown).await,
+        Command::NoShutdown(peer) => read::no_shutdown(peer).await,
+    }
+}

@@ -3,6 +3,7 @@
 
 #![expect(dead_code, reason = "the signatures come first, so that the hub can be written against them")]
 
+pub mod api;
 pub mod clock;
 pub mod egress;
 pub mod listen;

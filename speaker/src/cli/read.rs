@@ -1,0 +1,166 @@
+//! Commands that ask the daemon.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use speaker_core::view::{Explanation, PeerDetail, PeerSummary, PoolView, ServiceView, VersionView};
+
+use super::args::{Clear, Direction, Explain, Format, OnePeer, Peers, Reader, Rib, RibQuery, Shutdown};
+use super::client::{self, Answer, escape};
+use super::{Exit, show};
+
+/// Prints an answer in the format asked for; `table` is called for the two that are tables.
+fn print<T: Serialize>(value: &T, format: Format, table: impl FnOnce(bool) -> String) -> anyhow::Result<()> {
+    let text = match format {
+        Format::Table => table(false),
+        Format::Wide => table(true),
+        Format::Json => serde_json::to_string_pretty(value)? + "\n",
+        Format::Yaml => serde_yaml::to_string(value)?,
+    };
+    // A reader such as `head` may have gone: that is no error of ours.
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Asks, prints, and says how it went.
+async fn read<T: DeserializeOwned + Serialize>(
+    reader: &Reader,
+    path: &str,
+    table: impl FnOnce(&T, bool) -> String,
+) -> anyhow::Result<Exit> {
+    match client::get::<T>(&reader.daemon.socket, path).await? {
+        Answer::NotFound(text) => Ok(not_found(&text)),
+        Answer::Ok(value) => {
+            print(&value, reader.output, |wide| table(&value, wide))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn not_found(text: &str) -> Exit {
+    eprintln!("speaker: {text}");
+    Exit::NotFound
+}
+
+/// `rib`.
+pub(crate) async fn rib(rib: Rib) -> anyhow::Result<Exit> {
+    let (name, query) = match rib {
+        Rib::Advertised(query) => ("advertised", query),
+        Rib::Local(query) => ("local", query),
+        Rib::Received(query) => ("received", query),
+    };
+    let path = rib_path(name, &query);
+    let narrow = query.prefix.is_some();
+    match client::get::<Vec<Value>>(&query.reader.daemon.socket, &path).await? {
+        Answer::NotFound(text) => Ok(not_found(&text)),
+        Answer::Ok(rows) => {
+            print(&rows, query.reader.output, |wide| super::rib::rib(name, &rows, wide))?;
+            Ok(if narrow && rows.is_empty() { Exit::NotFound } else { Exit::Done })
+        }
+    }
+}
+
+fn rib_path(table: &str, query: &RibQuery) -> String {
+    let mut parameters = Vec::new();
+    if let Some(peer) = &query.peer {
+        parameters.push(format!("peer={}", escape(peer)));
+    }
+    if let Some(family) = query.family {
+        parameters.push(format!("family={family}"));
+    }
+    if let Some(prefix) = query.prefix {
+        parameters.push(format!("prefix={}", escape(&prefix.to_string())));
+    }
+    if query.longer.is_some() {
+        parameters.push("longer=true".to_owned());
+    }
+    format!("/v1/rib/{table}?{}", parameters.join("&"))
+}
+
+/// `peers`.
+pub(crate) async fn peers(peers: Peers) -> anyhow::Result<Exit> {
+    let Peers { name, reader } = peers;
+    if let Some(name) = name {
+        let path = format!("/v1/peers/{}", escape(&name));
+        return read::<PeerDetail>(&reader, &path, |peer, _| show::peer(peer)).await;
+    }
+    let version = match client::get::<VersionView>(&reader.daemon.socket, "/v1/version").await? {
+        Answer::Ok(version) => version,
+        Answer::NotFound(text) => return Ok(not_found(&text)),
+    };
+    read::<Vec<PeerSummary>>(&reader, "/v1/peers", |peers, wide| show::peers(peers, &version, wide)).await
+}
+
+/// `pools`.
+pub(crate) async fn pools(reader: Reader) -> anyhow::Result<Exit> {
+    read::<Vec<PoolView>>(&reader, "/v1/pools", |pools, wide| show::pools(pools, wide)).await
+}
+
+/// `services`.
+pub(crate) async fn services(reader: Reader) -> anyhow::Result<Exit> {
+    read::<Vec<ServiceView>>(&reader, "/v1/services", |services, wide| show::services(services, wide)).await
+}
+
+/// `version`: ours first, since the daemon may not run.
+pub(crate) async fn version(reader: Reader) -> anyhow::Result<Exit> {
+    if matches!(reader.output, Format::Table | Format::Wide) {
+        println!("speaker {}", env!("CARGO_PKG_VERSION"));
+        if !reader.daemon.socket.exists() {
+            println!("daemon  none on {}", reader.daemon.socket.display());
+            return Ok(Exit::Done);
+        }
+    }
+    read::<VersionView>(&reader, "/v1/version", |version, _| show::version(version)).await
+}
+
+/// `explain`: held back is exit 4, so that a script can wait for a route.
+pub(crate) async fn explain(explain: Explain) -> anyhow::Result<Exit> {
+    let Explain { target, reader } = explain;
+    let path = format!("/v1/explain?target={}", escape(&target));
+    match client::get::<Explanation>(&reader.daemon.socket, &path).await? {
+        Answer::NotFound(text) => Ok(not_found(&text)),
+        Answer::Ok(explanation) => {
+            print(&explanation, reader.output, |_| show::explanation(&explanation))?;
+            Ok(if explanation.announced { Exit::Done } else { Exit::HeldBack })
+        }
+    }
+}
+
+/// Tells the daemon to do something and prints what it did.
+async fn tell(socket: &Path, path: &str) -> anyhow::Result<Exit> {
+    match client::post::<String>(socket, path).await? {
+        Answer::NotFound(text) => Ok(not_found(&text)),
+        Answer::Ok(done) => {
+            println!("{done}");
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// `clear`.
+pub(crate) async fn clear(clear: Clear) -> anyhow::Result<Exit> {
+    let query = match (clear.soft, clear.direction) {
+        (None, _) => "",
+        (Some(_), None) => "?soft=both",
+        (Some(_), Some(Direction::In)) => "?soft=in",
+        (Some(_), Some(Direction::Out)) => "?soft=out",
+    };
+    tell(&clear.daemon.socket, &format!("/v1/peers/{}/clear{query}", escape(&clear.peer))).await
+}
+
+/// `shutdown`.
+pub(crate) async fn shutdown(shutdown: Shutdown) -> anyhow::Result<Exit> {
+    let message = shutdown.message.join(" ");
+    let path = format!("/v1/peers/{}/shutdown?message={}", escape(&shutdown.peer), escape(&message));
+    tell(&shutdown.daemon.socket, &path).await
+}
+
+/// `no-shutdown`.
+pub(crate) async fn no_shutdown(peer: OnePeer) -> anyhow::Result<Exit> {
+    tell(&peer.daemon.socket, &format!("/v1/peers/{}/no-shutdown", escape(&peer.peer))).await
+}

@@ -1,0 +1,144 @@
+//! Routing tables as routers print them.
+
+use serde_json::Value;
+
+use super::table::{left, render, right};
+
+/// `speaker rib advertised | local | received`. The rows are those of `-o json`.
+pub(crate) fn rib(table: &str, rows: &[Value], wide: bool) -> String {
+    if rows.is_empty() {
+        return format!("no route in the {table} table\n");
+    }
+    let per_peer = table != "local";
+    let mut columns = Vec::new();
+    if per_peer {
+        columns.push(left("Peer"));
+    }
+    columns.extend([
+        left("   Network"),
+        left("Next Hop"),
+        right("Metric"),
+        right("LocPrf"),
+        left("Path"),
+        left("Communities"),
+        left("Source"),
+    ]);
+    if wide {
+        columns.extend([left("Large Communities"), left("Extended Communities"), left("Since")]);
+    }
+    let lines: Vec<Vec<String>> = rows.iter().map(|row| line(row, per_peer, wide)).collect();
+    let mut out =
+        String::from("Status codes: * valid, > best; Origin codes: i - IGP, e - EGP, ? - incomplete\n\n");
+    out.push_str(&render(&columns, &lines));
+    out.push_str(&format!("\n{} route(s)\n", rows.len()));
+    out
+}
+
+fn line(row: &Value, per_peer: bool, wide: bool) -> Vec<String> {
+    let mut cells = Vec::new();
+    if per_peer {
+        cells.push(text(row, "peer"));
+    }
+    cells.push(format!("*> {}", text(row, "prefix")));
+    cells.push(text(row, "nextHop"));
+    cells.push(text(row, "med"));
+    cells.push(text(row, "localPreference"));
+    cells.push(path(row));
+    cells.push(list(row, "communities"));
+    cells.push(source(row));
+    if wide {
+        cells.push(list(row, "largeCommunities"));
+        cells.push(list(row, "extendedCommunities"));
+        cells.push(text(row, "since"));
+    }
+    cells
+}
+
+/// A value as a person reads it; nothing for null.
+fn text(row: &Value, key: &str) -> String {
+    match row.get(key) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn list(row: &Value, key: &str) -> String {
+    let items = row.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// AS_PATH and origin code: `64501 64501 {64502,64503} i`.
+fn path(row: &Value) -> String {
+    let segments = row.get("asPath").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut words: Vec<String> = segments.iter().map(segment).collect();
+    words.push(match text(row, "origin").as_str() {
+        "igp" => "i".to_owned(),
+        "egp" => "e".to_owned(),
+        "incomplete" => "?".to_owned(),
+        other => other.to_owned(),
+    });
+    words.retain(|word| !word.is_empty());
+    words.join(" ")
+}
+
+fn segment(segment: &Value) -> String {
+    let asns = segment.get("asns").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let asns: Vec<String> = asns.iter().map(Value::to_string).collect();
+    match text(segment, "kind").as_str() {
+        "set" => format!("{{{}}}", asns.join(",")),
+        "confed-sequence" => format!("({})", asns.join(" ")),
+        "confed-set" => format!("[{}]", asns.join(",")),
+        _ => asns.join(" "),
+    }
+}
+
+fn source(row: &Value) -> String {
+    let sources = row.get("sources").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let Some(first) = sources.first() else { return String::new() };
+    let name = match first.get("namespace").and_then(Value::as_str) {
+        Some(namespace) => format!("{namespace}/{}", text(first, "name")),
+        None => text(first, "name"),
+    };
+    let more = if sources.len() > 1 { format!(" (+{})", sources.len() - 1) } else { String::new() };
+    format!("{} {name}{more}", text(first, "kind"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_route_reads_like_a_routers() {
+        let row = json!({
+            "peer": "tor-a", "prefix": "203.0.113.0/24", "nextHop": "10.0.0.1", "med": 50, "localPreference": null,
+            "asPath": [{"kind": "sequence", "asns": [64501, 64501]}, {"kind": "set", "asns": [1, 2]}], "origin": "igp",
+            "communities": ["64501:100", "no-export"],
+            "sources": [{"kind": "pool", "namespace": null, "name": "blue"}, {"kind": "pool", "namespace": null, "name": "red"}],
+        });
+        let out = rib("advertised", &[row], false);
+        let line = out.lines().find(|line| line.contains("203.0.113.0/24")).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(
+            words,
+            [
+                "tor-a",
+                "*>",
+                "203.0.113.0/24",
+                "10.0.0.1",
+                "50",
+                "64501",
+                "64501",
+                "{1,2}",
+                "i",
+                "64501:100",
+                "no-export",
+                "pool",
+                "blue",
+                "(+1)"
+            ]
+        );
+    }
+}
