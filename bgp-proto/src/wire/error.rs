@@ -15,6 +15,14 @@ pub struct DecodeError {
     pub detail: String,
 }
 
+impl DecodeError {
+    /// NOTIFICATION `code`/`subcode` with `data`, and the words for the log.
+    pub(crate) fn new(code: u8, subcode: u8, data: impl Into<Bytes>, detail: impl Into<String>) -> Self {
+        let notification = Notification { code, subcode, data: data.into() };
+        Self { notification, detail: detail.into() }
+    }
+}
+
 /// What RFC 7606 §2 makes of a faulty UPDATE. Ordered by strength; the strongest one wins (§3 (h)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Disposition {

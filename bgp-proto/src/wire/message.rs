@@ -180,9 +180,3 @@ pub enum RefreshKind {
     /// Any other: ignored (RFC 7313 §5).
     Unknown(u8),
 }
-
-impl std::fmt::Display for Notification {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "({}/{})", self.code, self.subcode)
-    }
-}

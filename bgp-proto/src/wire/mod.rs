@@ -7,19 +7,29 @@
 
 mod api_stub;
 mod attributes;
+mod capability;
 mod context;
 mod error;
+mod frame;
 mod message;
 mod nlri;
+mod notification;
+mod open;
+mod parse;
+mod refresh;
+use api_stub as update;
 
-pub use api_stub::{
-    AttributesTooLong, end_of_rib, keepalive, pack_announcements, pack_withdrawals, read_message,
-};
+pub use api_stub::{AttributesTooLong, end_of_rib, pack_announcements, pack_withdrawals};
 pub use attributes::{Aggregator, AsPath, AsPathSegment, Origin, PathAttributes, RawAttribute, SegmentKind};
 pub use context::{DecodeContext, EncodeContext};
 pub use error::{AttributeIssue, DecodeError, Disposition};
+pub use frame::{keepalive, read_message};
 pub use message::{
     Announcement, Capability, GracefulRestart, Message, MessageKind, NextHop, Notification, Open,
     RefreshKind, RouteRefresh, Update,
 };
 pub use nlri::{Nlri, NlriBlock};
+pub use notification::codes;
+
+#[cfg(test)]
+mod testing;
