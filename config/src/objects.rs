@@ -191,6 +191,9 @@ pub struct Pool {
     /// What could not be parsed, each with its path (`spec.blocks[1].cidr`): a pool with a fault hands out
     /// no new address and announces nothing, and a condition says why.
     pub faults: Vec<String>,
+    /// `status.conditions`: what is recorded. No part of the pool's content.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
 }
 
 /// `spec.externalTrafficPolicy` and `spec.internalTrafficPolicy`.

@@ -26,6 +26,8 @@ pub struct Inputs {
 pub struct Touched {
     /// Pools whose content or conflict changed.
     pub pools: std::collections::BTreeSet<String>,
+    /// Pools of which the recorded status alone changed.
+    pub pool_statuses: std::collections::BTreeSet<String>,
     /// Services whose object changed.
     pub services: std::collections::BTreeSet<ObjectKey>,
     /// Services whose endpoints changed.
@@ -38,7 +40,12 @@ impl Inputs {
     /// Stores a new version of an object.
     pub fn upsert(&mut self, object: Object, touched: &mut Touched) {
         match object {
-            Object::Pool(pool) => touched.pools.extend(self.pools.upsert(pool)),
+            Object::Pool(pool) => {
+                if self.pools.get(&pool.name).is_some_and(|old| old.pool.conditions != pool.conditions) {
+                    touched.pool_statuses.insert(pool.name.clone());
+                }
+                touched.pools.extend(self.pools.upsert(pool));
+            }
             Object::Service(service) => {
                 touched.services.insert(service.key.clone());
                 self.services.insert(service.key.clone(), *service);

@@ -6,7 +6,12 @@
 //!                    └─► announce  ─► LocRib ─► export ─► update groups (Adj-RIB-Out)
 //! ```
 
+pub mod cover;
+pub mod danger;
 pub mod inputs;
 pub mod pools;
 pub mod rib;
+mod span;
 pub mod view;
+
+pub use span::Count;
