@@ -3,6 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bgp_proto::types::Prefix;
+use futures_util::TryStreamExt as _;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::{Handle, RouteMessageBuilder};
+
+use super::sockopt;
 
 /// Addresses that may stand as a next hop towards one peer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -11,7 +19,7 @@ pub struct EgressAddresses {
     pub interface: Option<String>,
     /// Its global IPv4 addresses (no loopback, no link-local), the primary ones first.
     pub ipv4: Vec<Ipv4Addr>,
-    /// Its global IPv6 addresses, those without a deprecated or temporary flag first.
+    /// Its global IPv6 addresses that are in use, the deprecated ones last.
     pub ipv6: Vec<Ipv6Addr>,
     /// Its link-local IPv6 address.
     pub link_local: Option<Ipv6Addr>,
@@ -22,7 +30,7 @@ pub struct EgressAddresses {
 /// The node's own addresses, for the danger rules (design §5).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostAddresses {
-    /// Every address of every interface, with its prefix length's subnet.
+    /// Every address of every interface, with its subnet.
     pub own: Vec<(IpAddr, Prefix)>,
     /// Next hops of the default routes.
     pub gateways: Vec<IpAddr>,
@@ -30,20 +38,52 @@ pub struct HostAddresses {
 
 /// Asks the kernel. Clones share one socket.
 #[derive(Debug, Clone)]
-pub struct EgressLookup {}
+pub struct EgressLookup {
+    handle: Handle,
+}
+
+/// The way to an address.
+struct Way {
+    interface: u32,
+    on_link: bool,
+}
 
 impl EgressLookup {
-    /// Opens the netlink socket and its task; call inside the runtime.
+    /// Opens the netlink socket and the task that serves it until the last clone is gone; call inside the
+    /// runtime.
     ///
     /// # Errors
     /// The kernel gives no netlink socket.
     pub fn open() -> std::io::Result<Self> {
-        Ok(Self {})
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
     }
 
     /// Addresses on the interface that leads from `local` to `remote`. What cannot be found is empty.
-    pub async fn towards(&self, _local: SocketAddr, _remote: SocketAddr) -> EgressAddresses {
-        EgressAddresses::default()
+    pub async fn towards(&self, local: SocketAddr, remote: SocketAddr) -> EgressAddresses {
+        let way = match remote {
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
+                Some(Way { interface: v6.scope_id(), on_link: true })
+            }
+            _ => self.way(local.ip(), remote.ip()).await,
+        };
+        let Some(way) = way else { return EgressAddresses::default() };
+        let mut found = self.addresses(way.interface).await.unwrap_or_default();
+        found.interface = self.name(way.interface).await;
+        found.on_link = way.on_link;
+        found
+    }
+
+    /// The addresses of the interface called `name`.
+    ///
+    /// # Errors
+    /// There is no such interface, or the kernel's words.
+    pub async fn interface(&self, name: &str) -> Result<EgressAddresses, String> {
+        let index = sockopt::interface_index(name).map_err(|_| format!("there is no interface {name}"))?;
+        let mut found = self.addresses(index).await.map_err(|error| error.to_string())?;
+        found.interface = Some(name.to_owned());
+        Ok(found)
     }
 
     /// The node's own addresses and default gateways.
@@ -51,6 +91,168 @@ impl EgressLookup {
     /// # Errors
     /// The kernel's words.
     pub async fn host(&self) -> Result<HostAddresses, String> {
-        Ok(HostAddresses::default())
+        self.try_host().await.map_err(|error| format!("reading the node's addresses: {error}"))
+    }
+
+    async fn try_host(&self) -> Result<HostAddresses, rtnetlink::Error> {
+        let mut host = HostAddresses::default();
+        let mut addresses = self.handle.address().get().execute();
+        while let Some(message) = addresses.try_next().await? {
+            if let Some(addr) = own_address(&message)
+                && let Ok(subnet) = Prefix::new(addr, message.header.prefix_len)
+            {
+                host.own.push((addr, subnet));
+            }
+        }
+        let queries =
+            [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()];
+        for query in queries {
+            let mut routes = self.handle.route().get(query).execute();
+            while let Some(route) = routes.try_next().await? {
+                if route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast {
+                    host.gateways.extend(gateways(&route));
+                }
+            }
+        }
+        host.own.sort_unstable();
+        host.own.dedup();
+        host.gateways.sort_unstable();
+        host.gateways.dedup();
+        Ok(host)
+    }
+
+    async fn way(&self, local: IpAddr, remote: IpAddr) -> Option<Way> {
+        let query = match (local, remote) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(remote, 32)
+                .source_prefix(local, 32)
+                .build(),
+            (IpAddr::V6(local), IpAddr::V6(remote)) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(remote, 128)
+                .source_prefix(local, 128)
+                .build(),
+            _ => return None,
+        };
+        let route = self.handle.route().get(query).execute().try_next().await.ok()??;
+        let interface = route.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => Some(*index),
+            _ => None,
+        })?;
+        Some(Way { interface, on_link: gateways(&route).is_empty() })
+    }
+
+    async fn addresses(&self, interface: u32) -> Result<EgressAddresses, rtnetlink::Error> {
+        let mut messages = self.handle.address().get().set_link_index_filter(interface).execute();
+        let mut found = EgressAddresses::default();
+        // The kernel lists primaries before their secondaries; among IPv6 addresses deprecated ones go last.
+        let (mut secondary, mut deprecated) = (Vec::new(), Vec::new());
+        while let Some(message) = messages.try_next().await? {
+            let flags = flags(&message);
+            match own_address(&message) {
+                Some(IpAddr::V4(v4)) if message.header.scope == AddressScope::Universe => {
+                    if flags.contains(AddressFlags::Secondary) { &mut secondary } else { &mut found.ipv4 }
+                        .push(v4);
+                }
+                Some(IpAddr::V6(_)) if !usable(flags) => {}
+                Some(IpAddr::V6(v6)) if v6.is_unicast_link_local() => {
+                    found.link_local.get_or_insert(v6);
+                }
+                Some(IpAddr::V6(v6)) if message.header.scope == AddressScope::Universe => {
+                    if flags.contains(AddressFlags::Deprecated) { &mut deprecated } else { &mut found.ipv6 }
+                        .push(v6);
+                }
+                _ => {}
+            }
+        }
+        found.ipv4.append(&mut secondary);
+        found.ipv6.append(&mut deprecated);
+        Ok(found)
+    }
+
+    async fn name(&self, interface: u32) -> Option<String> {
+        let link = self.handle.link().get().match_index(interface).execute().try_next().await.ok()??;
+        link.attributes.into_iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name),
+            _ => None,
+        })
+    }
+}
+
+/// An address that is being checked for duplicates, or is one, is nobody's yet.
+fn usable(flags: AddressFlags) -> bool {
+    let tentative = flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Optimistic);
+    !tentative && !flags.contains(AddressFlags::Dadfailed)
+}
+
+fn flags(message: &AddressMessage) -> AddressFlags {
+    message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Flags(flags) => Some(*flags),
+            _ => None,
+        })
+        .unwrap_or(AddressFlags::empty())
+}
+
+/// IFA_LOCAL where there is one: on a point-to-point link IFA_ADDRESS is the other end.
+fn own_address(message: &AddressMessage) -> Option<IpAddr> {
+    if !matches!(message.header.family, AddressFamily::Inet | AddressFamily::Inet6) {
+        return None;
+    }
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(addr) => Some(*addr),
+        _ => None,
+    });
+    local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(addr) => Some(*addr),
+            _ => None,
+        })
+    })
+}
+
+/// The routers of a route, those of a multipath route too.
+fn gateways(route: &RouteMessage) -> Vec<IpAddr> {
+    fn of(attributes: &[RouteAttribute]) -> impl Iterator<Item = IpAddr> {
+        attributes.iter().filter_map(|attribute| match attribute {
+            RouteAttribute::Gateway(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+            RouteAttribute::Gateway(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+            _ => None,
+        })
+    }
+    let mut found: Vec<IpAddr> = of(&route.attributes).collect();
+    for attribute in &route.attributes {
+        if let RouteAttribute::MultiPath(hops) = attribute {
+            found.extend(hops.iter().flat_map(|hop| of(&hop.attributes)));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_way_to_loopback_has_no_next_hop_to_offer() {
+        let lookup = EgressLookup::open().unwrap();
+        let way = lookup.towards("127.0.0.1:1790".parse().unwrap(), "127.0.0.2:179".parse().unwrap()).await;
+        let expected =
+            EgressAddresses { interface: Some("lo".to_owned()), on_link: true, ..EgressAddresses::default() };
+        assert_eq!(way, expected);
+    }
+
+    #[tokio::test]
+    async fn the_hosts_addresses_have_their_subnets() {
+        let host = EgressLookup::open().unwrap().host().await.unwrap();
+        let lo = ("127.0.0.1".parse().unwrap(), "127.0.0.0/8".parse().unwrap());
+        assert!(host.own.contains(&lo), "{host:?}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_interface_is_named() {
+        let lookup = EgressLookup::open().unwrap();
+        assert_eq!(lookup.interface("no-such-if").await.unwrap_err(), "there is no interface no-such-if");
     }
 }

@@ -5,7 +5,10 @@
 
 pub mod api;
 pub mod clock;
+mod connect;
 pub mod egress;
 pub mod listen;
 pub mod manifests;
 pub mod peer;
+mod sockopt;
+mod tcp;

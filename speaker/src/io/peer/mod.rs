@@ -224,3 +224,6 @@ impl PeerHandle {
         self.task
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing;

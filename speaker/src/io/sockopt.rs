@@ -1,0 +1,167 @@
+//! Socket options that neither tokio nor socket2 has: TCP MD5 keys (RFC 2385), the minimum TTL of
+//! RFC 5082 and the interface of a zone. The only file with `unsafe`.
+#![expect(
+    unsafe_code,
+    reason = "setsockopt with structures that no safe crate knows; each call says why it is sound"
+)]
+
+use std::ffi::CString;
+use std::io;
+use std::mem::size_of;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use bgp_proto::types::Prefix;
+use libc::{c_int, c_void, socklen_t};
+
+use super::peer::Password;
+
+/// `struct tcp_md5sig` of linux/tcp.h; its first field is a `sockaddr_storage`.
+#[repr(C)]
+struct TcpMd5Sig {
+    address: [u8; 128],
+    flags: u8,
+    prefix_len: u8,
+    key_len: u16,
+    interface: c_int,
+    key: [u8; Password::MAX],
+}
+
+const TCP_MD5SIG_FLAG_PREFIX: u8 = 1;
+
+/// Sets the key for connections with whoever is in `from`, or removes it where `key` is absent. On a
+/// listening socket the kernel then drops SYNs from there that are not signed with it; of several keys the
+/// longest prefix counts. A zone plays no part: the kernel goes by the address alone.
+pub(crate) fn set_md5(socket: BorrowedFd<'_>, from: Prefix, key: Option<&Password>) -> io::Result<()> {
+    let octets = key.map_or(&[][..], Password::octets);
+    let mut option = TcpMd5Sig {
+        address: [0; 128],
+        flags: 0,
+        prefix_len: 0,
+        key_len: u16::try_from(octets.len()).unwrap_or(u16::MAX),
+        interface: 0,
+        key: [0; Password::MAX],
+    };
+    for (slot, octet) in option.key.iter_mut().zip(octets) {
+        *slot = *octet;
+    }
+    write_sockaddr(&mut option.address, from.addr());
+    let name = if from.is_host() {
+        libc::TCP_MD5SIG
+    } else {
+        option.flags = TCP_MD5SIG_FLAG_PREFIX;
+        option.prefix_len = from.len();
+        libc::TCP_MD5SIG_EXT
+    };
+    let result = set(socket, libc::IPPROTO_TCP, name, &option);
+    match result {
+        // Removing a key that is not there has had its effect.
+        Err(error) if key.is_none() && error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+/// `sockaddr_in` or `sockaddr_in6` with port 0, in the byte order of the host for the family and of the
+/// network for the rest.
+fn write_sockaddr(out: &mut [u8; 128], addr: IpAddr) {
+    let family = match addr {
+        IpAddr::V4(_) => libc::AF_INET,
+        IpAddr::V6(_) => libc::AF_INET6,
+    };
+    let (head, rest) = out.split_at_mut(2);
+    head.copy_from_slice(&u16::try_from(family).unwrap_or_default().to_ne_bytes());
+    let (at, octets): (usize, &[u8]) = match &addr {
+        IpAddr::V4(v4) => (2, &v4.octets()),
+        IpAddr::V6(v6) => (6, &v6.octets()),
+    };
+    for (slot, octet) in rest.iter_mut().skip(at).zip(octets) {
+        *slot = *octet;
+    }
+}
+
+/// "the router SHOULD discard packets whose TTL is less than" `min` (RFC 5082 §3): the kernel does.
+pub(crate) fn set_min_ttl(socket: BorrowedFd<'_>, v6: bool, min: u8) -> io::Result<()> {
+    let value = c_int::from(min);
+    if v6 {
+        set(socket, libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT, &value)
+    } else {
+        set(socket, libc::IPPROTO_IP, libc::IP_MINTTL, &value)
+    }
+}
+
+/// The index of an interface.
+pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
+    let text = CString::new(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: the pointer is to a NUL-terminated string that lives across the call, which only reads it.
+    match unsafe { libc::if_nametoindex(text.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+fn set<T>(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    let len = socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    // SAFETY: `value` is a live reference to `len` octets of plain data, which the kernel only reads; the
+    // descriptor is open for as long as it is borrowed.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast::<c_void>(), len)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// An IPv4-mapped IPv6 address as what it is.
+pub(crate) fn unmap(addr: IpAddr) -> IpAddr {
+    match addr {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(addr, IpAddr::V4),
+        IpAddr::V4(_) => addr,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+
+    #[test]
+    fn the_structure_has_the_kernels_layout() {
+        assert_eq!(size_of::<TcpMd5Sig>(), 128 + 1 + 1 + 2 + 4 + 80);
+        let mut out = [0; 128];
+        write_sockaddr(&mut out, "192.0.2.7".parse().unwrap());
+        assert_eq!(out[..8], [2, 0, 0, 0, 192, 0, 2, 7]);
+        write_sockaddr(&mut out, "2001:db8::7".parse().unwrap());
+        assert_eq!(out[8..12], [0x20, 0x01, 0x0d, 0xb8]);
+        assert_eq!(out[23], 7);
+    }
+
+    #[test]
+    fn keys_are_set_by_host_and_by_prefix_and_removed() {
+        for (bind, host, net) in
+            [("127.0.0.1:0", "192.0.2.7/32", "192.0.2.0/24"), ("[::1]:0", "2001:db8::7/128", "2001:db8::/64")]
+        {
+            let socket = TcpListener::bind(bind).unwrap();
+            let key = Password::new(b"secret").unwrap();
+            for prefix in [host, net] {
+                let prefix: Prefix = prefix.parse().unwrap();
+                set_md5(socket.as_fd(), prefix, Some(&key)).unwrap();
+                set_md5(socket.as_fd(), prefix, None).unwrap();
+                set_md5(socket.as_fd(), prefix, None).expect("removing it twice is no error");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_of_the_wrong_family_is_an_error() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let key = Password::new(b"secret").unwrap();
+        assert!(set_md5(socket.as_fd(), "2001:db8::7/128".parse().unwrap(), Some(&key)).is_err());
+    }
+
+    #[test]
+    fn interfaces_have_an_index() {
+        assert!(interface_index("lo").unwrap() > 0);
+        assert!(interface_index("no-such-if").is_err());
+        assert!(interface_index("nul\0").is_err());
+    }
+}
