@@ -3,7 +3,17 @@
 //! * [`model`]: what `speaker.yaml` says, checked.
 //! * [`objects`]: what Kubernetes objects say, pruned to what the speaker reads.
 //!
+//! * [`manifest`] and [`kubernetes`]: files and typed objects to the latter.
+//! * [`diagnostic`]: what is wrong with a file, and where.
+//!
 //! Both come from text by way of functions that read no file: errors name the line and the key.
 
+pub mod diagnostic;
+pub mod kubernetes;
+pub mod manifest;
 pub mod model;
 pub mod objects;
+pub mod yaml;
+
+mod selector;
+mod tree;

@@ -65,7 +65,29 @@ pub enum ObjectRef {
     Node(String),
 }
 
+/// Kind and name as a person writes them: `Service default/web`.
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pool(name) => write!(f, "CiliumLoadBalancerIPPool {name}"),
+            Self::Service(key) => write!(f, "Service {key}"),
+            Self::EndpointSlice(key) => write!(f, "EndpointSlice {key}"),
+            Self::Node(name) => write!(f, "Node {name}"),
+        }
+    }
+}
+
 impl Object {
+    /// When the object was created, where its kind keeps that. 0 in an object that came from a file
+    /// without `creationTimestamp`: the source puts there the time when it first saw the object.
+    pub fn created_mut(&mut self) -> Option<&mut UnixSeconds> {
+        match self {
+            Self::Pool(pool) => Some(&mut pool.created),
+            Self::Service(service) => Some(&mut service.created),
+            Self::EndpointSlice(_) | Self::Node(_) => None,
+        }
+    }
+
     /// The object's name.
     #[must_use]
     pub fn reference(&self) -> ObjectRef {

@@ -1,0 +1,107 @@
+//! The one file that knows `serde_yaml`. It is archived; a fork with the same interface would replace it here.
+
+use serde_json::{Map, Number, Value as Json};
+use serde_yaml::Value as Yaml;
+
+/// Why a text is no YAML document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct YamlError {
+    /// Line and column in the text, counted from 1, where known.
+    pub(crate) at: Option<(usize, usize)>,
+    pub(crate) message: String,
+}
+
+/// One YAML document as JSON, with merge keys (`<<`) applied, as kubectl reads it. JSON is YAML too, except
+/// that YAML does not let tabs indent; so text that starts like JSON is tried as JSON first.
+pub(crate) fn to_json(text: &str) -> Result<Json, YamlError> {
+    if text.trim_start().starts_with(['{', '['])
+        && let Ok(json) = serde_json::from_str(text)
+    {
+        return Ok(json);
+    }
+    let mut yaml: Yaml = serde_yaml::from_str(text).map_err(|error| YamlError {
+        at: error.location().map(|location| (location.line(), location.column())),
+        message: error.to_string(),
+    })?;
+    let unplaced = |message: String| YamlError { at: None, message };
+    yaml.apply_merge().map_err(|error| unplaced(error.to_string()))?;
+    convert(yaml).map_err(unplaced)
+}
+
+fn convert(yaml: Yaml) -> Result<Json, String> {
+    Ok(match yaml {
+        Yaml::Null => Json::Null,
+        Yaml::Bool(value) => Json::Bool(value),
+        Yaml::Number(number) => Json::Number(convert_number(&number)?),
+        Yaml::String(text) => Json::String(text),
+        Yaml::Sequence(items) => Json::Array(items.into_iter().map(convert).collect::<Result<_, _>>()?),
+        Yaml::Mapping(entries) => Json::Object(
+            entries
+                .into_iter()
+                .map(|(key, value)| Ok((convert_key(key)?, convert(value)?)))
+                .collect::<Result<Map<_, _>, String>>()?,
+        ),
+        Yaml::Tagged(tagged) => return Err(format!("a tag ({}) stands in the document", tagged.tag)),
+    })
+}
+
+fn convert_number(number: &serde_yaml::Number) -> Result<Number, String> {
+    number
+        .as_i64()
+        .map(Number::from)
+        .or_else(|| number.as_u64().map(Number::from))
+        .or_else(|| number.as_f64().and_then(Number::from_f64))
+        .ok_or_else(|| format!("{number} is no number that JSON has"))
+}
+
+fn convert_key(key: Yaml) -> Result<String, String> {
+    match key {
+        Yaml::String(text) => Ok(text),
+        Yaml::Number(number) => Ok(number.to_string()),
+        Yaml::Bool(value) => Ok(value.to_string()),
+        Yaml::Null | Yaml::Sequence(_) | Yaml::Mapping(_) | Yaml::Tagged(_) => {
+            Err("a key is neither a word nor a number".to_owned())
+        }
+    }
+}
+
+/// A value as YAML text.
+///
+/// # Errors
+/// The value's own `Serialize` failed.
+pub fn to_string(value: &impl serde::Serialize) -> Result<String, String> {
+    serde_yaml::to_string(value).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn reads_as_kubectl_does() {
+        for (text, want) in [
+            ("a: Yes", json!({"a": "Yes"})),
+            (
+                "a: true\nb: 1.5\nc: -1\nd: 18446744073709551615\ne:",
+                json!({"a": true, "b": 1.5, "c": -1, "d": u64::MAX, "e": null}),
+            ),
+            ("1: a\ntrue: b", json!({"1": "a", "true": "b"})),
+            ("base: &b {x: 1}\nz: {<<: *b, y: 2}", json!({"base": {"x": 1}, "z": {"x": 1, "y": 2}})),
+            ("{\n\t\"a\": [1, \"b\"]\n}", json!({"a": [1, "b"]})),
+        ] {
+            assert_eq!(to_json(text), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_have_a_place_where_there_is_one() {
+        let error = to_json("a: 1\nb: [\n").unwrap_err();
+        assert!(error.at.is_some_and(|(line, _)| line >= 2), "{error:?}");
+        assert!(to_json("a: 1\na: 2\n").unwrap_err().message.contains("duplicate"));
+        assert!(to_json("a: !x 1").unwrap_err().message.contains("tag"));
+        assert!(to_json("a: .nan").unwrap_err().message.contains("number"));
+        assert!(to_json("[1]: 2").unwrap_err().message.contains("key"));
+    }
+}
