@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value as Json;
 
 use super::{FieldError, created, name, prune};
-use crate::objects::{Block, Pool, Selector};
+use crate::objects::{Block, Condition, Pool, Selector};
 use crate::selector::{Written, WrittenRequirement, check};
 
 /// A pool, from the whole object. `created` is 0 where the object has no `creationTimestamp`. Faults of its
@@ -32,6 +32,7 @@ pub fn pool(object: &Json) -> Result<Pool, FieldError> {
         reserve_first_last: false,
         disabled: false,
         faults: Vec::new(),
+        conditions: conditions(object),
     };
     match object.get("spec") {
         Some(Json::Object(spec)) => read_spec(spec, &mut pool),
@@ -41,6 +42,26 @@ pub fn pool(object: &Json) -> Result<Pool, FieldError> {
         }
     }
     Ok(pool)
+}
+
+/// The conditions that can be read; what others wrote into the status is no fault of the pool.
+fn conditions(object: &Json) -> Vec<Condition> {
+    let written = object.pointer("/status/conditions").and_then(Json::as_array).into_iter().flatten();
+    written
+        .filter_map(|condition| {
+            let text = |key: &str| condition.get(key).and_then(Json::as_str).map(str::to_owned);
+            Some(Condition {
+                kind: text("type")?,
+                status: text("status")?,
+                reason: text("reason").unwrap_or_default(),
+                message: text("message").unwrap_or_default(),
+                observed_generation: condition
+                    .get("observedGeneration")
+                    .and_then(Json::as_i64)
+                    .unwrap_or_default(),
+            })
+        })
+        .collect()
 }
 
 fn read_spec(spec: &serde_json::Map<String, Json>, pool: &mut Pool) {

@@ -126,3 +126,24 @@ fn a_pool_without_a_spec_is_kept() {
         assert!(pool(&object).unwrap_err().path.starts_with("metadata"), "{object}");
     }
 }
+
+#[test]
+fn recorded_conditions_are_read_and_strange_ones_left_out() {
+    let pool = pool(&json!({
+        "metadata": {"name": "blue"}, "spec": {},
+        "status": {"conditions": [
+            {"type": "cilium.io/IPsTotal", "status": "Unknown", "reason": "noreason", "message": "254",
+             "observedGeneration": 2, "lastTransitionTime": "2026-01-02T03:04:05Z"},
+            {"status": "True"}, 7
+        ]}
+    }))
+    .unwrap();
+    let want = Condition {
+        kind: "cilium.io/IPsTotal".to_owned(),
+        status: "Unknown".to_owned(),
+        reason: "noreason".to_owned(),
+        message: "254".to_owned(),
+        observed_generation: 2,
+    };
+    assert_eq!((pool.conditions, pool.faults), (vec![want], vec![]));
+}
