@@ -8,10 +8,14 @@
 
 pub mod cover;
 pub mod danger;
+pub mod export;
 pub mod inputs;
 pub mod pools;
+pub mod received;
+mod rfc3339;
 pub mod rib;
 mod span;
 pub mod view;
 
+pub use rfc3339::rfc3339;
 pub use span::Count;

@@ -1,0 +1,297 @@
+//! The update groups and who is in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
+
+use bgp_proto::types::{Family, FamilyMap, FamilySet, Prefix};
+use bgp_proto::wire::{EncodeContext, NextHop, PathAttributes};
+use speaker_config::model::ExportRule;
+
+use super::group::Group;
+use super::policy::{Chosen, Conflict, Held, PeerOut, SessionClass};
+use super::table::Table;
+use crate::rib::{LocRib, Route};
+
+/// What a change means to the peers' tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// Peers whose tables have something new: wake their tasks.
+    pub pending: BTreeSet<String>,
+    /// Peers that belong to other tables now: give them [`Exporter::tables`] to migrate to.
+    pub moved: BTreeSet<String>,
+}
+
+/// What a peer is told of one prefix, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The attributes that it is announced with, or what holds it back.
+    pub outcome: Result<PathAttributes, Held>,
+    /// Communities that merging left out.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// Peers with equal keys are told the same, byte for byte.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct GroupKey {
+    pub(super) family: Family,
+    pub(super) class: SessionClass,
+    pub(super) next_hop: Option<NextHop>,
+    pub(super) context: EncodeContext,
+    /// The rules of this family, in order, each once.
+    pub(super) export: Option<Vec<ExportRule>>,
+    pub(super) limit: Option<u32>,
+    /// The audiences that the peer is in.
+    pub(super) audiences: BTreeSet<u64>,
+}
+
+/// One distinct `advertisements.peers` among the routes. Whether a peer is in each of them decides what it
+/// is selected for, so that this stands for its name in [`GroupKey`].
+#[derive(Debug)]
+struct Audience {
+    id: u64,
+    peers: BTreeSet<String>,
+    /// The contributions' own copies; when all are gone, so is the audience.
+    held_by: Vec<Weak<BTreeSet<String>>>,
+}
+
+#[derive(Debug)]
+struct Member {
+    out: PeerOut,
+    groups: FamilyMap<Option<u64>>,
+}
+
+/// All update groups of a speaker, and the peers that are established. Belongs to the hub.
+#[derive(Debug, Default)]
+pub struct Exporter {
+    complete: bool,
+    last_id: u64,
+    audiences: Vec<Audience>,
+    groups: BTreeMap<u64, Group>,
+    peers: BTreeMap<String, Member>,
+}
+
+impl Exporter {
+    /// Without peers, and not complete.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All sources have delivered their first full list, and the Loc-RIB that `apply` was given reflects
+    /// it: routes may be sent, End-of-RIB behind them. Says who is to be woken.
+    pub fn set_complete(&mut self) -> Changes {
+        self.complete = true;
+        for group in self.groups.values() {
+            group.table.set_complete();
+        }
+        Changes { pending: self.peers.keys().cloned().collect(), moved: BTreeSet::new() }
+    }
+
+    /// Whether [`Self::set_complete`] was called.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// A session was established, or the settings of an established peer changed. In the first case the
+    /// peer's task attaches to the tables, in the second its cursors migrate to them: what the change of
+    /// policy does not touch is not sent again. A family that was not negotiated has no table; one that
+    /// has no next hop has an empty table, for the sake of End-of-RIB.
+    ///
+    /// Walks the Loc-RIB where the peer is the first of its group. `apply` must have seen every change that
+    /// `rib` has had.
+    pub fn peer_up(&mut self, name: &str, out: PeerOut, rib: &LocRib) -> FamilyMap<Option<Arc<Table>>> {
+        let groups = self.peers.remove(name).map_or_else(FamilyMap::default, |member| member.groups);
+        self.peers.insert(name.to_owned(), Member { out, groups });
+        self.place(name, rib);
+        self.tables(name)
+    }
+
+    /// A session ended.
+    pub fn peer_down(&mut self, name: &str) {
+        let Some(member) = self.peers.remove(name) else { return };
+        for (_, group) in member.groups.iter() {
+            self.leave(name, *group);
+        }
+    }
+
+    /// The tables of an established peer.
+    #[must_use]
+    pub fn tables(&self, name: &str) -> FamilyMap<Option<Arc<Table>>> {
+        FamilyMap::from_fn(|family| self.group(name, family).map(|group| Arc::clone(&group.table)))
+    }
+
+    /// Established peers with what decides their export, by name.
+    pub fn peers(&self) -> impl Iterator<Item = (&str, &PeerOut)> {
+        self.peers.iter().map(|(name, member)| (name.as_str(), &member.out))
+    }
+
+    /// Update groups with the names of their peers.
+    pub fn groups(&self) -> impl Iterator<Item = (&Arc<Table>, &BTreeSet<String>)> {
+        self.groups.values().map(|group| (&group.table, &group.members))
+    }
+
+    /// Routes of the Loc-RIB came, changed or went. Costs what the changed ones cost, for each group.
+    pub fn apply(&mut self, changed: &BTreeSet<Prefix>, rib: &LocRib) -> Changes {
+        let mut changes = Changes::default();
+        if self.learn(changed.iter().filter_map(|prefix| rib.routes.get(prefix))) {
+            let names: Vec<String> = self.peers.keys().cloned().collect();
+            changes.moved = names.into_iter().filter(|name| self.place(name, rib)).collect();
+            changes.pending.clone_from(&changes.moved);
+            for group in self.groups.values_mut() {
+                // Only those that are still in the group stand for it under the new audience.
+                let member = group.members.first().and_then(|name| self.peers.get(name));
+                if let Some(member) = member {
+                    group.selected_as.clone_from(&member.out.selected_as);
+                }
+            }
+        }
+        for group in self.groups.values_mut() {
+            if group.apply(changed, rib) && self.complete {
+                changes.pending.extend(group.members.iter().cloned());
+            }
+        }
+        changes
+    }
+
+    /// What the peer is told of `prefix`, and why; `route` is the prefix's in the Loc-RIB.
+    #[must_use]
+    pub fn verdict(&self, name: &str, prefix: Prefix, route: &Route) -> Verdict {
+        let Some(member) = self.peers.get(name) else {
+            return Verdict { outcome: Err(Held::NotEstablished), conflicts: Vec::new() };
+        };
+        let out = &member.out;
+        let conflicts = Chosen::of(&out.selected_as, out.export.as_deref(), prefix, route)
+            .map_or_else(|_| Vec::new(), |chosen| chosen.conflicts().collect());
+        let outcome = match self.group(name, prefix.family()) {
+            None => Err(Held::Family(prefix.family())),
+            Some(_) if !self.complete => Err(Held::Incomplete),
+            Some(group) => group.outcome(out, prefix, route),
+        };
+        Verdict { outcome, conflicts }
+    }
+
+    /// The verdicts on all routes of the Loc-RIB.
+    pub fn verdicts<'a>(
+        &'a self,
+        name: &'a str,
+        rib: &'a LocRib,
+    ) -> impl Iterator<Item = (Prefix, Verdict)> + 'a {
+        rib.routes.iter().map(move |(prefix, route)| (*prefix, self.verdict(name, *prefix, route)))
+    }
+
+    pub(super) fn peer(&self, name: &str) -> Option<&PeerOut> {
+        self.peers.get(name).map(|member| &member.out)
+    }
+
+    fn group(&self, name: &str, family: Family) -> Option<&Group> {
+        self.groups.get((*self.peers.get(name)?.groups.get(family)).as_ref()?)
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// Remembers who is selected by these routes. Says whether there is an audience that was not known.
+    fn learn<'r>(&mut self, routes: impl Iterator<Item = &'r Route>) -> bool {
+        let mut new = false;
+        let mut last: *const BTreeSet<String> = std::ptr::null();
+        let contributions = routes.flat_map(|route| &route.contributions);
+        for peers in contributions.filter_map(|contribution| contribution.peers.as_ref()) {
+            // A weak reference keeps the allocation, so that an equal address is the same set.
+            let here = Arc::as_ptr(peers);
+            if here == last {
+                continue;
+            }
+            last = here;
+            if self.audiences.iter().any(|known| known.held_by.iter().any(|held| held.as_ptr() == here)) {
+                continue;
+            }
+            let held = Arc::downgrade(peers);
+            if let Some(known) = self.audiences.iter_mut().find(|known| known.peers == **peers) {
+                known.held_by.retain(|held| held.strong_count() > 0);
+                known.held_by.push(held);
+                continue;
+            }
+            if !new {
+                self.audiences.retain(|known| known.held_by.iter().any(|held| held.strong_count() > 0));
+            }
+            new = true;
+            let id = self.next_id();
+            self.audiences.push(Audience { id, peers: (**peers).clone(), held_by: vec![held] });
+        }
+        new
+    }
+
+    fn key(&self, out: &PeerOut, family: Family) -> GroupKey {
+        let in_audience = |audience: &&Audience| audience.peers.contains(&out.selected_as);
+        let own: FamilySet = [family].into_iter().collect();
+        let export = out.export.as_ref().map(|rules| {
+            let mut rules: Vec<ExportRule> =
+                rules.iter().copied().filter(|rule| rule.prefix.family() == family).collect();
+            rules.sort_by_key(|rule| (rule.prefix, rule.le));
+            rules.dedup();
+            rules
+        });
+        GroupKey {
+            family,
+            class: SessionClass::of(out),
+            next_hop: out.next_hops.get(family).ok(),
+            // What is negotiated for the other family does not tell these bytes apart.
+            context: EncodeContext {
+                add_path: out.encode.add_path.intersection(own),
+                extended_next_hop: out.encode.extended_next_hop && family == Family::Ipv4Unicast,
+                ..out.encode
+            },
+            export,
+            limit: *out.max_advertised.get(family),
+            audiences: self.audiences.iter().filter(in_audience).map(|audience| audience.id).collect(),
+        }
+    }
+
+    /// Puts a peer into the groups that it belongs to now; says whether any is another than before.
+    fn place(&mut self, name: &str, rib: &LocRib) -> bool {
+        let Some(member) = self.peers.get(name) else { return false };
+        let wanted = FamilyMap::from_fn(|family| {
+            member.out.families.contains(family).then(|| self.key(&member.out, family))
+        });
+        let selected_as = member.out.selected_as.clone();
+        let before = member.groups;
+        let mut after = before;
+        for (family, key) in wanted.iter() {
+            let stays = before.get(family).and_then(|id| self.groups.get(&id)).map(|group| &group.key);
+            if stays == key.as_ref() {
+                continue;
+            }
+            *after.get_mut(family) = key.as_ref().map(|key| self.join(name, &selected_as, key, rib));
+            self.leave(name, *before.get(family));
+        }
+        if let Some(member) = self.peers.get_mut(name) {
+            member.groups = after;
+        }
+        before != after
+    }
+
+    fn join(&mut self, name: &str, selected_as: &str, key: &GroupKey, rib: &LocRib) -> u64 {
+        let found = self.groups.iter().find(|(_, group)| group.key == *key).map(|(id, _)| *id);
+        let id = found.unwrap_or_else(|| {
+            let id = self.next_id();
+            self.groups.insert(id, Group::new(id, key.clone(), selected_as, self.complete, rib));
+            id
+        });
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.members.insert(name.to_owned());
+        }
+        id
+    }
+
+    fn leave(&mut self, name: &str, group: Option<u64>) {
+        let Some(id) = group else { return };
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.members.remove(name);
+        if group.members.is_empty() {
+            self.groups.remove(&id);
+        }
+    }
+}
