@@ -6,6 +6,7 @@
 //!                    └─► announce  ─► LocRib ─► export ─► update groups (Adj-RIB-Out)
 //! ```
 
+pub mod announce;
 pub mod cover;
 pub mod danger;
 pub mod export;

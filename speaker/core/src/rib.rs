@@ -55,7 +55,8 @@ pub struct Contribution {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The reasons. Those of kind [`SourceKind::Service`] never share attributes with the others: where
-    /// both kinds meet on one prefix, the Services' alone remain.
+    /// both kinds meet on one prefix, the Services' alone count. Others are left out where every peer that
+    /// they name is told on a Service's behalf; a peer that is not still has them.
     pub contributions: Vec<Contribution>,
     /// When the prefix came into the table.
     pub since: UnixSeconds,

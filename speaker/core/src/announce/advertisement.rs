@@ -1,0 +1,75 @@
+//! Advertisements made ready: what every contribution shares is allocated once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bgp_proto::types::Prefix;
+use speaker_config::model::{Advertisement, RouteAttributes};
+use speaker_config::objects::{Labels, UnixSeconds};
+
+use crate::rib::{Contribution, Source};
+
+/// An advertisement with its shared parts.
+#[derive(Debug, Clone)]
+pub(super) struct Prepared {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its attributes.
+    pub attributes: Arc<RouteAttributes>,
+    /// Its peers.
+    pub peers: Option<Arc<BTreeSet<String>>>,
+    /// All that it says.
+    pub spec: Advertisement,
+    /// Its node selector selects this node.
+    pub here: bool,
+}
+
+impl Prepared {
+    pub(super) fn new(spec: Advertisement) -> Self {
+        Self {
+            name: Arc::from(spec.name.as_str()),
+            attributes: Arc::new(spec.attributes.clone()),
+            peers: spec.peers.clone().map(Arc::new),
+            spec,
+            here: false,
+        }
+    }
+
+    /// Judges the node selector by the node's labels; says whether the answer changed.
+    pub(super) fn judge_node(&mut self, labels: &Labels) -> bool {
+        let here = self.spec.node_selector.as_ref().is_none_or(|selector| selector.matches(labels));
+        std::mem::replace(&mut self.here, here) != here
+    }
+
+    /// A reason to announce, of this advertisement.
+    pub(super) fn contribution(&self, source: Source, created: UnixSeconds, covered: bool) -> Contribution {
+        Contribution {
+            advertisement: Arc::clone(&self.name),
+            source,
+            created,
+            attributes: Arc::clone(&self.attributes),
+            peers: self.peers.clone(),
+            covered,
+        }
+    }
+
+    /// `prefixes` of an advertisement that speaks on this node.
+    pub(super) fn fixed(&self) -> impl Iterator<Item = Prefix> {
+        self.spec.prefixes.iter().copied().filter(|_| self.here)
+    }
+}
+
+/// Whether every peer that `outer` names is among those of the `inner` ones; absent is every peer.
+pub(super) fn reached_by<'a>(
+    outer: Option<&BTreeSet<String>>,
+    inner: impl Iterator<Item = Option<&'a BTreeSet<String>>>,
+) -> bool {
+    let mut named = BTreeSet::new();
+    for peers in inner {
+        match peers {
+            None => return true,
+            Some(peers) => named.extend(peers),
+        }
+    }
+    outer.is_some_and(|outer| outer.iter().all(|peer| named.contains(peer)))
+}

@@ -1,0 +1,236 @@
+//! `speaker explain`: every reason that there is, or could be, to announce something, with its gates.
+
+use bgp_proto::types::{Family, Prefix};
+use serde::{Deserialize, Serialize};
+use speaker_config::objects::{ObjectKey, Service};
+
+use super::advertisement::{Prepared, reached_by};
+use super::gates::{self, Readiness, Trace as _};
+use super::{Announcer, Finding, pool};
+use crate::inputs::Inputs;
+use crate::pools::PoolEntry;
+use crate::rib::{Source, SourceKind};
+use crate::view::GateView;
+
+/// What is asked about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Subject {
+    /// A prefix, whoever announces it.
+    Prefix(Prefix),
+    /// A Service, its own routes and the pool prefixes that its addresses lie under.
+    Service(ObjectKey),
+    /// A pool's prefixes.
+    Pool(String),
+}
+
+/// One object and one advertisement: a reason to announce a prefix, or what holds it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decision {
+    /// The prefix; absent where no prefix could be made.
+    pub prefix: Option<Prefix>,
+    /// The object.
+    pub source: Source,
+    /// The advertisement.
+    pub advertisement: String,
+    /// The gates in order. The first that did not pass is the one that holds the route back.
+    pub gates: Vec<GateView>,
+    /// Every gate passed.
+    pub announced: bool,
+}
+
+impl Decision {
+    /// The gate that holds the route back.
+    #[must_use]
+    pub fn held_by(&self) -> Option<&GateView> {
+        self.gates.iter().find(|gate| !gate.passed)
+    }
+
+    fn new(prefix: Option<Prefix>, source: Source, advertisement: &Prepared, gates: Vec<GateView>) -> Self {
+        let announced = prefix.is_some() && gates.iter().all(|gate| gate.passed);
+        Self { prefix, source, advertisement: advertisement.name.to_string(), gates, announced }
+    }
+}
+
+/// The whole answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Story {
+    /// Gates of the object as a whole, which each of its decisions repeats.
+    pub gates: Vec<GateView>,
+    /// One for each prefix, object and advertisement.
+    pub decisions: Vec<Decision>,
+    /// What works and will surprise.
+    pub findings: Vec<Finding>,
+}
+
+impl Announcer {
+    /// Why something is announced or is not; `None` where no object has anything to do with it.
+    #[must_use]
+    pub fn explain(&self, subject: &Subject, inputs: &Inputs) -> Option<Story> {
+        match subject {
+            Subject::Prefix(prefix) => self.explain_prefix(*prefix, inputs),
+            Subject::Service(key) => inputs.services.get(key).map(|one| self.explain_service(one, inputs)),
+            Subject::Pool(name) => inputs.pools.get(name).map(|entry| self.explain_pool(entry)),
+        }
+    }
+
+    fn explain_pool(&self, entry: &PoolEntry) -> Story {
+        let mut story = Story::default();
+        gates::pool_sound(entry, &mut story.gates);
+        self.note_advertisements(&mut story.gates);
+        story.decisions = self.pool_decisions(entry);
+        self.pool_findings(entry, &mut story.findings);
+        story
+    }
+
+    fn explain_service(&self, service: &Service, inputs: &Inputs) -> Story {
+        let mut story = Story::default();
+        gates::may_announce(service, self.default_class, &mut story.gates);
+        let addresses: Vec<String> = service.ingress.iter().map(ToString::to_string).collect();
+        story.gates.gate("address", !addresses.is_empty(), || match addresses.as_slice() {
+            [] => "no address is recorded in status.loadBalancer.ingress".to_owned(),
+            some => format!("recorded in status.loadBalancer.ingress: {}", some.join(", ")),
+        });
+        self.note_advertisements(&mut story.gates);
+        story.decisions = self.service_decisions(service, inputs);
+        for entry in inputs.pools.iter() {
+            let under = |one: &Decision| {
+                one.prefix.is_some_and(|prefix| service.ingress.iter().any(|addr| prefix.contains(*addr)))
+            };
+            story.decisions.extend(self.pool_decisions(entry).into_iter().filter(under));
+        }
+        self.service_findings(service, inputs, &mut story.findings);
+        story
+    }
+
+    fn explain_prefix(&self, prefix: Prefix, inputs: &Inputs) -> Option<Story> {
+        let mut candidates = self.fixed_decisions();
+        for service in inputs.services.values() {
+            if prefix.is_host() && service.ingress.contains(&prefix.addr()) {
+                candidates.extend(self.service_decisions(service, inputs));
+            }
+        }
+        for entry in inputs.pools.iter() {
+            let overlaps = entry.pool.blocks.iter().any(|block| {
+                let (first, last) = block.bounds();
+                first <= prefix.last() && prefix.addr() <= last
+            });
+            let beyond = self
+                .open
+                .get(&entry.pool.name)
+                .is_some_and(|open| open.iter().any(|(one, _)| *one == prefix));
+            if overlaps || beyond {
+                candidates.extend(self.pool_decisions(entry));
+            }
+        }
+        let exact = |one: &Decision| one.prefix.is_none_or(|other| other == prefix);
+        let named = candidates.iter().any(|one| one.prefix == Some(prefix));
+        let near = |one: &Decision| one.prefix.is_none_or(|other| other.covers(prefix));
+        candidates.retain(|one| if named { exact(one) } else { near(one) });
+        (!candidates.is_empty()).then(|| Story {
+            gates: Vec::new(),
+            decisions: candidates,
+            findings: Vec::new(),
+        })
+    }
+
+    fn note_advertisements(&self, gates: &mut Vec<GateView>) {
+        if self.advertisements.is_empty() {
+            gates.gate("advertisement", false, || "no advertisement is configured".to_owned());
+        }
+    }
+
+    fn service_decisions(&self, service: &Service, inputs: &Inputs) -> Vec<Decision> {
+        let mut all = Vec::new();
+        let endpoints = Readiness::of(inputs.slices(&service.key), &self.node);
+        for addr in service.ingress.iter().copied() {
+            let (prefix, family) = (Prefix::host(addr), Family::of(addr));
+            let pool = inputs.pools.containing(addr).next().map(|entry| entry.pool.name.as_str());
+            for advertisement in &self.advertisements {
+                let mut trace = Vec::new();
+                gates::may_announce(service, self.default_class, &mut trace);
+                trace.gate("address", true, || match pool {
+                    Some(pool) => format!("{addr} is recorded, an address of pool '{pool}'"),
+                    None => format!("{addr} is recorded; it lies in no pool, so that only a peer whose export list permits it is told"),
+                });
+                let endpoints = *endpoints.get(family);
+                gates::service_route(advertisement, &self.node, service, family, endpoints, &mut trace);
+                gates::safe(prefix, self.surroundings.refusal(prefix, advertisement).as_ref(), &mut trace);
+                let source = Source {
+                    kind: SourceKind::Service,
+                    namespace: Some(service.key.namespace.clone()),
+                    name: service.key.name.clone(),
+                };
+                all.push(Decision::new(Some(prefix), source, advertisement, trace));
+            }
+        }
+        all
+    }
+
+    fn pool_decisions(&self, entry: &PoolEntry) -> Vec<Decision> {
+        let pool = &entry.pool;
+        let mut all = Vec::new();
+        let families = |family: &Family| pool.blocks.iter().any(|block| block.family() == *family);
+        for family in Family::ALL.into_iter().filter(families) {
+            for advertisement in &self.advertisements {
+                let mut trace = Vec::new();
+                gates::pool_sound(entry, &mut trace);
+                gates::pool_selected(advertisement, &self.node, entry, &mut trace);
+                let wish = advertisement.spec.pool_prefix.unwrap_or_default();
+                if advertisement.spec.pool_prefix.is_some() {
+                    let count = *self.count(&pool.name).get(family);
+                    gates::pool_gate(wish.when, pool.disabled, family, count, &mut trace);
+                }
+                let source = Source { kind: SourceKind::Pool, namespace: None, name: pool.name.clone() };
+                match pool::cover(&pool.blocks, family, wish) {
+                    Err(error) => {
+                        trace.gate("poolPrefix.lengths", false, || error.to_string());
+                        all.push(Decision::new(None, source, advertisement, trace));
+                    }
+                    Ok(prefixes) => all.extend(prefixes.into_iter().map(|prefix| {
+                        let mut trace = trace.clone();
+                        self.last_gates(prefix, advertisement, &mut trace);
+                        if !self.local_lets_through(prefix) {
+                            trace.gate("externalTrafficPolicy", false, || {
+                                format!("{prefix} is the address of a Service with externalTrafficPolicy Local that has no ready endpoint on node '{}'", self.node)
+                            });
+                        }
+                        Decision::new(Some(prefix), source.clone(), advertisement, trace)
+                    })),
+                }
+            }
+        }
+        all
+    }
+
+    fn fixed_decisions(&self) -> Vec<Decision> {
+        let mut all = Vec::new();
+        for advertisement in &self.advertisements {
+            for prefix in advertisement.spec.prefixes.iter().copied() {
+                let mut trace = Vec::new();
+                gates::applies(advertisement, &self.node, &mut trace);
+                self.last_gates(prefix, advertisement, &mut trace);
+                let name = advertisement.name.to_string();
+                let source = Source { kind: SourceKind::Prefix, namespace: None, name };
+                all.push(Decision::new(Some(prefix), source, advertisement, trace));
+            }
+        }
+        all
+    }
+
+    /// What pool prefixes and fixed ones must pass besides.
+    fn last_gates(&self, prefix: Prefix, advertisement: &Prepared, trace: &mut Vec<GateView>) {
+        gates::safe(prefix, self.surroundings.refusal(prefix, advertisement).as_ref(), trace);
+        let routes = self.service_contributions(prefix);
+        let shadowed =
+            reached_by(advertisement.peers.as_deref(), routes.iter().map(|one| one.peers.as_deref()));
+        if let (true, Some(route)) = (shadowed, routes.first()) {
+            let namespace = route.source.namespace.as_deref().unwrap_or_default();
+            trace.gate("hostRoute", false, || {
+                format!("the route of Service '{namespace}/{}' stands in its place", route.source.name)
+            });
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! Route intents: from objects and advertisements to the Loc-RIB (design §5).
+//!
+//! Three kinds of key are evaluated apart from one another, and each tells the next what it moved:
+//!
+//! ```text
+//! Service ─► its addresses ───────────────► prefixes ─► Loc-RIB
+//!    └─────► counts of its pools ─► pool ─────┘
+//!                     pool object ──┘
+//! ```
+//!
+//! A pool's gate reads two counts a family (Services that BGP may announce, those of them with a ready
+//! endpoint), which Services add to and take from, so that one Service never asks for another. The
+//! from-scratch answer is a new [`Announcer`] that sees the same inputs, since it has every key dirty.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use bgp_proto::types::{FamilyMap, Prefix};
+use speaker_config::model::{Advertisement, DefaultClass};
+use speaker_config::objects::{Labels, ObjectKey, UnixSeconds};
+
+use crate::danger::DangerContext;
+use crate::inputs::{Inputs, Touched};
+use crate::rib::{LocRib, Route};
+
+mod advertisement;
+mod explain;
+mod findings;
+mod gates;
+mod pool;
+mod reasons;
+mod service;
+mod surroundings;
+
+use advertisement::Prepared;
+pub use explain::{Decision, Story, Subject};
+pub use findings::Finding;
+pub use gates::PoolCount;
+use pool::PoolState;
+use service::{Context, ServiceState};
+use surroundings::Surroundings;
+
+/// What the configuration says about announcing.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Settings {
+    /// This node's name, which endpoints and Node objects are compared with.
+    pub node: String,
+    /// `advertisements`, with distinct names.
+    pub advertisements: Vec<Advertisement>,
+    /// `ipam.defaultClass`: class-less Services are not announced where Node IPAM serves them.
+    pub default_class: DefaultClass,
+    /// What nobody may announce without leave, as far as it stands in no Node object: addresses of
+    /// peers, gateways and API servers, Service CIDRs.
+    pub danger: DangerContext,
+}
+
+/// How many keys the last [`Announcer::reconcile`] evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Work {
+    /// Services.
+    pub services: usize,
+    /// Pools whose blocks, standing or advertisements were looked at.
+    pub pools: usize,
+    /// Pools whose gate was looked at.
+    pub gates: usize,
+    /// Prefixes whose reasons were gathered.
+    pub prefixes: usize,
+}
+
+/// Keys to be evaluated.
+#[derive(Debug, Clone, Default)]
+struct Dirty {
+    everything: bool,
+    nodes: BTreeSet<String>,
+    services: BTreeSet<ObjectKey>,
+    pools: BTreeSet<String>,
+    gates: BTreeSet<String>,
+    prefixes: BTreeSet<Prefix>,
+}
+
+/// Decides what this node has a reason to announce.
+#[derive(Debug, Clone, Default)]
+pub struct Announcer {
+    node: String,
+    labels: Labels,
+    default_class: DefaultClass,
+    advertisements: Vec<Prepared>,
+    surroundings: Surroundings,
+    /// Services that contribute.
+    services: BTreeMap<ObjectKey, ServiceState>,
+    /// The Services of `services`, by recorded address: the reference count of a host route.
+    holders: BTreeMap<IpAddr, BTreeSet<ObjectKey>>,
+    /// Sums over `services`, without pools that have none.
+    counts: BTreeMap<String, FamilyMap<PoolCount>>,
+    pools: BTreeMap<String, PoolState>,
+    /// What each pool announces: prefix and advertisement.
+    open: BTreeMap<String, BTreeSet<(Prefix, usize)>>,
+    /// The same, by prefix.
+    open_by_prefix: BTreeSet<(Prefix, String, usize)>,
+    /// `prefixes` of the advertisements that speak here.
+    fixed: BTreeSet<(Prefix, usize)>,
+    rib: LocRib,
+    dirty: Dirty,
+    work: Work,
+}
+
+impl Announcer {
+    /// One that announces nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The answer from scratch, which every incremental one must equal but for [`Route::since`].
+    #[must_use]
+    pub fn from_scratch(settings: Settings, inputs: &Inputs, now: UnixSeconds) -> Self {
+        let mut announcer = Self::new();
+        announcer.configure(settings);
+        announcer.reconcile(inputs, now);
+        announcer
+    }
+
+    /// Takes a configuration, the first or another one; the next [`Announcer::reconcile`] evaluates
+    /// every key.
+    pub fn configure(&mut self, settings: Settings) {
+        self.node = settings.node;
+        self.default_class = settings.default_class;
+        self.surroundings.set_base(settings.danger);
+        self.advertisements = settings.advertisements.into_iter().map(Prepared::new).collect();
+        self.dirty.everything = true;
+    }
+
+    /// Notes what an event touched.
+    pub fn touch(&mut self, touched: &Touched) {
+        self.dirty.nodes.extend(touched.nodes.iter().cloned());
+        self.dirty.pools.extend(touched.pools.iter().cloned());
+        self.dirty.services.extend(touched.services.iter().chain(&touched.endpoints).cloned());
+    }
+
+    /// Evaluates what was touched since the last time. Says which prefixes of the Loc-RIB came, went or
+    /// have other reasons; `now` becomes [`Route::since`] of those that came.
+    pub fn reconcile(&mut self, inputs: &Inputs, now: UnixSeconds) -> BTreeSet<Prefix> {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        self.work = Work::default();
+        self.judge_nodes(inputs, &mut dirty);
+        if dirty.everything {
+            dirty.services.extend(inputs.services.keys().chain(self.services.keys()).cloned());
+            dirty.pools.extend(inputs.pools.iter().map(|entry| entry.pool.name.clone()));
+            dirty.pools.extend(self.pools.keys().cloned());
+            dirty.prefixes.extend(self.rib.routes.keys());
+        }
+        for name in std::mem::take(&mut dirty.pools) {
+            self.evaluate_pool(name, inputs, &mut dirty);
+        }
+        for key in std::mem::take(&mut dirty.services) {
+            self.evaluate_service(key, inputs, &mut dirty);
+        }
+        for name in std::mem::take(&mut dirty.gates) {
+            self.evaluate_gate(name, &mut dirty);
+        }
+        dirty.prefixes.into_iter().filter(|prefix| self.settle(*prefix, now)).collect()
+    }
+
+    /// The Loc-RIB.
+    #[must_use]
+    pub const fn rib(&self) -> &LocRib {
+        &self.rib
+    }
+
+    /// How much the last [`Announcer::reconcile`] did.
+    #[must_use]
+    pub const fn work(&self) -> Work {
+        self.work
+    }
+
+    /// The Services behind a pool, a family each.
+    #[must_use]
+    pub fn count(&self, pool: &str) -> FamilyMap<PoolCount> {
+        self.counts.get(pool).copied().unwrap_or_default()
+    }
+
+    /// Nodes matter by this one's labels, and by the addresses that nobody may announce.
+    fn judge_nodes(&mut self, inputs: &Inputs, dirty: &mut Dirty) {
+        let mut names = std::mem::take(&mut dirty.nodes);
+        if dirty.everything {
+            names.extend(inputs.nodes.keys().cloned());
+            names.insert(self.node.clone());
+        }
+        if names.contains(&self.node) {
+            // A missing Node is a node without labels.
+            self.labels = inputs.nodes.get(&self.node).map(|node| node.labels.clone()).unwrap_or_default();
+            for advertisement in &mut self.advertisements {
+                dirty.everything |= advertisement.judge_node(&self.labels);
+            }
+        }
+        let nodes = names.iter().map(|name| (name, inputs.nodes.get(name)));
+        let moved = self.surroundings.set_nodes(nodes);
+        if !moved.is_empty() {
+            dirty.pools.extend(inputs.pools.iter().map(|entry| entry.pool.name.clone()));
+        }
+        for prefix in &moved {
+            dirty.services.extend(self.between(prefix.addr(), prefix.last()).cloned());
+        }
+        if dirty.everything || !moved.is_empty() {
+            self.judge_fixed(dirty);
+        }
+    }
+
+    /// The contributing Services with an address from `first` to `last`.
+    fn between(&self, first: IpAddr, last: IpAddr) -> impl Iterator<Item = &ObjectKey> {
+        let range = (first <= last).then(|| self.holders.range(first..=last));
+        range.into_iter().flatten().flat_map(|(_, keys)| keys)
+    }
+
+    /// Which of the advertisements' `prefixes` may leave.
+    fn judge_fixed(&mut self, dirty: &mut Dirty) {
+        let mut fixed = BTreeSet::new();
+        for (index, advertisement) in self.advertisements.iter().enumerate() {
+            let safe =
+                advertisement.fixed().filter(|one| self.surroundings.refusal(*one, advertisement).is_none());
+            fixed.extend(safe.map(|prefix| (prefix, index)));
+        }
+        dirty.prefixes.extend(fixed.symmetric_difference(&self.fixed).map(|(prefix, _)| *prefix));
+        if dirty.everything {
+            dirty.prefixes.extend(fixed.iter().map(|(prefix, _)| *prefix));
+        }
+        self.fixed = fixed;
+    }
+
+    fn evaluate_pool(&mut self, name: String, inputs: &Inputs, dirty: &mut Dirty) {
+        self.work.pools += 1;
+        let new = inputs
+            .pools
+            .get(&name)
+            .map(|entry| PoolState::of(entry, &self.node, &self.advertisements, &self.surroundings));
+        let old = self.pools.remove(&name);
+        let blocks =
+            |state: &Option<PoolState>| state.iter().flat_map(|s| s.blocks.clone()).collect::<Vec<_>>();
+        let (before, after) = (blocks(&old), blocks(&new));
+        if before != after {
+            // Its Services change pools.
+            for (first, last) in before.into_iter().chain(after).map(speaker_config::objects::Block::bounds) {
+                dirty.services.extend(self.between(first, last).cloned());
+            }
+        }
+        if old.map(|state| state.created) != new.as_ref().map(|state| state.created) {
+            dirty.prefixes.extend(self.open.get(&name).into_iter().flatten().map(|(prefix, _)| *prefix));
+        }
+        if let Some(state) = new {
+            self.pools.insert(name.clone(), state);
+        }
+        dirty.gates.insert(name);
+    }
+
+    fn evaluate_service(&mut self, key: ObjectKey, inputs: &Inputs, dirty: &mut Dirty) {
+        self.work.services += 1;
+        let context = Context {
+            node: &self.node,
+            default_class: self.default_class,
+            advertisements: &self.advertisements,
+            surroundings: &self.surroundings,
+        };
+        let new = inputs.services.get(&key).map(|service| ServiceState::of(service, inputs, &context));
+        let new = new.unwrap_or_default();
+        let old = self.services.remove(&key).unwrap_or_default();
+        for (addr, held) in &old.addresses {
+            if new.addresses.get(addr) != Some(held) {
+                dirty.prefixes.insert(Prefix::host(*addr));
+            }
+            if !new.addresses.contains_key(addr)
+                && let Some(holders) = self.holders.get_mut(addr)
+            {
+                holders.remove(&key);
+                if holders.is_empty() {
+                    self.holders.remove(addr);
+                }
+            }
+        }
+        for addr in new.addresses.keys().filter(|addr| !old.addresses.contains_key(addr)) {
+            dirty.prefixes.insert(Prefix::host(*addr));
+            self.holders.entry(*addr).or_default().insert(key.clone());
+        }
+        if old.pools != new.pools {
+            self.recount(&old, &new, dirty);
+        }
+        if dirty.everything {
+            dirty.prefixes.extend(new.addresses.keys().map(|addr| Prefix::host(*addr)));
+        }
+        if !new.is_empty() {
+            self.services.insert(key, new);
+        }
+    }
+
+    /// Moves a Service from its old pools' counts to its new ones'.
+    fn recount(&mut self, old: &ServiceState, new: &ServiceState, dirty: &mut Dirty) {
+        let names: BTreeSet<&String> =
+            old.pools.keys().chain(new.pools.keys()).map(|(name, _)| name).collect();
+        for name in names {
+            let before = self.count(name);
+            let mut after = before;
+            for ((_, family), ready) in old.pools.iter().filter(|((pool, _), _)| pool == name) {
+                let count = after.get_mut(*family);
+                count.recorded = count.recorded.saturating_sub(1);
+                count.ready = count.ready.saturating_sub(usize::from(*ready));
+            }
+            for ((_, family), ready) in new.pools.iter().filter(|((pool, _), _)| pool == name) {
+                let count = after.get_mut(*family);
+                count.recorded += 1;
+                count.ready += usize::from(*ready);
+            }
+            if before.iter().zip(after.iter()).any(|((_, a), (_, b))| a.signs() != b.signs()) {
+                dirty.gates.insert(name.clone());
+            }
+            if after == FamilyMap::default() {
+                self.counts.remove(name);
+            } else {
+                self.counts.insert(name.clone(), after);
+            }
+        }
+    }
+
+    fn evaluate_gate(&mut self, name: String, dirty: &mut Dirty) {
+        self.work.gates += 1;
+        let counts = self.count(&name);
+        let new: BTreeSet<(Prefix, usize)> =
+            self.pools.get(&name).into_iter().flat_map(|state| state.open(counts)).collect();
+        let old = self.open.remove(&name).unwrap_or_default();
+        for (prefix, index) in old.difference(&new) {
+            dirty.prefixes.insert(*prefix);
+            self.open_by_prefix.remove(&(*prefix, name.clone(), *index));
+        }
+        for (prefix, index) in new.difference(&old) {
+            dirty.prefixes.insert(*prefix);
+            self.open_by_prefix.insert((*prefix, name.clone(), *index));
+        }
+        if !new.is_empty() {
+            self.open.insert(name, new);
+        }
+    }
+
+    /// Gathers the reasons for a prefix anew; says whether they changed.
+    fn settle(&mut self, prefix: Prefix, now: UnixSeconds) -> bool {
+        self.work.prefixes += 1;
+        let contributions = self.contributions(prefix);
+        if contributions.is_empty() {
+            return self.rib.routes.remove(&prefix).is_some();
+        }
+        match self.rib.routes.get_mut(&prefix) {
+            Some(route) if route.contributions == contributions => false,
+            Some(route) => {
+                route.contributions = contributions;
+                true
+            }
+            None => self.rib.routes.insert(prefix, Route { contributions, since: now }).is_none(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
