@@ -60,20 +60,28 @@ impl fmt::Display for Diagnostic {
 impl std::error::Error for Diagnostic {}
 
 /// The entry of `known` that `word` was most likely meant to be: at most two typing errors, or a third of
-/// the word, away. Case does not count.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// the word, away, or the only one that begins with it. Case does not count.
+pub(crate) fn nearest<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str, IntoIter: Clone>,
+) -> Option<&'a str> {
+    let known = known.into_iter();
     // A word longer than any key can only be noise, and the distance costs its square.
     if word.len() > 64 {
         return None;
     }
     let word = word.to_lowercase();
     let allowed = (word.chars().count() / 3).clamp(1, 2);
-    known
-        .into_iter()
+    let near = known
+        .clone()
         .map(|candidate| (distance(&word, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min()
-        .map(|(_, candidate)| candidate)
+        .map(|(_, candidate)| candidate);
+    near.or_else(|| {
+        let mut longer = known.filter(|known| word.len() > 2 && known.to_lowercase().starts_with(&word));
+        longer.next().filter(|_| longer.next().is_none())
+    })
 }
 
 /// Levenshtein's distance.
@@ -103,6 +111,7 @@ mod tests {
         assert_eq!(nearest("adress", known), Some("address"));
         assert_eq!(nearest("keepAlive", known), Some("keepalive"));
         assert_eq!(nearest("as", known), Some("asn"));
+        assert_eq!(nearest("addr", known), Some("address"));
         assert_eq!(nearest("neighbor", known), None);
         assert_eq!(nearest("", known), None);
     }

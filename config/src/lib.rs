@@ -3,6 +3,7 @@
 //! * [`model`]: what `speaker.yaml` says, checked.
 //! * [`objects`]: what Kubernetes objects say, pruned to what the speaker reads.
 //!
+//! * [`speaker`]: the former from its text.
 //! * [`manifest`] and [`kubernetes`]: files and typed objects to the latter.
 //! * [`diagnostic`]: what is wrong with a file, and where.
 //!
@@ -13,6 +14,7 @@ pub mod kubernetes;
 pub mod manifest;
 pub mod model;
 pub mod objects;
+pub mod speaker;
 pub mod yaml;
 
 mod selector;

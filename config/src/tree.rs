@@ -41,6 +41,23 @@ pub(crate) struct SyntaxError {
     pub(crate) help: &'static str,
 }
 
+impl Node {
+    /// Nothing, `~` or `null`.
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    /// What kind of value this is, for a message.
+    pub(crate) fn kind(&self) -> &'static str {
+        match &self.value {
+            _ if self.is_null() => "nothing",
+            Value::Scalar { .. } => "a single value",
+            Value::Sequence(_) => "a list",
+            Value::Mapping(_) => "a mapping",
+        }
+    }
+}
+
 /// A collection whose end has not been read yet.
 enum Open {
     Sequence(Position, Vec<Node>),

@@ -21,11 +21,24 @@ pub(crate) fn to_json(text: &str) -> Result<Json, YamlError> {
     }
     let mut yaml: Yaml = serde_yaml::from_str(text).map_err(|error| YamlError {
         at: error.location().map(|location| (location.line(), location.column())),
-        message: error.to_string(),
+        message: without_places(&error.to_string()),
     })?;
     let unplaced = |message: String| YamlError { at: None, message };
     yaml.apply_merge().map_err(|error| unplaced(error.to_string()))?;
     convert(yaml).map_err(unplaced)
+}
+
+/// A message without its " at line 2 column 1": the lines are counted from the start of one document, and
+/// the caller says where that is.
+fn without_places(message: &str) -> String {
+    let mut parts = message.split(" at line ");
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        let rest = rest.strip_prefix(" column ").unwrap_or(rest);
+        kept.push_str(rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    kept
 }
 
 fn convert(yaml: Yaml) -> Result<Json, String> {
@@ -99,6 +112,7 @@ mod tests {
     fn errors_have_a_place_where_there_is_one() {
         let error = to_json("a: 1\nb: [\n").unwrap_err();
         assert!(error.at.is_some_and(|(line, _)| line >= 2), "{error:?}");
+        assert!(!error.message.contains("line"), "{error:?}");
         assert!(to_json("a: 1\na: 2\n").unwrap_err().message.contains("duplicate"));
         assert!(to_json("a: !x 1").unwrap_err().message.contains("tag"));
         assert!(to_json("a: .nan").unwrap_err().message.contains("number"));

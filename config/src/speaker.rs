@@ -1,0 +1,329 @@
+//! `speaker.yaml` (design §4): text to [`SpeakerConfig`], with everything that is wrong said at once.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use bgp_proto::session::PeerAsn;
+use bgp_proto::types::{Asn, Family};
+
+use crate::diagnostic::{Diagnostic, Position, Severity};
+use crate::model::{
+    Api, Datapath, DefaultClass, Ipam, L2, LoopGuard, Peer, Readiness, Router, Sources, SpeakerConfig,
+};
+use crate::tree::{self, Node, Value};
+
+mod advertisement;
+mod peers;
+mod reader;
+pub(crate) mod schema;
+mod settings;
+
+use peers::{Context, Groups};
+use reader::{Field, Report, Spanned, Table};
+
+/// Where the API listens by default.
+const SOCKET: &str = "/run/speaker/api.sock";
+
+/// Reads `speaker.yaml`. `file_name` stands in the diagnostics; paths in the file are taken relative to
+/// `base_dir`. Nothing is read but `text`. The warnings come with the result, in the order of the file.
+///
+/// # Errors
+/// Every error and warning of a file that cannot be used, in the order of the file.
+pub fn parse(
+    text: &str,
+    file_name: &str,
+    base_dir: &Path,
+) -> Result<(SpeakerConfig, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let root = match tree::parse(text) {
+        Ok(Some(root)) if !root.is_null() => root,
+        Ok(_) => Node { at: Position::START, value: Value::Mapping(Vec::new()) },
+        Err(error) => {
+            return Err(vec![Diagnostic {
+                severity: Severity::Error,
+                file: file_name.to_owned(),
+                at: error.at,
+                path: String::new(),
+                message: error.message,
+                help: error.help.to_owned(),
+            }]);
+        }
+    };
+    let report = Report::new(file_name);
+    let config = report.root(&root).table(&schema::FILE).map(|table| read(&table, &report, base_dir));
+    let found = report.finish();
+    match config {
+        Some(config) if found.iter().all(|diagnostic| diagnostic.severity == Severity::Warning) => {
+            Ok((config, found))
+        }
+        _ => Err(found),
+    }
+}
+
+/// Reads every section. What could not be read has its default, and an error in the report.
+fn read(table: &Table<'_>, report: &Report, base_dir: &Path) -> SpeakerConfig {
+    let router = table.table("router", &schema::ROUTER).map(|table| router(&table)).unwrap_or_default();
+    let sources = sources(table, base_dir);
+    let context = Context { report, base_dir, router: &router, kubernetes: sources.kubernetes };
+    let groups = Groups::read(table, &context);
+    let peers: Vec<_> =
+        table.list("peers").iter().filter_map(|field| peers::peer(field, &groups, &context)).collect();
+    let dynamic: Vec<_> = table
+        .list("dynamicPeers")
+        .iter()
+        .filter_map(|field| peers::dynamic(field, &groups, &context))
+        .collect();
+    peers::check_unique(&peers, &dynamic, &context);
+    let settings = peers.iter().map(|peer| &peer.value.settings);
+    let settings = settings.chain(dynamic.iter().map(|peer| &peer.value.settings));
+    check_asn(table, report, settings.map(|settings| settings.local_asn));
+    let advertisements: Vec<_> =
+        table.list("advertisements").iter().filter_map(|field| advertisement::read(field, report)).collect();
+
+    let mut config = SpeakerConfig {
+        node_name: table.table("node", &schema::NODE).and_then(|table| table.read("name", Field::word)),
+        ipam: ipam(table, &sources, base_dir),
+        node_ipam: node_ipam(table),
+        datapath: datapath(table),
+        l2: l2(table),
+        readiness: readiness(table),
+        api: api(table, base_dir),
+        peers: peers.into_iter().map(|peer| peer.value).collect(),
+        dynamic_peers: dynamic.into_iter().map(|peer| peer.value).collect(),
+        router,
+        sources,
+        advertisements: Vec::new(),
+    };
+    check_advertisements(&advertisements, &config, table, report);
+    config.advertisements = advertisements.into_iter().map(|read| read.value).collect();
+    config
+}
+
+fn router(table: &Table<'_>) -> Router {
+    let mut listen: Vec<SocketAddr> = Vec::new();
+    for field in table.list("listen") {
+        let help = "write address and port, for example 0.0.0.0:179 or [::]:179";
+        let Some(socket) = field.parse::<SocketAddr>(help) else { continue };
+        if listen.contains(&socket) {
+            field.error(format!("{socket} stands here twice"), "remove one");
+        }
+        listen.push(socket);
+    }
+    Router {
+        asn: table.read("asn", settings::asn),
+        router_id: table
+            .read("routerId", |field| field.parse("write it as an IPv4 address, for example 10.0.0.1")),
+        listen,
+    }
+}
+
+/// Peers need our AS number, from the router or each from its own `localAsn`.
+fn check_asn(table: &Table<'_>, report: &Report, local_asns: impl IntoIterator<Item = Option<Asn>>) {
+    let router = table.get("router");
+    let given = router.as_ref().and_then(|field| field.entry("asn"));
+    if given.is_none() && local_asns.into_iter().any(|asn| asn.is_none()) {
+        let place = router.map_or_else(|| table.place.clone(), |field| field.place);
+        report.error(
+            &place,
+            "router.asn is missing, and there are peers",
+            "write our AS number: router: {asn: 64501}",
+        );
+    }
+}
+
+fn sources(table: &Table<'_>, base_dir: &Path) -> Sources {
+    let Some(table) = table.table("sources", &schema::SOURCES) else { return Sources::default() };
+    let manifests =
+        table.list("manifests").iter().filter_map(Field::word).map(|path| base_dir.join(path)).collect();
+    let mut sources = Sources { manifests, ..Sources::default() };
+    if let Some(table) = table.table("kubernetes", &schema::KUBERNETES) {
+        let unless_auto =
+            |field: &Field<'_>| field.choice(&[("auto", None), ("true", Some(true)), ("false", Some(false))]);
+        sources.kubernetes = table.read("enabled", Field::boolean).unwrap_or_default();
+        sources.cilium_bgp = table.read("ciliumBGP", unless_auto).flatten();
+        sources.cilium_l2 = table.read("ciliumL2", unless_auto).flatten();
+        if sources.kubernetes {
+            table.get("enabled").iter().for_each(Field::not_yet);
+        }
+    }
+    sources
+}
+
+fn ipam(table: &Table<'_>, sources: &Sources, base_dir: &Path) -> Ipam {
+    let default = Ipam {
+        enabled: true,
+        state_dir: base_dir.join("state"),
+        families: Family::ALL.into_iter().collect(),
+        default_class: DefaultClass::default(),
+    };
+    let Some(table) = table.table("ipam", &schema::IPAM) else { return default };
+    if let Some(field) = table.get("stateDir").filter(|_| sources.manifests.is_empty()) {
+        field.warn("stateDir has no effect without sources.manifests", "remove it, or name manifests");
+    }
+    let default_class = table.read("defaultClass", |field| {
+        field.choice(&[
+            ("lbipam", DefaultClass::LbIpam),
+            ("nodeipam", DefaultClass::NodeIpam),
+            ("none", DefaultClass::None),
+        ])
+    });
+    Ipam {
+        enabled: table.read("enabled", Field::boolean).unwrap_or(default.enabled),
+        state_dir: table.read("stateDir", Field::word).map_or(default.state_dir, |path| base_dir.join(path)),
+        families: table.read("families", Field::families).unwrap_or(default.families),
+        default_class: default_class.unwrap_or_default(),
+    }
+}
+
+fn node_ipam(table: &Table<'_>) -> bool {
+    let Some(table) = table.table("nodeIpam", &schema::NODE_IPAM) else { return false };
+    let Some(field) = table.get("enabled") else { return false };
+    let enabled = field.boolean().unwrap_or_default();
+    if enabled {
+        field.not_yet();
+    }
+    enabled
+}
+
+fn datapath(table: &Table<'_>) -> Datapath {
+    let Some(table) = table.table("datapath", &schema::DATAPATH) else { return Datapath::default() };
+    let loops = table.read("loops", |field| {
+        let loops = field.choice(&[
+            ("blackhole", LoopGuard::Blackhole),
+            ("unreachable", LoopGuard::Unreachable),
+            ("none", LoopGuard::None),
+        ])?;
+        if loops != LoopGuard::None {
+            field.not_yet();
+        }
+        Some(loops)
+    });
+    let local_announced = table.read("local", |field| {
+        let announced = field.choice(&[("none", false), ("announced", true)])?;
+        if announced {
+            field.not_yet();
+        }
+        Some(announced)
+    });
+    Datapath { loops: loops.unwrap_or_default(), local_announced: local_announced.unwrap_or_default() }
+}
+
+fn l2(table: &Table<'_>) -> L2 {
+    let Some(table) = table.table("l2", &schema::L2) else { return L2::default() };
+    let enabled = table.read("enabled", |field| {
+        let enabled = field.boolean()?;
+        if enabled {
+            field.not_yet();
+        }
+        Some(enabled)
+    });
+    let interfaces = table.list("interfaces").iter().filter_map(Field::word).collect();
+    L2 { enabled: enabled.unwrap_or_default(), interfaces }
+}
+
+fn readiness(table: &Table<'_>) -> Readiness {
+    let readiness = table.read("readiness", |field| {
+        let readiness = field.choice(&[
+            ("kube-proxy", Readiness::KubeProxy),
+            ("cilium", Readiness::Cilium),
+            ("none", Readiness::None),
+        ])?;
+        if readiness != Readiness::None {
+            field.not_yet();
+        }
+        Some(readiness)
+    });
+    readiness.unwrap_or_default()
+}
+
+fn api(table: &Table<'_>, base_dir: &Path) -> Api {
+    let mut api = Api { socket: SOCKET.into(), http: None };
+    let Some(table) = table.table("api", &schema::API) else { return api };
+    if let Some(field) = table.get("socket")
+        && let Some(path) = field.word()
+    {
+        api.socket = base_dir.join(path);
+        let length = api.socket.as_os_str().len();
+        // sun_path has 108 octets with the closing zero (unix(7)).
+        if length > 107 {
+            field.error(format!("the path has {length} octets"), "a unix socket's path has at most 107");
+        }
+    }
+    api.http = table.read("http", |field| field.parse("write address and port, for example 127.0.0.1:9179"));
+    api
+}
+
+/// What advertisements and peers say of each other.
+fn check_advertisements(
+    advertisements: &[advertisement::Read],
+    config: &SpeakerConfig,
+    table: &Table<'_>,
+    report: &Report,
+) {
+    let known = peers::names(table);
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for read in advertisements {
+        if !names.insert(&read.name.value) {
+            let message = format!("an advertisement named {} stands above", read.name.value);
+            report.error(&read.name.place, message, "give each a name of its own");
+        }
+        for name in read.peers.iter().filter(|name| !known.contains(&name.value)) {
+            report.error(
+                &name.place,
+                format!("there is no peer {}", name.value),
+                peers::unknown_name(&name.value, known.iter(), "add it to peers or dynamicPeers"),
+            );
+        }
+        check_reach(read, config, report);
+    }
+    let no_source = config.sources.manifests.is_empty() && !config.sources.kubernetes;
+    if no_source && advertisements.iter().all(|read| read.prefixes.is_empty()) {
+        report.warn(
+            &table.place,
+            "there is nothing to announce: no source, and no advertisement has prefixes",
+            "name manifests in sources, or prefixes in an advertisement",
+        );
+    }
+}
+
+/// Warns of what none of the selected peers will ever get.
+fn check_reach(read: &advertisement::Read, config: &SpeakerConfig, report: &Report) {
+    let selected = |name: &str| read.value.peers.as_ref().is_none_or(|peers| peers.contains(name));
+    let fixed = config.peers.iter().map(|peer: &Peer| (&peer.name, &peer.settings));
+    let dynamic = config.dynamic_peers.iter().map(|peer| (&peer.name, &peer.settings));
+    let told: Vec<_> = fixed.chain(dynamic).filter(|(name, _)| selected(name)).collect();
+    if told.is_empty() {
+        return;
+    }
+    let internal = told.iter().any(|(_, settings)| match settings.asn {
+        PeerAsn::Internal | PeerAsn::Any => true,
+        PeerAsn::External => false,
+        PeerAsn::Exact(asn) => settings.local_asn.or(config.router.asn) == Some(asn),
+    });
+    if let Some(Spanned { place, .. }) = read.local_preference.as_ref().filter(|_| !internal) {
+        report.warn(
+            place,
+            "local preference goes to iBGP peers alone (RFC 4271 §5.1.5), and none is told this",
+            "use med, prepend or a community towards eBGP peers",
+        );
+    }
+    for prefix in &read.prefixes {
+        let family = prefix.value.family();
+        let speak: Vec<_> = told.iter().filter(|(_, settings)| settings.speaks(family)).collect();
+        if speak.is_empty() {
+            let message = format!("no peer that is told this speaks {family}");
+            report.warn(&prefix.place, message, "add the family to the peers");
+            continue;
+        }
+        let denied = speak.iter().all(|(_, settings)| {
+            settings.export.as_ref().is_some_and(|rules| !rules.iter().any(|rule| rule.permits(prefix.value)))
+        });
+        if denied {
+            report.warn(
+                &prefix.place,
+                "no peer's export list lets this prefix out",
+                format!("add {{prefix: {}}} to export", prefix.value),
+            );
+        }
+    }
+}
