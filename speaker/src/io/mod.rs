@@ -11,4 +11,5 @@ pub mod listen;
 pub mod manifests;
 pub mod peer;
 mod sockopt;
+mod state;
 mod tcp;
