@@ -1,8 +1,9 @@
-//! The one monotonic clock of the process.
+//! The clocks of the process.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bgp_proto::types::Timestamp;
+use speaker_config::objects::UnixSeconds;
 
 /// Makes [`Timestamp`]s. Copies share the start, so that their readings can be compared.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +23,13 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         let nanos = self.start.elapsed().as_nanos();
         Timestamp::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// Wall time, in seconds since 1970; 0 before that.
+    #[must_use]
+    pub fn unix(&self) -> UnixSeconds {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixSeconds::try_from(since.as_secs()).unwrap_or(UnixSeconds::MAX)
     }
 
     /// The same point as the runtime's timers know it.

@@ -99,6 +99,18 @@ pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
     }
 }
 
+/// Octets in the receive and in the send queue of a connection; 0 where the kernel does not say.
+pub(crate) fn queues(socket: BorrowedFd<'_>) -> (u64, u64) {
+    let ask = |request| {
+        let mut count: c_int = 0;
+        // SAFETY: FIONREAD and TIOCOUTQ write one int to the pointer, which is to a live one; the descriptor
+        // is open for as long as it is borrowed.
+        let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, std::ptr::from_mut(&mut count)) };
+        if result == 0 { u64::try_from(count).unwrap_or_default() } else { 0 }
+    };
+    (ask(libc::FIONREAD), ask(libc::TIOCOUTQ))
+}
+
 fn set<T>(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::Result<()> {
     let len = socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
     // SAFETY: `value` is a live reference to `len` octets of plain data, which the kernel only reads; the

@@ -185,7 +185,7 @@ impl Store {
                 Ok(journal) => self.journal = journal,
                 // What is on the disk is right; only long.
                 Err(error) => {
-                    tracing::warn!(folder = %self.folder.display(), "shortening state.journal: {error}")
+                    tracing::warn!(folder = %self.folder.display(), "shortening state.journal: {error}");
                 }
             }
         }

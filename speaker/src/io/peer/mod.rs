@@ -6,16 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::session::{
-    DownReason, Negotiated, SessionConfig, SessionView, State, StopReason, TimerConfig,
+    ConnId, DownReason, Negotiated, SessionConfig, SessionView, State, StopReason, TimerConfig,
 };
-use bgp_proto::types::{FamilyMap, FamilySet};
+use bgp_proto::types::{FamilyMap, FamilySet, Prefix};
 use speaker_config::model::PeerSettings;
+use speaker_core::export::Table;
+use speaker_core::received::{ReceivedCount, ReceivedRoute};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::clock::Clock;
 use super::egress::{EgressAddresses, EgressLookup};
 use super::listen::Incoming;
+
+mod connection;
+mod feed;
+mod outbox;
+mod task;
+mod words;
 
 /// The name of a peer in `speaker.yaml`; a dynamic peer's is made by the hub.
 pub type PeerName = Arc<str>;
@@ -73,16 +81,14 @@ pub struct PeerSpec {
 /// What a peer task tells the hub.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PeerEvent {
-    /// The state that operators see.
+    /// The state that operators see. Of several at once only the last is told.
     State(State),
     /// The session is up. Answer with [`PeerHandle::attach`].
     Established(Box<Established>),
-    /// The session ended, or an attempt failed.
+    /// The session ended, or an attempt failed. Already logged.
     Down(DownReason),
     /// Something that an operator may want to read. Already logged.
     Note(String),
-    /// The task has ended after [`PeerHandle::shutdown`]; the last event.
-    Gone,
 }
 
 /// A session that came up.
@@ -99,25 +105,20 @@ pub struct Established {
 pub struct PeerView {
     /// The session's part.
     pub session: SessionView,
-    /// UPDATEs written to the network over all connections.
+    /// UPDATEs begun to be written, over all connections.
     pub updates_sent: u64,
+    /// BoRR and EoRR (RFC 7313), over all connections; requests are counted by the session.
+    pub refresh_markers_sent: u64,
     /// Octets received and not yet looked at.
     pub in_queue: u64,
-    /// Octets that wait for the peer to read, in this process.
+    /// Octets that wait for the peer to read, in this process and in the kernel.
     pub out_queue: u64,
-    /// Nothing newer waits in the tables, and everything was written.
+    /// The peer has been handed everything, End-of-RIB included, and it has left this process.
     pub caught_up: bool,
     /// Prefixes that the peer announces at present.
     pub received: FamilyMap<ReceivedCount>,
-}
-
-/// How many prefixes a peer announces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ReceivedCount {
-    /// How many are counted.
-    pub count: u64,
-    /// There are more than `count`, which stopped at `maxPrefixes`.
-    pub more: bool,
+    /// Families whose End-of-RIB has come.
+    pub end_of_rib: FamilySet,
 }
 
 /// What the tasks share.
@@ -136,30 +137,35 @@ pub struct PeerContext {
 pub struct PeerHandle {
     name: PeerName,
     commands: mpsc::UnboundedSender<Command>,
-    wake: Arc<Notify>,
+    moved: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
-#[derive(Debug)]
+/// Picks prefixes.
+type Wanted = Box<dyn Fn(Prefix) -> bool + Send>;
+
+/// The channel has no bound: the hub must not wait for a peer, and a task takes its commands at once.
 pub(crate) enum Command {
     Start,
     Stop(StopReason),
     Accepted(Incoming),
+    Attach(ConnId, FamilyMap<Option<Arc<Table>>>),
     SoftOut(FamilySet),
     RequestRefresh(FamilySet),
     Timers(TimerConfig),
     View(oneshot::Sender<PeerView>),
+    Received(Wanted, oneshot::Sender<Vec<ReceivedRoute>>),
     Shutdown { reason: StopReason, flush: Duration },
 }
 
 /// Starts the task of a peer, in Idle until [`PeerHandle::start`].
 #[must_use]
 pub fn spawn(spec: PeerSpec, context: PeerContext) -> PeerHandle {
-    let (commands, _inbox) = mpsc::unbounded_channel();
-    let wake = Arc::new(Notify::new());
+    let (commands, inbox) = mpsc::unbounded_channel();
+    let moved = Arc::new(Notify::new());
     let name = Arc::clone(&spec.name);
-    drop(context);
-    PeerHandle { name, commands, wake, task: tokio::spawn(async {}) }
+    let task = tokio::spawn(task::run(spec, context, inbox, Arc::clone(&moved)));
+    PeerHandle { name, commands, moved, task }
 }
 
 impl PeerHandle {
@@ -189,9 +195,16 @@ impl PeerHandle {
         self.send(Command::Accepted(incoming));
     }
 
+    /// The tables of the session on `conn` ([`Negotiated::conn`]), one a family that is sent: after
+    /// [`PeerEvent::Established`], and again whenever the peer moves to another update group. Passed over
+    /// where that session is no longer up.
+    pub fn attach(&self, conn: ConnId, tables: FamilyMap<Option<Arc<Table>>>) {
+        self.send(Command::Attach(conn, tables));
+    }
+
     /// A table has moved: look whether there is something new to send.
     pub fn wake(&self) {
-        self.wake.notify_one();
+        self.moved.notify_one();
     }
 
     /// Sends these families' tables again (`clear PEER soft out`).
@@ -199,7 +212,7 @@ impl PeerHandle {
         self.send(Command::SoftOut(families));
     }
 
-    /// Asks the peer for its tables again (`clear PEER soft in`).
+    /// Asks the peer for its tables again (`clear PEER soft in`), where it takes ROUTE-REFRESH.
     pub fn request_refresh(&self, families: FamilySet) {
         self.send(Command::RequestRefresh(families));
     }
@@ -216,8 +229,16 @@ impl PeerHandle {
         view.await.ok()
     }
 
+    /// The prefixes that the peer announces, as far as they are kept: those that `wanted` picks. Empty
+    /// where the session is not up.
+    pub async fn received(&self, wanted: impl Fn(Prefix) -> bool + Send + 'static) -> Vec<ReceivedRoute> {
+        let (answer, rows) = oneshot::channel();
+        self.send(Command::Received(Box::new(wanted), answer));
+        rows.await.unwrap_or_default()
+    }
+
     /// Sends what the tables still hold for the peer, at most for `flush`, then stops for `reason` and ends
-    /// the task once the connections are closed. Await the returned handle.
+    /// the task once the connections are closed, some seconds later at most. Await the returned handle.
     #[must_use]
     pub fn shutdown(self, reason: StopReason, flush: Duration) -> JoinHandle<()> {
         self.send(Command::Shutdown { reason, flush });
@@ -227,3 +248,5 @@ impl PeerHandle {
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! What the update groups' tables have for the peer, one chunk at a time.
+
+use std::sync::Arc;
+
+use bgp_proto::types::{Family, FamilyMap, FamilySet};
+use bgp_proto::wire::{RefreshKind, RouteRefresh};
+use bytes::Bytes;
+use speaker_core::export::{Cursor, Span, Table};
+
+/// The peer's places in its tables, and the span that is being sent.
+#[derive(Debug, Default)]
+pub(super) struct Feed {
+    cursors: FamilyMap<Option<Cursor>>,
+    /// Families whose table the peer asked for again.
+    refresh: FamilySet,
+    /// Families whose End-of-RIB has been handed out.
+    told_all: FamilySet,
+    /// Mark refreshes with BoRR and EoRR (RFC 7313).
+    enhanced: bool,
+    span: Option<(Arc<Span>, usize)>,
+    /// EoRR, due behind the span.
+    trailer: Option<Bytes>,
+}
+
+impl Feed {
+    /// The feed of a session that was just established; its tables come with [`Feed::attach`].
+    pub(super) fn new(enhanced: bool) -> Self {
+        Self { enhanced, ..Self::default() }
+    }
+
+    /// Sends these tables from now on: from the beginning where the family had none, else what differs.
+    pub(super) fn attach(&mut self, tables: &FamilyMap<Option<Arc<Table>>>) {
+        for (family, table) in tables.iter() {
+            let cursor = self.cursors.get_mut(family);
+            match (cursor.as_mut(), table) {
+                (Some(cursor), Some(table)) => cursor.migrate(table),
+                (None, Some(table)) => *cursor = Some(table.attach()),
+                (_, None) => *cursor = None,
+            }
+        }
+    }
+
+    /// The peer wants a family again (RFC 2918 §4): "the BGP speaker … SHOULD re-advertise to that peer the
+    /// Adj-RIB-Out". One that comes before our End-of-RIB waits for it (RFC 7313 §4).
+    pub(super) fn refresh(&mut self, family: Family) {
+        self.refresh.insert(family);
+    }
+
+    /// The operator wants a family to be sent again.
+    pub(super) fn rewind(&mut self, family: Family) {
+        if let Some(cursor) = self.cursors.get_mut(family) {
+            cursor.rewind();
+        }
+    }
+
+    /// Whether the peer has been handed everything.
+    pub(super) fn is_synced(&self) -> bool {
+        self.span.is_none()
+            && self.trailer.is_none()
+            && self.refresh.is_empty()
+            && self.cursors.iter().all(|(_, cursor)| cursor.as_ref().is_none_or(Cursor::is_synced))
+    }
+
+    /// Whole messages to send next. May encode a whole table, once for all peers of a group.
+    pub(super) fn next_chunk(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some((span, next)) = &mut self.span {
+                if let Some(chunk) = span.bytes.get(*next) {
+                    *next += 1;
+                    return Some(chunk.clone());
+                }
+                self.span = None;
+            }
+            if let Some(trailer) = self.trailer.take() {
+                return Some(trailer);
+            }
+            match self.next_span()? {
+                Next::Span(span) => self.span = Some((span, 0)),
+                Next::Marker(bytes) => return Some(bytes),
+            }
+        }
+    }
+
+    fn next_span(&mut self) -> Option<Next> {
+        for family in Family::ALL {
+            let Some(cursor) = self.cursors.get_mut(family) else { continue };
+            let refreshed = self.refresh.contains(family)
+                && self.told_all.contains(family)
+                && cursor.table().is_complete();
+            if refreshed {
+                self.refresh.remove(family);
+                cursor.rewind();
+                let span = cursor.next_span();
+                if self.enhanced {
+                    self.span = span.map(|span| (span, 0));
+                    self.trailer = Some(marker(family, RefreshKind::End));
+                    return Some(Next::Marker(marker(family, RefreshKind::Begin)));
+                }
+                if let Some(span) = span {
+                    return Some(Next::Span(span));
+                }
+            } else if let Some(span) = cursor.next_span() {
+                if span.end_of_rib {
+                    self.told_all.insert(family);
+                }
+                return Some(Next::Span(span));
+            }
+        }
+        None
+    }
+}
+
+enum Next {
+    Span(Arc<Span>),
+    Marker(Bytes),
+}
+
+fn marker(family: Family, kind: RefreshKind) -> Bytes {
+    RouteRefresh { family: family.afi_safi(), kind }.encode()
+}

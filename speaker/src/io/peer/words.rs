@@ -1,0 +1,100 @@
+//! The ends of sessions in words for an operator.
+
+use bgp_proto::session::{DownReason, State};
+use bgp_proto::wire::Notification;
+
+/// What happened, with the advice that fits it. `state` is the one in which it happened.
+pub(super) fn down(reason: &DownReason, state: State) -> String {
+    match reason {
+        DownReason::Sent(notification, detail) => {
+            let what = match state {
+                State::Established => "ended the session",
+                _ => "refused the session",
+            };
+            with(format!("{what}: {detail}; sent NOTIFICATION {notification}"), sent_advice(notification))
+        }
+        DownReason::Received(notification) => {
+            let what = match state {
+                State::Established => "the peer ended the session",
+                State::OpenConfirm | State::OpenSent => "the peer refused the session",
+                _ => "the peer closed the connection",
+            };
+            with(format!("{what}: received NOTIFICATION {notification}"), received_advice(notification, state))
+        }
+        DownReason::Transport(text) if state == State::Established => format!("the connection ended: {text}"),
+        DownReason::Transport(text) => format!("no connection: {text}"),
+        DownReason::HoldTimerExpired => {
+            "nothing was heard from the peer for the whole hold time; sent NOTIFICATION 4/0 (Hold Timer Expired)"
+                .to_owned()
+        }
+        DownReason::SendHoldTimerExpired => {
+            "the peer has taken nothing off the connection for the whole send hold time (RFC 9687); closed it"
+                .to_owned()
+        }
+        DownReason::Stopped => "stopped without a NOTIFICATION; the peer may keep the routes".to_owned(),
+    }
+}
+
+fn with(mut text: String, advice: Option<&str>) -> String {
+    if let Some(advice) = advice {
+        text.push_str(": ");
+        text.push_str(advice);
+    }
+    text
+}
+
+/// RFC 4271 §6.2, RFC 5492 §5.
+fn sent_advice(notification: &Notification) -> Option<&'static str> {
+    match (notification.code, notification.subcode) {
+        (2, 1) => Some("the peer does not speak BGP-4"),
+        (2, 2) => Some("compare the peer's AS with `asn` here"),
+        (2, 3) => Some("give each router of the AS a router ID of its own"),
+        (2, 6) => Some("the hold time is 0 or at least 3 s; change it on the peer"),
+        (2, 7) => Some("enable a common address family on both sides"),
+        _ => None,
+    }
+}
+
+fn received_advice(notification: &Notification, state: State) -> Option<&'static str> {
+    match (notification.code, notification.subcode) {
+        (2, 2) => Some(
+            "the peer expects another AS of us; compare `router.asn` or `localAsn` with its configuration",
+        ),
+        (2, 3) => Some("the peer does not accept our router ID; is it used twice?"),
+        (2, 6) => Some("the peer does not accept our hold time; change `timers.hold`"),
+        (2, 7) => {
+            Some("the peer does not accept our capabilities; compare `families` with its configuration")
+        }
+        (2, 5) => Some("the peer wants authentication of a kind that is not in use any more"),
+        (6, 3) => Some("the peer has no neighbor of this address, or has just removed it"),
+        (6, 5 | 7) if state == State::OpenSent => Some(
+            "the peer has a connection with this address already; is there another BGP speaker on this node?",
+        ),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn notification(code: u8, subcode: u8) -> Notification {
+        Notification { code, subcode, data: Bytes::new() }
+    }
+
+    #[test]
+    fn every_end_says_who_did_what() {
+        let wrong_as = "it says AS 64999, `asn` says 64500".to_owned();
+        let text = down(&DownReason::Sent(notification(2, 2), wrong_as), State::OpenSent);
+        assert!(text.starts_with("refused the session: it says AS 64999, `asn` says 64500"), "{text}");
+        assert!(text.ends_with("compare the peer's AS with `asn` here"), "{text}");
+        let text = down(&DownReason::Received(notification(6, 7)), State::OpenSent);
+        assert!(text.contains("another BGP speaker on this node?"), "{text}");
+        let text = down(&DownReason::Received(notification(6, 2)), State::Established);
+        assert!(text.starts_with("the peer ended the session: "), "{text}");
+        let text = down(&DownReason::Transport("Connection refused".to_owned()), State::Connect);
+        assert_eq!(text, "no connection: Connection refused");
+    }
+}
