@@ -5,21 +5,22 @@
 //! [`DecodeError`] where the session must end with a NOTIFICATION, [`AttributeIssue`] where RFC 7606 lets
 //! it live.
 
-mod api_stub;
+mod as_path;
 mod attributes;
 mod capability;
 mod context;
+mod encode;
 mod error;
 mod frame;
 mod message;
 mod nlri;
 mod notification;
 mod open;
+mod pack;
 mod parse;
 mod refresh;
-use api_stub as update;
+mod update;
 
-pub use api_stub::{AttributesTooLong, end_of_rib, pack_announcements, pack_withdrawals};
 pub use attributes::{Aggregator, AsPath, AsPathSegment, Origin, PathAttributes, RawAttribute, SegmentKind};
 pub use context::{DecodeContext, EncodeContext};
 pub use error::{AttributeIssue, DecodeError, Disposition};
@@ -28,8 +29,9 @@ pub use message::{
     Announcement, Capability, GracefulRestart, Message, MessageKind, NextHop, Notification, Open,
     RefreshKind, RouteRefresh, Update,
 };
-pub use nlri::{Nlri, NlriBlock};
+pub use nlri::{Nlri, NlriBlock, NlriIter};
 pub use notification::codes;
+pub use pack::{AttributesTooLong, end_of_rib, pack_announcements, pack_withdrawals};
 
 #[cfg(test)]
 mod testing;

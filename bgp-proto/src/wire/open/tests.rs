@@ -155,8 +155,7 @@ fn short_capabilities_are_kept_as_unknown_and_bound_their_reader() {
 #[test]
 fn a_bad_tuple_drops_only_itself() {
     // ADD-PATH with modes 0 and 4, and one octet too many.
-    let found =
-        capabilities(&with_parameters("0212 4510 0001 01 03 0002 01 00 0002 01 04 0002 01 02").as_slice());
+    let found = capabilities(&with_parameters("0212 4510 0001 01 03 0002 01 00 0002 01 04 0002 01 02"));
     assert_eq!(found, [Capability::AddPath(vec![(V4, 3), (V6, 2)])]);
     // frr#8600: IOS XR lists SAFI 256 and families of its own for the extended next hop.
     let found = capabilities(&with_parameters("0214 0512 0001 0001 0002 0001 0100 0002 0001 0080 0002"));
