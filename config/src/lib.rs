@@ -5,10 +5,12 @@
 //!
 //! * [`speaker`]: the former from its text.
 //! * [`manifest`] and [`kubernetes`]: files and typed objects to the latter.
+//! * [`crd`]: the CustomResourceDefinitions.
 //! * [`diagnostic`]: what is wrong with a file, and where.
 //!
 //! Both come from text by way of functions that read no file: errors name the line and the key.
 
+pub mod crd;
 pub mod diagnostic;
 pub mod kubernetes;
 pub mod manifest;

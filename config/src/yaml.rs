@@ -78,12 +78,50 @@ fn convert_key(key: Yaml) -> Result<String, String> {
     }
 }
 
-/// A value as YAML text.
+/// A value as YAML text that kubectl reads too: it reads YAML 1.1, where `Yes` and `No` are booleans, so
+/// such words are quoted.
 ///
 /// # Errors
 /// The value's own `Serialize` failed.
 pub fn to_string(value: &impl serde::Serialize) -> Result<String, String> {
-    serde_yaml::to_string(value).map_err(|error| error.to_string())
+    let mut yaml = serde_yaml::to_value(value).map_err(|error| error.to_string())?;
+    mark(&mut yaml);
+    let text = serde_yaml::to_string(&yaml).map_err(|error| error.to_string())?;
+    let mut parts = text.split(MARK);
+    let mut quoted = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(part.len());
+        let (word, rest) = part.split_at(end);
+        quoted.push_str(&format!("\"{word}\"{rest}"));
+    }
+    Ok(quoted)
+}
+
+/// Stands before a word that is to be quoted.
+const MARK: &str = "_quote_this_word_";
+
+fn mark(yaml: &mut Yaml) {
+    match yaml {
+        Yaml::String(text) => {
+            let word = text.to_ascii_lowercase();
+            if matches!(word.as_str(), "y" | "n" | "yes" | "no" | "on" | "off") {
+                text.insert_str(0, MARK);
+            }
+        }
+        Yaml::Sequence(items) => items.iter_mut().for_each(mark),
+        Yaml::Mapping(entries) => {
+            *entries = std::mem::take(entries)
+                .into_iter()
+                .map(|(mut key, mut value)| {
+                    mark(&mut key);
+                    mark(&mut value);
+                    (key, value)
+                })
+                .collect();
+        }
+        Yaml::Tagged(tagged) => mark(&mut tagged.value),
+        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => {}
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +144,14 @@ mod tests {
         ] {
             assert_eq!(to_json(text), Ok(want), "{text}");
         }
+    }
+
+    #[test]
+    fn words_that_older_yaml_takes_for_booleans_are_quoted() {
+        let value = json!({"on": ["Yes", "No", "north", "true", true], "text": "a No\nYes\n"});
+        let text = to_string(&value).unwrap();
+        assert!(text.starts_with("\"on\":\n- \"Yes\"\n- \"No\"\n- north\n- 'true'\n- true\n"), "{text}");
+        assert_eq!(to_json(&text), Ok(value));
     }
 
     #[test]
