@@ -11,6 +11,7 @@ pub mod cover;
 pub mod danger;
 pub mod export;
 pub mod inputs;
+pub mod ipam;
 pub mod pools;
 pub mod received;
 mod rfc3339;
