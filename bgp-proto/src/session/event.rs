@@ -1,5 +1,6 @@
 //! What goes into a session and what comes out.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -199,4 +200,17 @@ pub enum DownReason {
     SendHoldTimerExpired,
     /// We stopped it without a NOTIFICATION.
     Stopped,
+}
+
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sent(notification, text) => write!(f, "sent {notification}: {text}"),
+            Self::Received(notification) => write!(f, "received {notification}"),
+            Self::Transport(reason) => write!(f, "the TCP connection ended: {reason}"),
+            Self::HoldTimerExpired => f.write_str("the hold time passed without a message"),
+            Self::SendHoldTimerExpired => f.write_str("the peer read nothing for the send hold time"),
+            Self::Stopped => f.write_str("stopped without a word"),
+        }
+    }
 }

@@ -1,0 +1,161 @@
+//! Established.
+
+use std::time::Duration;
+
+use super::end::{End, Ended};
+use super::link::Link;
+use super::memory::Context;
+use super::open_confirm::Liveness;
+use super::open_sent::unexpected;
+use super::timers::{Deadline, Timer, earliest};
+use super::{Action, Negotiated, State, StopReason};
+use crate::types::{Family, Timestamp};
+use crate::wire::{Message, MessageKind, Notification, RefreshKind, RouteRefresh};
+
+/// "SendHoldTimer … the greater of 8 minutes or 2 times the negotiated HoldTime" (RFC 9687 §5).
+const SHORTEST_DEFAULT_SEND_HOLD: Duration = Duration::from_secs(8 * 60);
+
+#[derive(Debug)]
+pub(super) struct Established {
+    pub(super) link: Box<Link>,
+    pub(super) negotiated: Box<Negotiated>,
+    pub(super) since: Timestamp,
+    live: Liveness,
+    send_hold_time: Option<Duration>,
+    send_hold: Timer,
+}
+
+impl Established {
+    pub(super) fn new(
+        cx: &mut Context<'_>,
+        link: Box<Link>,
+        negotiated: Box<Negotiated>,
+        live: Liveness,
+    ) -> Self {
+        cx.memory.established = cx.memory.established.saturating_add(1);
+        cx.act(Action::Established(negotiated.clone()));
+        // Without a hold time there is no send hold time either: "if the negotiated HoldTime is zero"
+        // nobody promised that anything is ever read (RFC 9687 §3).
+        let send_hold_time = negotiated.hold_time.duration().map(|hold| {
+            let default = SHORTEST_DEFAULT_SEND_HOLD.max(2 * hold);
+            cx.memory.config.timers.send_hold.unwrap_or(default)
+        });
+        let mut up =
+            Self { link, negotiated, since: cx.now, live, send_hold_time, send_hold: Timer::STOPPED };
+        up.watch_sending(cx);
+        up
+    }
+
+    pub(super) fn deadline(&self) -> Deadline {
+        earliest([self.live.deadline(), self.send_hold.deadline("send-hold")])
+    }
+
+    pub(super) fn end(self, end: End) -> Ended {
+        Ended { state: State::Established, link: self.link, end }
+    }
+
+    /// How our caller's wish to stop is said to this peer.
+    pub(super) fn stop_notification(&self, reason: &StopReason) -> Option<Notification> {
+        let hard = reason.hard && self.negotiated.graceful_restart.as_ref().is_some_and(|g| g.notification);
+        let notification = reason.notification.clone()?;
+        Some(if hard { notification.into_hard_reset() } else { notification })
+    }
+
+    /// RFC 4724 §5 speaks of a peer whose graceful restart capability has "one or more AFIs/SAFIs".
+    pub(super) fn expects_restart(&self) -> bool {
+        self.negotiated.graceful_restart.as_ref().is_some_and(|restart| !restart.families.is_empty())
+    }
+
+    /// Reads every whole message.
+    pub(super) fn read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        while let Some(message) = self.link.read(cx, &self.negotiated.decode)? {
+            self.take(cx, message)?;
+        }
+        self.watch_sending(cx);
+        Ok(())
+    }
+
+    fn take(&mut self, cx: &mut Context<'_>, message: Message) -> Result<(), End> {
+        match message {
+            Message::Update(update) => {
+                self.live.heard(cx);
+                cx.act(Action::Update(update));
+                Ok(())
+            }
+            Message::Keepalive => {
+                self.live.heard(cx);
+                Ok(())
+            }
+            Message::RouteRefresh(refresh) => {
+                self.take_refresh(cx, refresh);
+                Ok(())
+            }
+            Message::Notification(notification) => Err(End::Received(notification)),
+            Message::Open(_) => Err(unexpected(State::Established, MessageKind::Open)),
+        }
+    }
+
+    /// HoldTimer is not restarted: RFC 4271 §8.2.2 names KEEPALIVE and UPDATE.
+    fn take_refresh(&self, cx: &mut Context<'_>, refresh: RouteRefresh) {
+        let negotiated = &self.negotiated;
+        let family = refresh.family.family().filter(|family| negotiated.families.contains(*family));
+        let Some(family) = family else {
+            cx.note(format!("ignored a ROUTE-REFRESH for {}, which was not negotiated", refresh.family));
+            return;
+        };
+        let known = match refresh.kind {
+            RefreshKind::Request => negotiated.route_refresh,
+            RefreshKind::Begin | RefreshKind::End => negotiated.enhanced_refresh,
+            // "it MUST ignore the received ROUTE-REFRESH message" (RFC 7313 §5).
+            RefreshKind::Unknown(_) => false,
+        };
+        if known {
+            cx.act(Action::Refresh(family, refresh.kind));
+        } else {
+            cx.note(format!("ignored a ROUTE-REFRESH ({:?}), which was not negotiated", refresh.kind));
+        }
+    }
+
+    /// Asks the peer for its table.
+    pub(super) fn request_refresh(&mut self, cx: &mut Context<'_>, family: Family) {
+        if !self.negotiated.route_refresh || !self.negotiated.families.contains(family) {
+            cx.note(format!("the peer does not take a route refresh for {family}"));
+            return;
+        }
+        let request = RouteRefresh { family: family.afi_safi(), kind: RefreshKind::Request };
+        cx.send(&mut self.link, MessageKind::RouteRefresh, request.encode());
+        self.watch_sending(cx);
+    }
+
+    pub(super) fn enqueued(&mut self, cx: &Context<'_>, bytes: usize) {
+        self.link.enqueued(bytes);
+        self.watch_sending(cx);
+    }
+
+    /// Something left: SendHoldTimer starts anew, or stops when nothing waits any more.
+    pub(super) fn written(&mut self, cx: &Context<'_>, bytes: usize) {
+        self.link.written(bytes);
+        if bytes > 0 {
+            self.send_hold = Timer::STOPPED;
+        }
+        self.watch_sending(cx);
+    }
+
+    /// SendHoldTimer runs exactly while something waits.
+    fn watch_sending(&mut self, cx: &Context<'_>) {
+        if !self.link.has_unsent() {
+            self.send_hold = Timer::STOPPED;
+        } else if self.send_hold.is_stopped() {
+            self.send_hold = Timer::start_some(cx.now, self.send_hold_time);
+        }
+    }
+
+    pub(super) fn expire(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        if self.send_hold.is_due(cx.now) {
+            return Err(End::SendHoldTimer);
+        }
+        self.live.expire(cx, &mut self.link)?;
+        self.watch_sending(cx);
+        Ok(())
+    }
+}

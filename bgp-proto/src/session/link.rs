@@ -1,0 +1,79 @@
+//! One TCP connection, whatever its state.
+
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+
+use super::ConnId;
+use super::end::End;
+use super::memory::Context;
+use crate::wire::{DecodeContext, Message, read_message};
+
+/// Who dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Direction {
+    /// We did.
+    Outgoing,
+    /// The peer did.
+    Incoming,
+}
+
+/// A TCP connection: its ends, what was received of a message, and how much has not left yet.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) conn: ConnId,
+    pub(super) direction: Direction,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    buffer: BytesMut,
+    /// Octets handed over for sending and not reported as written.
+    unsent: usize,
+}
+
+impl Link {
+    pub(super) fn new(
+        conn: ConnId,
+        direction: Direction,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Box<Self> {
+        Box::new(Self { conn, direction, local, remote, buffer: BytesMut::new(), unsent: 0 })
+    }
+
+    /// Takes in what came. At most one unfinished message stays in the buffer when all were read.
+    pub(super) fn push(&mut self, bytes: Bytes) {
+        if self.buffer.is_empty() {
+            self.buffer = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
+        } else {
+            self.buffer.extend_from_slice(&bytes);
+        }
+    }
+
+    /// The next whole message, counted.
+    pub(super) fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        decode: &DecodeContext,
+    ) -> Result<Option<Message>, End> {
+        match read_message(&mut self.buffer, decode) {
+            Ok(None) => Ok(None),
+            Ok(Some(message)) => {
+                cx.memory.received.count(message.kind());
+                Ok(Some(message))
+            }
+            Err(fault) => Err(End::Fault(fault.notification, fault.detail)),
+        }
+    }
+
+    pub(super) fn enqueued(&mut self, bytes: usize) {
+        self.unsent = self.unsent.saturating_add(bytes);
+    }
+
+    pub(super) fn written(&mut self, bytes: usize) {
+        self.unsent = self.unsent.saturating_sub(bytes);
+    }
+
+    pub(super) const fn has_unsent(&self) -> bool {
+        self.unsent > 0
+    }
+}
