@@ -327,3 +327,6 @@ fn check_reach(read: &advertisement::Read, config: &SpeakerConfig, report: &Repo
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -167,3 +167,46 @@ pub(crate) const ALL: [&Section; 34] = [
     &L2,
     &API,
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    /// The keys in the tables of `config/README.md`, by the heading above them.
+    fn documented() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+        let mut keys: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let mut section = "";
+        for line in include_str!("../../README.md").lines() {
+            if line.starts_with('#') {
+                let name = line.trim_start_matches('#').trim();
+                section = name.strip_prefix('`').and_then(|name| name.strip_suffix('`')).unwrap_or("");
+            } else if let Some((key, _)) = line.strip_prefix("| `").and_then(|row| row.split_once("` |"))
+                && !section.is_empty()
+            {
+                assert!(
+                    keys.entry(section).or_default().insert(key),
+                    "{section}.{key} stands twice in the page"
+                );
+            }
+        }
+        keys
+    }
+
+    #[test]
+    fn the_page_has_every_key_and_no_other() {
+        let known: BTreeMap<&str, BTreeSet<&str>> =
+            ALL.iter().map(|section| (section.name, section.keys.iter().copied().collect())).collect();
+        assert_eq!(known.len(), ALL.len(), "a name stands twice");
+        assert_eq!(documented(), known);
+    }
+
+    #[test]
+    fn every_key_is_in_the_example_that_has_them_all() {
+        let text = include_str!("../../examples/every-key.yaml");
+        for key in ALL.iter().flat_map(|section| section.keys) {
+            assert!(text.contains(&format!("{key}:")), "{key}");
+        }
+    }
+}
