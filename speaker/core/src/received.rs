@@ -289,3 +289,6 @@ impl ReceivedRoute {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -295,3 +295,6 @@ impl Exporter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
