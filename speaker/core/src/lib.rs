@@ -18,6 +18,7 @@ mod rfc3339;
 pub mod rib;
 mod span;
 pub mod view;
+pub mod world;
 
 pub use rfc3339::rfc3339;
 pub use span::Count;

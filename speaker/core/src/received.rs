@@ -289,6 +289,3 @@ impl ReceivedRoute {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

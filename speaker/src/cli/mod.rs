@@ -2,10 +2,12 @@
 
 mod args;
 mod client;
+mod daemon;
 mod read;
-mod rib;
+pub(crate) mod rib;
 mod show;
 mod table;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -59,11 +61,14 @@ pub fn main() -> ExitCode {
 
 async fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
-        Command::Demo => todo!(),
-        Command::Run(_run) => todo!(),
-        Command::Check(_check) => todo!(),
-        Command::Crds => todo!(),
-        Command::Watch(_daemon) => todo!(),
+        Command::Demo => {
+            daemon::log("warn");
+            crate::demo::run().await.map(|()| Exit::Done)
+        }
+        Command::Run(run) => daemon::run(run).await,
+        Command::Check(check) => Ok(daemon::check(&check)),
+        Command::Crds => crds(),
+        Command::Watch(daemon) => watch::watch(daemon).await,
         Command::Rib(rib) => read::rib(rib).await,
         Command::Peers(peers) => read::peers(peers).await,
         Command::Pools(reader) => read::pools(reader).await,
@@ -74,4 +79,12 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Shutdown(shutdown) => read::shutdown(shutdown).await,
         Command::NoShutdown(peer) => read::no_shutdown(peer).await,
     }
+}
+
+/// `crds`: what a cluster without Cilium needs.
+fn crds() -> anyhow::Result<Exit> {
+    for crd in speaker_config::crd::crds() {
+        print!("---\n{}", speaker_config::crd::to_yaml(&crd).map_err(anyhow::Error::msg)?);
+    }
+    Ok(Exit::Done)
 }

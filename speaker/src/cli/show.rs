@@ -93,8 +93,10 @@ pub(crate) fn peer(detail: &PeerDetail) -> String {
         Some(false) => "external link",
         None => "not negotiated",
     };
-    // Writing to a String cannot fail.
-    let mut line = |text: String| drop(writeln!(out, "{text}"));
+    let mut line = |text: String| {
+        out.push_str(&text);
+        out.push('\n');
+    };
     line(format!(
         "BGP neighbor {} at {}, remote AS {asn}, local AS {local}, {kind}",
         peer.name, peer.address

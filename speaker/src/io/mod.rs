@@ -4,6 +4,7 @@
 #![expect(dead_code, reason = "the signatures come first, so that the hub can be written against them")]
 
 pub mod api;
+pub mod boot;
 pub mod clock;
 mod connect;
 pub mod egress;

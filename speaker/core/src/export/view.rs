@@ -216,6 +216,3 @@ fn distinct<'a>(sources: impl Iterator<Item = &'a Source>) -> Vec<Source> {
     let mut seen = BTreeSet::new();
     sources.filter(|source| seen.insert(*source)).cloned().collect()
 }
-
-#[cfg(test)]
-mod tests;

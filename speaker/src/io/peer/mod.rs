@@ -223,18 +223,21 @@ impl PeerHandle {
     }
 
     /// What operators see; `None` where the task has ended.
-    pub async fn view(&self) -> Option<PeerView> {
+    pub fn view(&self) -> impl Future<Output = Option<PeerView>> + Send + use<> {
         let (answer, view) = oneshot::channel();
         self.send(Command::View(answer));
-        view.await.ok()
+        async move { view.await.ok() }
     }
 
     /// The prefixes that the peer announces, as far as they are kept: those that `wanted` picks. Empty
     /// where the session is not up.
-    pub async fn received(&self, wanted: impl Fn(Prefix) -> bool + Send + 'static) -> Vec<ReceivedRoute> {
+    pub fn received<W: Fn(Prefix) -> bool + Send + 'static>(
+        &self,
+        wanted: W,
+    ) -> impl Future<Output = Vec<ReceivedRoute>> + Send + use<W> {
         let (answer, rows) = oneshot::channel();
         self.send(Command::Received(Box::new(wanted), answer));
-        rows.await.unwrap_or_default()
+        async move { rows.await.unwrap_or_default() }
     }
 
     /// Sends what the tables still hold for the peer, at most for `flush`, then stops for `reason` and ends

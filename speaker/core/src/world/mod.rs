@@ -1,0 +1,286 @@
+//! Everything the hub knows, and the one way in which it changes.
+//!
+//! [`World::apply`] takes events and only notes what they touch. [`World::settle`] recomputes what was
+//! touched and says what is to be done. The same events give the same world.
+
+mod views;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bgp_proto::types::FamilyMap;
+use serde::{Deserialize, Serialize};
+use speaker_config::model::{DefaultClass, PeerAddress, SpeakerConfig};
+use speaker_config::objects::{Labels, Object, ObjectRef, UnixSeconds};
+
+use crate::announce::{Announcer, Settings};
+use crate::danger::{DangerContext, Owner};
+use crate::export::{Exporter, PeerOut, Table};
+use crate::inputs::{Inputs, Touched};
+use crate::ipam::{Freed, Ipam, IpamChanges, IpamSettings};
+
+/// What the world is told. A file of these, a JSON object a line, can be replayed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "camelCase")]
+pub enum Event {
+    /// A new version of an object.
+    Upsert {
+        /// The object.
+        object: Object,
+    },
+    /// An object is gone.
+    Delete {
+        /// Its name.
+        object: ObjectRef,
+    },
+    /// A source has delivered its first full list.
+    Synced {
+        /// The source's name.
+        source: String,
+    },
+    /// The beginning: the first configuration.
+    Start {
+        /// The text of `speaker.yaml`.
+        text: String,
+        /// What else the process began with.
+        start: Start,
+    },
+    /// Another configuration is in force.
+    Configure {
+        /// The text.
+        text: String,
+        /// The node's name.
+        node: String,
+    },
+    /// The end of a batch: everything before is to be acted on at this wall time.
+    Settle {
+        /// Seconds since 1970.
+        now: UnixSeconds,
+    },
+}
+
+/// What a world begins with, beside its configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Start {
+    /// The node's name.
+    pub node: String,
+    /// The sources to wait for.
+    pub sources: BTreeSet<String>,
+    /// Addresses that were given back before a restart, the longest free first.
+    pub freed: Vec<IpAddr>,
+    /// What this host lives on.
+    pub host: Host,
+}
+
+/// What this host lives on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Host {
+    /// Its own addresses, those apart that stand alone (/32, /128), as an anycast address on `lo` does.
+    pub own: Vec<IpAddr>,
+    /// Next hops of its default routes.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Statuses to record.
+    pub ipam: IpamChanges,
+    /// Peers whose tables have something new.
+    pub pending: BTreeSet<String>,
+    /// Peers that belong to other tables now.
+    pub moved: BTreeSet<String>,
+    /// Every source has delivered with this batch: sessions may start.
+    pub complete: bool,
+}
+
+/// The world.
+#[derive(Debug)]
+pub struct World {
+    node: String,
+    default_class: DefaultClass,
+    inputs: Inputs,
+    touched: Touched,
+    /// Sources that have not delivered their first full list.
+    waiting: BTreeSet<String>,
+    complete: bool,
+    host: Host,
+    give_up_on_records: bool,
+    ipam: Option<Ipam>,
+    announcer: Announcer,
+    exporter: Exporter,
+}
+
+impl World {
+    /// A world that waits for its sources and announces nothing before each of them has delivered
+    /// (design §5, "Silence before knowledge").
+    #[must_use]
+    pub fn new(config: &SpeakerConfig, start: &Start) -> Self {
+        let Start { node, sources, freed, host } = start;
+        // Their order is all that counts.
+        let freed = freed.iter().map(|address| Freed { address: *address, since: 0 });
+        let ipam = config.ipam.enabled.then(|| Ipam::with_freed(ipam_settings(config), freed));
+        let mut world = Self {
+            node: node.clone(),
+            default_class: config.ipam.default_class,
+            inputs: Inputs::default(),
+            touched: Touched::default(),
+            waiting: sources.clone(),
+            complete: false,
+            host: host.clone(),
+            give_up_on_records: false,
+            ipam,
+            announcer: Announcer::new(),
+            exporter: Exporter::new(),
+        };
+        world.configure(config, node);
+        world
+    }
+
+    /// A new configuration is in force. `ipam` is fixed while the process runs.
+    pub fn configure(&mut self, config: &SpeakerConfig, node: &str) {
+        node.clone_into(&mut self.node);
+        self.announcer.configure(Settings {
+            advertisements: config.advertisements.clone(),
+            node: node.to_owned(),
+            default_class: self.default_class,
+            danger: DangerContext { addresses: self.dangerous(config), ..DangerContext::default() },
+        });
+    }
+
+    /// Addresses that somebody needs to reach this node or what is behind it: never announced unless
+    /// allowed.
+    fn dangerous(&self, config: &SpeakerConfig) -> BTreeMap<IpAddr, Owner> {
+        let own = self.host.own.iter().map(|addr| (*addr, Owner::Node(self.node.clone())));
+        let gateways = self.host.gateways.iter().map(|addr| (*addr, Owner::Gateway));
+        let peers = config.peers.iter().filter_map(|peer| match &peer.address {
+            PeerAddress::Address { address, .. } => Some((*address, Owner::Peer(peer.name.clone()))),
+            PeerAddress::Interface(_) => None,
+        });
+        own.chain(gateways).chain(peers).collect()
+    }
+
+    /// Takes one event about an object or a source.
+    pub fn upsert(&mut self, object: Object) {
+        self.inputs.upsert(object, &mut self.touched);
+    }
+
+    /// An object is gone.
+    pub fn delete(&mut self, object: &ObjectRef) {
+        self.inputs.remove(object, &mut self.touched);
+    }
+
+    /// A source has delivered its first full list.
+    pub fn synced(&mut self, source: &str) {
+        self.waiting.remove(source);
+    }
+
+    /// Recomputes what was touched since the last time.
+    pub fn settle(&mut self, now: UnixSeconds) -> Changes {
+        // "Nothing is announced, withdrawn or removed from the kernel until every source has delivered its
+        // first full list."
+        if !self.waiting.is_empty() {
+            return Changes::default();
+        }
+        let touched = std::mem::take(&mut self.touched);
+        let mut changes = Changes::default();
+        if let Some(ipam) = &mut self.ipam {
+            ipam.touch(&touched);
+            changes.ipam = ipam.reconcile(&self.inputs, now);
+        }
+        self.announcer.touch(&touched);
+        let changed = self.announcer.reconcile(&self.inputs, now);
+        let exported = self.exporter.apply(&changed, self.announcer.rib());
+        changes.pending = exported.pending;
+        changes.moved = exported.moved;
+        // A status that is still to be recorded belongs to the first full picture: its echo comes with the
+        // next batch, and End-of-RIB waits for it.
+        if !self.complete && (self.give_up_on_records || changes.ipam.services.is_empty()) {
+            self.complete = true;
+            changes.complete = true;
+            changes.pending.extend(self.exporter.set_complete().pending);
+        }
+        changes
+    }
+
+    /// Statuses of the first list are not recorded in time: routes go out without them.
+    pub fn stop_waiting_for_records(&mut self) {
+        self.give_up_on_records = true;
+    }
+
+    /// A session was established, or an established peer's policy changed.
+    pub fn peer_up(&mut self, name: &str, out: PeerOut) -> FamilyMap<Option<Arc<Table>>> {
+        self.exporter.peer_up(name, out, self.announcer.rib())
+    }
+
+    /// A session ended.
+    pub fn peer_down(&mut self, name: &str) {
+        self.exporter.peer_down(name);
+    }
+
+    /// The tables of an established peer.
+    #[must_use]
+    pub fn tables(&self, name: &str) -> FamilyMap<Option<Arc<Table>>> {
+        self.exporter.tables(name)
+    }
+
+    /// All sources have delivered, and what they led to is recorded.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Sources that have not delivered yet.
+    #[must_use]
+    pub fn waiting(&self) -> &BTreeSet<String> {
+        &self.waiting
+    }
+
+    /// The objects.
+    #[must_use]
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// The labels of this node; none where there is no Node object.
+    #[must_use]
+    pub fn node_labels(&self) -> Labels {
+        self.inputs.nodes.get(&self.node).map_or_else(BTreeMap::new, |node| node.labels.clone())
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// The allocator, where this process allocates.
+    #[must_use]
+    pub fn ipam(&self) -> Option<&Ipam> {
+        self.ipam.as_ref()
+    }
+
+    /// Intents and the Loc-RIB.
+    #[must_use]
+    pub fn announcer(&self) -> &Announcer {
+        &self.announcer
+    }
+
+    /// Update groups.
+    #[must_use]
+    pub fn exporter(&self) -> &Exporter {
+        &self.exporter
+    }
+}
+
+fn ipam_settings(config: &SpeakerConfig) -> IpamSettings {
+    IpamSettings {
+        families: config.ipam.families,
+        default_class: config.ipam.default_class,
+        bgp_class: true,
+        l2_class: config.l2.enabled,
+    }
+}

@@ -1,0 +1,164 @@
+//! The one place that starts tasks and joins them by channels.
+//!
+//! ```text
+//! manifests ─┐                      ┌─► peer[n]    (Adj-RIB-Out → UPDATE)
+//! listener ──┤  Message             ├─► manifests  (statuses to record)
+//! peer[n] ───┼────────► hub ────────┤
+//! api ───────┤  mpsc                └─► api        (answers)
+//! file watch ┘
+//! ```
+
+use std::path::PathBuf;
+
+use speaker_core::world::Host;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::hub::{Hub, HubSpec, Message};
+use crate::io::listen::ListenStatus;
+use crate::io::peer::PeerContext;
+use crate::io::{api, boot, clock::Clock, egress, listen, manifests};
+use crate::load::{self, Loaded};
+
+/// How many messages may wait for the hub; whoever sends more waits in turn.
+const HUB_QUEUE: usize = 4096;
+
+/// What to run.
+#[derive(Debug)]
+pub struct AppSpec {
+    /// The configuration.
+    pub loaded: Loaded,
+    /// Its file, watched for changes; absent in the demo.
+    pub file: Option<PathBuf>,
+    /// Where events are recorded.
+    pub record: Option<PathBuf>,
+}
+
+/// A running speaker.
+#[derive(Debug)]
+pub struct App {
+    messages: mpsc::Sender<Message>,
+    listening: watch::Receiver<Vec<ListenStatus>>,
+    hub: JoinHandle<()>,
+    helpers: Vec<JoinHandle<()>>,
+}
+
+impl App {
+    /// Starts every task.
+    ///
+    /// # Errors
+    /// Something without which nothing works: the state folder, the API socket, netlink.
+    pub async fn start(spec: AppSpec) -> anyhow::Result<Self> {
+        let AppSpec { loaded, file, record } = spec;
+        let clock = Clock::start();
+        let node = load::node_name(&loaded.config).map_err(anyhow::Error::msg)?;
+        let recorder = record.as_deref().map(crate::record::Recorder::create).transpose()?;
+        let (messages, inbox) = mpsc::channel(HUB_QUEUE);
+        let (listening, listening_seen) = watch::channel(Vec::new());
+        let egress = egress::EgressLookup::open()?;
+        let (peer_events, from_peers) = mpsc::channel(HUB_QUEUE);
+        let (listen_events, from_listener) = mpsc::channel(64);
+        let (batches, from_manifests) = mpsc::channel(64);
+        let (asked, questions) = mpsc::channel(64);
+        let mut helpers = vec![
+            forward(from_peers, &messages, |(peer, event)| Message::Peer(peer, event)),
+            forward(from_listener, &messages, Message::Listen),
+            forward(from_manifests, &messages, Message::Batch),
+            forward(questions, &messages, Message::Asked),
+        ];
+
+        let socket = api::bind(&loaded.config.api.socket).map_err(|error| {
+            anyhow::anyhow!("cannot serve the API on {}: {error}", loaded.config.api.socket.display())
+        })?;
+        helpers.push(tokio::spawn(async move {
+            if let Err(error) = api::serve(socket, asked).await {
+                tracing::error!(%error, "the API has failed");
+            }
+        }));
+        let manifests = manifests::spawn(
+            manifests::ManifestsSpec {
+                paths: loaded.config.sources.manifests.clone(),
+                state_dir: loaded.config.ipam.state_dir.clone(),
+            },
+            batches,
+            clock,
+        )
+        .map_err(anyhow::Error::msg)?;
+        let host = own_addresses(&egress).await;
+        let predecessor = boot::follow(&loaded.config.ipam.state_dir)?;
+        let listener = listen::spawn(&loaded.config.router.listen, listen_events);
+        if let Some(file) = file {
+            helpers.push(crate::reload::watch(file, loaded.text.clone(), messages.clone()));
+        }
+
+        let context = PeerContext { events: peer_events, clock, egress };
+        let hub = Hub::new(HubSpec {
+            loaded,
+            node,
+            predecessor,
+            host,
+            context,
+            manifests,
+            listener,
+            listening,
+            recorder,
+        });
+        Ok(Self { messages, listening: listening_seen, hub: tokio::spawn(hub.run(inbox)), helpers })
+    }
+
+    /// Where questions go.
+    #[must_use]
+    pub fn hub(&self) -> mpsc::Sender<Message> {
+        self.messages.clone()
+    }
+
+    /// The state of the listening sockets.
+    #[must_use]
+    pub fn listening(&self) -> watch::Receiver<Vec<ListenStatus>> {
+        self.listening.clone()
+    }
+
+    /// Ends sessions in an orderly way, then everything else.
+    pub async fn stop(self) {
+        // A hub that has ended by itself has nothing left to stop.
+        let _ = self.messages.send(Message::Stop).await;
+        if let Err(error) = self.hub.await {
+            tracing::error!(%error, "the hub ended badly");
+        }
+        for helper in self.helpers {
+            helper.abort();
+        }
+    }
+}
+
+/// Brings everything from one channel to the hub, until either end is gone.
+fn forward<T: Send + 'static>(
+    mut from: mpsc::Receiver<T>,
+    hub: &mpsc::Sender<Message>,
+    wrap: fn(T) -> Message,
+) -> JoinHandle<()> {
+    let hub = hub.clone();
+    tokio::spawn(async move {
+        while let Some(item) = from.recv().await {
+            if hub.send(wrap(item)).await.is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// What this host lives on, as far as the kernel says.
+async fn own_addresses(egress: &egress::EgressLookup) -> Host {
+    match egress.host().await {
+        Ok(found) => Host {
+            own: found.own.iter().filter(|(_, subnet)| !subnet.is_host()).map(|(addr, _)| *addr).collect(),
+            gateways: found.gateways,
+        },
+        Err(error) => {
+            tracing::warn!(
+                "the kernel does not tell this host's addresses, so that they are not guarded: {error}"
+            );
+            Host::default()
+        }
+    }
+}

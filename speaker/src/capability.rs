@@ -1,0 +1,75 @@
+//! Capabilities in words.
+
+use bgp_proto::wire::Capability;
+use speaker_core::view::CapabilityView;
+
+/// A list of them.
+pub(crate) fn views(capabilities: &[Capability]) -> Vec<CapabilityView> {
+    capabilities.iter().map(view).collect()
+}
+
+fn view(capability: &Capability) -> CapabilityView {
+    let (code, name, value) = match capability {
+        Capability::Multiprotocol(family) => (1, "multiprotocol", family.to_string()),
+        Capability::RouteRefresh => (2, "route refresh", String::new()),
+        Capability::ExtendedNextHop(tuples) => {
+            (5, "extended next hop", join(tuples, |(family, afi)| format!("{family} over AFI {afi}")))
+        }
+        Capability::ExtendedMessage => (6, "extended message", String::new()),
+        Capability::Role(role) => (9, "role", role_name(*role)),
+        Capability::GracefulRestart(restart) => (64, "graceful restart", {
+            let flags = [(restart.restarted, "restarted"), (restart.notification, "notification")];
+            let flags: Vec<&str> = flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
+            let families = join(&restart.families, |(family, kept)| {
+                format!("{family}{}", if *kept { " (forwarding kept)" } else { "" })
+            });
+            [format!("{} s", restart.restart_time), flags.join(" "), families].join(" ").trim().to_owned()
+        }),
+        Capability::FourOctetAsn(asn) => (65, "four-octet AS", asn.to_string()),
+        Capability::AddPath(tuples) => (
+            69,
+            "ADD-PATH",
+            join(tuples, |(family, direction)| {
+                let direction = match direction {
+                    1 => "receive",
+                    2 => "send",
+                    3 => "both",
+                    _ => "unknown",
+                };
+                format!("{family} {direction}")
+            }),
+        ),
+        Capability::EnhancedRouteRefresh => (70, "enhanced route refresh", String::new()),
+        Capability::LongLivedGracefulRestart(tuples) => (
+            71,
+            "long-lived graceful restart",
+            join(tuples, |(family, _, time)| format!("{family} {time} s")),
+        ),
+        Capability::Fqdn { host, domain } => (
+            73,
+            "host name",
+            match (host.is_empty(), domain.is_empty()) {
+                (_, true) => host.clone(),
+                (_, false) => format!("{host}.{domain}"),
+            },
+        ),
+        Capability::Unknown { code, value } => (*code, "unknown", format!("{} octets", value.len())),
+    };
+    CapabilityView { code, name: name.to_owned(), value }
+}
+
+fn join<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
+    items.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// RFC 9234 §4.1.
+fn role_name(role: u8) -> String {
+    match role {
+        0 => "provider".to_owned(),
+        1 => "route server".to_owned(),
+        2 => "route server client".to_owned(),
+        3 => "customer".to_owned(),
+        4 => "peer".to_owned(),
+        other => format!("role {other}"),
+    }
+}

@@ -1,0 +1,81 @@
+//! `run` and `check`.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use speaker_config::diagnostic::Severity;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::Exit;
+use super::args::{Check, Run};
+use crate::app::{App, AppSpec};
+use crate::load::{self, LoadError};
+
+/// Log lines go to standard error; `RUST_LOG` says which.
+pub(crate) fn log(default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
+    log("info");
+    let Run { config, record } = run;
+    let loaded = match load::load(&config) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(Exit::Error);
+        }
+    };
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let app = App::start(AppSpec { loaded, file: Some(config), record }).await?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+    }
+    app.stop().await;
+    Ok(Exit::Done)
+}
+
+/// Prints every error and warning of a configuration and of what it names.
+pub(crate) fn check(check: &Check) -> Exit {
+    let Check { config: file, node } = check;
+    let (mut errors, mut warnings) = (0_usize, 0_usize);
+    let mut say = |severity: Severity, text: &dyn std::fmt::Display| {
+        match severity {
+            Severity::Error => errors += 1,
+            Severity::Warning => warnings += 1,
+        }
+        println!("{text}");
+    };
+    match load::load(file) {
+        Err(LoadError::Invalid(diagnostics)) => {
+            for diagnostic in &diagnostics {
+                say(diagnostic.severity, diagnostic);
+            }
+        }
+        Err(error @ LoadError::Read { .. }) => say(Severity::Error, &error),
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                say(warning.severity, warning);
+            }
+            for (severity, text) in crate::check::manifests(&loaded.config) {
+                say(severity, &text);
+            }
+            if *node {
+                for (severity, text) in crate::check::node(&loaded.config) {
+                    say(severity, &text);
+                }
+            }
+        }
+    }
+    println!("{}: {errors} error(s), {warnings} warning(s)", Path::new(file).display());
+    if errors > 0 { Exit::Error } else { Exit::Done }
+}

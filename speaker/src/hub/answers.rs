@@ -1,0 +1,311 @@
+//! Answers to questions. What a peer's task knows is asked of the task, away from the hub.
+
+use bgp_proto::session::{Counters, SessionView, State};
+use bgp_proto::types::Timestamp;
+use serde::Serialize;
+use speaker_config::model::Ttl;
+use speaker_core::received::ReceivedCount;
+use speaker_core::rfc3339;
+use speaker_core::view::{
+    FamilyCount, HeldRoute, LastError, MessageCounts, NextTimer, PeerDetail, PeerSummary, VersionView,
+};
+use tokio::sync::oneshot;
+
+use super::Hub;
+use super::peers::Running;
+use crate::capability;
+use crate::io::peer::PeerView;
+use crate::question::{Answer, Asked, Question, Refused, RibFilter};
+
+/// The most held routes that `peers NAME` lists.
+const HELD: usize = 20;
+
+fn answer<T: Serialize + Send + 'static>(value: T) -> Answer {
+    Ok(Box::new(value))
+}
+
+impl Hub {
+    pub(super) fn answer(&mut self, asked: Asked) {
+        let Asked { question, reply } = asked;
+        let answer = match question {
+            Question::Advertised(filter) => self.advertised(&filter),
+            Question::Local(filter) => {
+                let rib = self.world.announcer().rib();
+                answer(self.world.exporter().local(rib, |prefix| filter.wants(prefix)))
+            }
+            Question::Received(filter) => return self.received(&filter, reply),
+            Question::Peers => return self.peer_list(reply),
+            Question::Peer(name) => return self.one_peer(&name, reply),
+            Question::Pools => answer(self.world.pool_views()),
+            Question::Services => answer(self.world.service_views()),
+            Question::Explain(target) => self.world.explain(&target).map_or_else(
+                || Err(Refused::NotFound(format!("nothing here has to do with {target:?}; give a prefix, an address, NAMESPACE/NAME of a Service or the name of a pool"))),
+                answer,
+            ),
+            Question::Version => answer(self.version()),
+            Question::Reset(peer) => self.each(&peer, super::peers::Peers::reset, "reset"),
+            Question::Soft { peer, inbound, outbound } => {
+                self.each(&peer, |peers, name| peers.soft(name, inbound, outbound), "routes exchanged again with")
+            }
+            Question::Shutdown { peer, message } => {
+                if self.peers.shut_down(&peer, &message) { answer(format!("{peer} is shut down")) } else { Err(self.no_peer(&peer)) }
+            }
+            Question::NoShutdown(peer) => {
+                if self.peers.no_shut_down(&peer) { answer(format!("{peer} may come up")) } else { Err(self.no_peer(&peer)) }
+            }
+        };
+        // Who asked may have gone.
+        drop(reply.send(answer));
+    }
+
+    fn no_peer(&self, name: &str) -> Refused {
+        let names: Vec<&str> = self.peers.iter().map(|(name, _)| &**name).collect();
+        let known = if names.is_empty() {
+            "there is none".to_owned()
+        } else {
+            format!("there are {}", names.join(", "))
+        };
+        Refused::NotFound(format!("no peer {name:?} on this node: {known}"))
+    }
+
+    fn each(&self, peer: &str, act: impl Fn(&super::peers::Peers, &str), done: &str) -> Answer {
+        if peer != "all" && self.peers.get(peer).is_none() {
+            return Err(self.no_peer(peer));
+        }
+        let names = self.peers.iter().map(|(name, _)| name).filter(|name| peer == "all" || &***name == peer);
+        let mut told = Vec::new();
+        for name in names {
+            act(&self.peers, name);
+            told.push(name.to_string());
+        }
+        answer(format!("{done} {}", told.join(", ")))
+    }
+
+    fn advertised(&self, filter: &RibFilter) -> Answer {
+        if let Some(peer) = &filter.peer
+            && self.peers.get(peer).is_none()
+        {
+            return Err(self.no_peer(peer));
+        }
+        let rib = self.world.announcer().rib();
+        let names = self
+            .peers
+            .iter()
+            .map(|(name, _)| name)
+            .filter(|name| filter.peer.as_deref().is_none_or(|one| one == &***name));
+        let rows =
+            names.flat_map(|name| self.world.exporter().advertised(name, rib, |prefix| filter.wants(prefix)));
+        answer(rows.collect::<Vec<_>>())
+    }
+
+    fn received(&self, filter: &RibFilter, reply: oneshot::Sender<Answer>) {
+        if let Some(peer) = &filter.peer
+            && self.peers.get(peer).is_none()
+        {
+            drop(reply.send(Err(self.no_peer(peer))));
+            return;
+        }
+        let wanted = |name: &str| filter.peer.as_deref().is_none_or(|one| one == name);
+        let asked: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|(name, _)| wanted(name))
+            .map(|(_, peer)| {
+                let filter = filter.clone();
+                peer.handle.received(move |prefix| filter.wants(prefix))
+            })
+            .collect();
+        tokio::spawn(async move {
+            let mut rows = Vec::new();
+            for received in asked {
+                rows.extend(received.await);
+            }
+            drop(reply.send(answer(rows)));
+        });
+    }
+
+    fn peer_list(&self, reply: oneshot::Sender<Answer>) {
+        let asked: Vec<_> =
+            self.peers.iter().map(|(_, peer)| (self.summary(peer), peer.handle.view())).collect();
+        tokio::spawn(async move {
+            let mut rows = Vec::new();
+            for (complete, view) in asked {
+                rows.push(complete(view.await.as_ref()));
+            }
+            drop(reply.send(answer(rows)));
+        });
+    }
+
+    fn one_peer(&self, name: &str, reply: oneshot::Sender<Answer>) {
+        let Some(peer) = self.peers.get(name) else {
+            drop(reply.send(Err(self.no_peer(name))));
+            return;
+        };
+        let summary = self.summary(peer);
+        let verdicts = self.world.exporter().verdicts(name, self.world.announcer().rib());
+        let held = verdicts.filter_map(|(prefix, verdict)| {
+            Some(HeldRoute { prefix, reason: verdict.outcome.err()?.to_string() })
+        });
+        let held: Vec<HeldRoute> = held.take(HELD).collect();
+        let detail = detail(peer, held, self.peers.now());
+        let view = peer.handle.view();
+        tokio::spawn(async move {
+            let view = view.await;
+            drop(reply.send(answer(detail(summary(view.as_ref()), view.as_ref()))));
+        });
+    }
+
+    /// What the hub knows of a peer; the rest comes from its task.
+    fn summary(
+        &self,
+        peer: &Running,
+    ) -> impl FnOnce(Option<&PeerView>) -> PeerSummary + Send + 'static + use<> {
+        let spec = &peer.wanted.spec;
+        let now = self.peers.now();
+        let tables = self.world.tables(&spec.name);
+        let negotiated = peer.established.as_ref().map(|established| established.negotiated.clone());
+        let configured = match spec.session.peer_asn {
+            bgp_proto::session::PeerAsn::Exact(asn) => Some(asn),
+            _ => None,
+        };
+        let mut summary = PeerSummary {
+            name: spec.name.to_string(),
+            address: address(peer),
+            description: peer.wanted.description.clone(),
+            remote_as: negotiated.as_ref().map(|negotiated| negotiated.peer_asn).or(configured),
+            local_as: Some(spec.session.local_asn),
+            router_id: negotiated.as_ref().map(|negotiated| negotiated.peer_router_id),
+            state: format!("{:?}", State::Idle),
+            shutdown: peer.shutdown.clone(),
+            state_seconds: 0,
+            messages_received: 0,
+            messages_sent: 0,
+            in_queue: 0,
+            out_queue: 0,
+            received: Vec::new(),
+            advertised: Vec::new(),
+            last_error: peer.last_error.clone().map(|(at, text)| LastError { at: rfc3339(at), text }),
+        };
+        let advertised = tables
+            .iter()
+            .filter_map(|(family, table)| {
+                let count = u64::try_from(table.as_ref()?.len()).unwrap_or(u64::MAX);
+                Some(FamilyCount { family, count, more: false })
+            })
+            .collect();
+        move |view| {
+            let Some(view) = view else { return summary };
+            let session = &view.session;
+            summary.state = format!("{:?}", session.state);
+            summary.state_seconds = now.since(session.since).as_secs();
+            summary.messages_received = sum(&counts(&session.received));
+            summary.messages_sent = sum(&sent(view));
+            summary.in_queue = view.in_queue;
+            summary.out_queue = view.out_queue;
+            if session.state == State::Established {
+                summary.advertised = advertised;
+                let families = session.negotiated.iter().flat_map(|negotiated| negotiated.families.iter());
+                summary.received = families
+                    .map(|family| {
+                        let (count, more) = match *view.received.get(family) {
+                            ReceivedCount::Exact(count) => (u64::from(count), false),
+                            ReceivedCount::MoreThan(limit) => (u64::from(limit), true),
+                            ReceivedCount::Nlri { announced, .. } => (announced, false),
+                        };
+                        FamilyCount { family, count, more }
+                    })
+                    .collect();
+            }
+            summary
+        }
+    }
+
+    fn version(&self) -> VersionView {
+        let mut errors = self.config_errors.clone();
+        errors.extend(self.faults.iter().cloned());
+        VersionView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: self.world.node().to_owned(),
+            asn: self.config.router.asn,
+            router_id: self.peers.router_id(),
+            started: rfc3339(self.started),
+            waiting_for: self.world.waiting().iter().cloned().collect(),
+            config_errors: errors,
+        }
+    }
+}
+
+fn address(peer: &Running) -> String {
+    let spec = &peer.wanted.spec;
+    let zone = spec.zone.as_ref().map(|zone| format!("%{zone}")).unwrap_or_default();
+    if spec.settings.port == 179 || peer.dynamic {
+        format!("{}{zone}", spec.address)
+    } else {
+        std::net::SocketAddr::new(spec.address, spec.settings.port).to_string()
+    }
+}
+
+fn detail(
+    peer: &Running,
+    held: Vec<HeldRoute>,
+    now: Timestamp,
+) -> impl FnOnce(PeerSummary, Option<&PeerView>) -> PeerDetail + Send + 'static + use<> {
+    let spec = peer.wanted.spec.clone();
+    let group = peer.wanted.group.clone();
+    move |summary, view| {
+        let session: Option<&SessionView> = view.map(|view| &view.session);
+        let negotiated = session.and_then(|session| session.negotiated.as_deref());
+        let hold = negotiated.map_or(spec.settings.hold, |negotiated| negotiated.hold_time);
+        let keepalive = match (hold.keepalive(), spec.settings.keepalive) {
+            (Some(longest), Some(configured)) => Some(configured.min(longest)),
+            (longest, _) => longest,
+        };
+        PeerDetail {
+            summary,
+            group,
+            local_address: negotiated.map(|negotiated| negotiated.local.to_string()),
+            internal: negotiated.map(bgp_proto::session::Negotiated::internal),
+            hold_time: hold.seconds(),
+            keepalive: keepalive.map(|keepalive| keepalive.as_secs()),
+            ttl: match spec.settings.ttl {
+                Ttl::Direct => "directly connected".to_owned(),
+                Ttl::Security(hops) => format!("at least {} accepted (RFC 5082)", 256 - u16::from(hops)),
+                Ttl::Multihop(ttl) => format!("multihop, {ttl} sent"),
+            },
+            md5: spec.password.is_some(),
+            families: negotiated.map(|negotiated| negotiated.families.iter().collect()).unwrap_or_default(),
+            our_capabilities: negotiated.map(|n| capability::views(&n.our_capabilities)).unwrap_or_default(),
+            peer_capabilities: negotiated
+                .map(|n| capability::views(&n.peer_capabilities))
+                .unwrap_or_default(),
+            received_by_kind: session.map(|session| counts(&session.received)).unwrap_or_default(),
+            sent_by_kind: view.map(sent).unwrap_or_default(),
+            established_count: session.map_or(0, |session| session.established),
+            next_timer: session.and_then(|session| session.deadline).map(|(at, name)| NextTimer {
+                name: name.to_owned(),
+                milliseconds: u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX),
+            }),
+            held,
+        }
+    }
+}
+
+fn counts(counters: &Counters) -> MessageCounts {
+    MessageCounts {
+        opens: counters.opens,
+        updates: counters.updates,
+        notifications: counters.notifications,
+        keepalives: counters.keepalives,
+        route_refreshes: counters.route_refreshes,
+    }
+}
+
+/// Messages sent: the session's own, and the UPDATEs that the task wrote.
+fn sent(view: &PeerView) -> MessageCounts {
+    let own = counts(&view.session.sent);
+    MessageCounts { updates: own.updates + view.updates_sent, ..own }
+}
+
+fn sum(counts: &MessageCounts) -> u64 {
+    counts.opens + counts.updates + counts.notifications + counts.keepalives + counts.route_refreshes
+}

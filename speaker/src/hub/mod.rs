@@ -1,0 +1,294 @@
+//! The single writer: it alone owns the world, and everything that is done is first a value.
+
+mod answers;
+mod peers;
+mod wanted;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use speaker_config::model::SpeakerConfig;
+use speaker_config::objects::UnixSeconds;
+use speaker_core::ipam::{IpamEvent, SERVICE_CONDITIONS, ServiceStatus};
+use speaker_core::world::{Event, Host, Start, World};
+use tokio::sync::{mpsc, watch};
+
+use crate::io::boot::Predecessor;
+use crate::io::listen::{ListenEvent, ListenHandle, ListenStatus};
+use crate::io::manifests::{ManifestBatch, ManifestsHandle, ObjectChange, StatusPatch};
+use crate::io::peer::{PeerContext, PeerEvent, PeerName};
+use crate::load::{LoadError, Loaded};
+use crate::question::Asked;
+use crate::record::Recorder;
+use peers::Peers;
+
+/// The name of the manifests source.
+const MANIFESTS: &str = "manifests";
+
+/// The most messages that are taken together before what they touched is recomputed.
+const BATCH: usize = 256;
+
+/// How long statuses of the first list may take to be recorded before routes are sent without them.
+const FIRST_RECORD: Duration = Duration::from_secs(10);
+
+/// What the hub is told.
+#[derive(Debug)]
+pub enum Message {
+    /// Objects changed.
+    Batch(ManifestBatch),
+    /// A peer's task tells.
+    Peer(PeerName, PeerEvent),
+    /// A listener tells.
+    Listen(ListenEvent),
+    /// A question.
+    Asked(Asked),
+    /// The configuration file changed.
+    Reload(Result<Box<Loaded>, LoadError>),
+    /// Stop in an orderly way.
+    Stop,
+}
+
+/// What the hub begins with.
+#[derive(Debug)]
+pub struct HubSpec {
+    /// The configuration.
+    pub loaded: Loaded,
+    /// The node's name.
+    pub node: String,
+    /// The process before this one.
+    pub predecessor: Predecessor,
+    /// What this host lives on.
+    pub host: Host,
+    /// What peer tasks share.
+    pub context: PeerContext,
+    /// The manifests source.
+    pub manifests: ManifestsHandle,
+    /// The listeners.
+    pub listener: ListenHandle,
+    /// Where the listeners' state is shown.
+    pub listening: watch::Sender<Vec<ListenStatus>>,
+    /// Where events are recorded.
+    pub recorder: Option<Recorder>,
+}
+
+/// The hub.
+#[derive(Debug)]
+pub struct Hub {
+    config: SpeakerConfig,
+    world: World,
+    peers: Peers,
+    manifests: ManifestsHandle,
+    listening: watch::Sender<Vec<ListenStatus>>,
+    recorder: Option<Recorder>,
+    started: UnixSeconds,
+    /// Why the last new configuration was refused.
+    config_errors: Vec<String>,
+    /// Files that are not in force as they stand.
+    faults: Vec<String>,
+}
+
+impl Hub {
+    /// A hub that waits for its sources.
+    #[must_use]
+    pub fn new(spec: HubSpec) -> Self {
+        let HubSpec { loaded, node, predecessor, host, context, manifests, listener, listening, recorder } =
+            spec;
+        let restored = manifests.restored().clone();
+        if let Some(warning) = restored.warning {
+            tracing::warn!("{warning}");
+        }
+        let sources = BTreeSet::from([MANIFESTS.to_owned()]);
+        let start = Start { node: node.clone(), sources, freed: restored.freed, host };
+        let world = World::new(&loaded.config, &start);
+        let peers = Peers::new(context, listener, node, predecessor);
+        let mut hub = Self {
+            config: loaded.config,
+            world,
+            peers,
+            manifests,
+            listening,
+            recorder,
+            started: unix_now(),
+            config_errors: Vec::new(),
+            faults: Vec::new(),
+        };
+        hub.record(&Event::Start { text: loaded.text, start });
+        hub
+    }
+
+    /// Runs until [`Message::Stop`], or until nobody can send messages any more.
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
+        let mut messages = Vec::with_capacity(BATCH);
+        let first = tokio::time::sleep(FIRST_RECORD);
+        tokio::pin!(first);
+        loop {
+            tokio::select! {
+                received = inbox.recv_many(&mut messages, BATCH) => {
+                    if received == 0 {
+                        break;
+                    }
+                }
+                () = &mut first, if !self.world.is_complete() => {
+                    tracing::warn!("statuses are not recorded in time; announcing what is recorded");
+                    self.world.stop_waiting_for_records();
+                    first.as_mut().reset(tokio::time::Instant::now() + FIRST_RECORD);
+                }
+            }
+            let mut stop = false;
+            for message in messages.drain(..) {
+                stop |= matches!(message, Message::Stop);
+                self.take(message);
+            }
+            self.settle();
+            if stop {
+                break;
+            }
+        }
+        self.peers.stop().await;
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Batch(batch) => self.take_batch(batch),
+            Message::Peer(name, event) => self.peers.event(&mut self.world, &name, event),
+            Message::Listen(ListenEvent::Incoming(incoming)) => {
+                if self.world.is_complete() {
+                    self.peers.incoming(&self.config, incoming);
+                }
+            }
+            Message::Listen(ListenEvent::Status(status)) => self.listen_status(status),
+            Message::Asked(asked) => self.answer(asked),
+            Message::Reload(Ok(loaded)) => self.reload(*loaded),
+            Message::Reload(Err(error)) => {
+                tracing::error!("the new configuration is refused, the old one stays in force:\n{error}");
+                self.config_errors = error.to_string().lines().map(str::to_owned).collect();
+            }
+            Message::Stop => {}
+        }
+    }
+
+    fn take_batch(&mut self, batch: ManifestBatch) {
+        for change in batch.changes {
+            match change {
+                ObjectChange::Upsert(object) => {
+                    if self.recorder.is_some() {
+                        self.record(&Event::Upsert { object: object.clone() });
+                    }
+                    self.world.upsert(object);
+                }
+                ObjectChange::Delete(object) => {
+                    self.world.delete(&object);
+                    self.record(&Event::Delete { object });
+                }
+            }
+        }
+        if batch.synced {
+            self.world.synced(MANIFESTS);
+            self.record(&Event::Synced { source: MANIFESTS.to_owned() });
+        }
+        if let Some(faults) = batch.faults {
+            self.faults =
+                faults.iter().map(|fault| format!("{}: {}", fault.path.display(), fault.text)).collect();
+        }
+    }
+
+    /// Recomputes what the messages touched and passes the results on.
+    fn settle(&mut self) {
+        let now = unix_now();
+        self.record(&Event::Settle { now });
+        let changes = self.world.settle(now);
+        let statuses = changes.ipam.services.into_iter();
+        let patches: Vec<StatusPatch> = statuses.map(|status| self.patch(status)).collect();
+        for event in changes.ipam.events {
+            let IpamEvent { service, reason, note } = event;
+            if reason.is_warning() {
+                tracing::warn!(%service, "{reason}: {note}");
+            } else {
+                tracing::info!(%service, "{reason}: {note}");
+            }
+        }
+        if !patches.is_empty() {
+            self.manifests.record(patches);
+        }
+        if changes.complete {
+            tracing::info!("every source has delivered: sessions start");
+        }
+        if self.world.is_complete() {
+            self.peers.reconcile(&self.config, &mut self.world);
+        }
+        self.peers.follow(&self.world, &changes.pending, &changes.moved);
+    }
+
+    /// The allocator's conditions among those that the Service has from others.
+    fn patch(&self, status: ServiceStatus) -> StatusPatch {
+        let service = self.world.inputs().services.get(&status.key);
+        let foreign = service.into_iter().flat_map(|service| &service.conditions);
+        let foreign = foreign.filter(|condition| !SERVICE_CONDITIONS.contains(&condition.kind.as_str()));
+        let conditions = foreign.cloned().chain(status.conditions).collect();
+        StatusPatch { service: status.key, ingress: status.ingress, conditions }
+    }
+
+    fn reload(&mut self, loaded: Loaded) {
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.config_errors.clear();
+        self.config_errors.extend(restart_needed(&self.config, &loaded.config));
+        for error in &self.config_errors {
+            tracing::warn!("{error}");
+        }
+        let node = self.world.node().to_owned();
+        self.config = loaded.config;
+        self.world.configure(&self.config, &node);
+        self.record(&Event::Configure { text: loaded.text, node });
+        self.peers.listen_on(&self.config);
+        self.peers.configuration_changed();
+        tracing::info!("the new configuration is in force");
+    }
+
+    fn listen_status(&mut self, status: ListenStatus) {
+        match &status.bound {
+            Ok(bound) => tracing::info!(%bound, "listening"),
+            Err(error) => tracing::warn!(address = %status.wanted, "cannot listen, trying again: {error}"),
+        }
+        self.listening.send_modify(|all| {
+            all.retain(|known| known.wanted != status.wanted);
+            all.push(status);
+        });
+    }
+
+    fn record(&mut self, event: &Event) {
+        if let Some(recorder) = &mut self.recorder
+            && let Err(error) = recorder.write(event)
+        {
+            tracing::error!(%error, "recording stops");
+            self.recorder = None;
+        }
+    }
+}
+
+/// What a reload cannot change.
+fn restart_needed(old: &SpeakerConfig, new: &SpeakerConfig) -> Vec<String> {
+    let mut needed = Vec::new();
+    let mut fixed = |key: &str, same: bool| {
+        if !same {
+            needed.push(format!("a new value of {key} takes effect after a restart"));
+        }
+    };
+    fixed("node.name", old.node_name == new.node_name);
+    fixed("router.routerId", old.router.router_id == new.router.router_id);
+    fixed("sources", old.sources == new.sources);
+    fixed("ipam", old.ipam == new.ipam);
+    fixed("api", old.api == new.api);
+    needed
+}
+
+/// Wall time: seconds since 1970.
+pub(crate) fn unix_now() -> UnixSeconds {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Peers by name, for iteration in a stable order.
+type ByName<T> = BTreeMap<Arc<str>, T>;

@@ -1,0 +1,66 @@
+//! Whether this process follows another one, and on the same boot: the R and F bits of graceful restart
+//! (RFC 4724 §3) must not claim more.
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// The file in `ipam.stateDir`.
+const FILE: &str = "process.json";
+
+/// Where the kernel names the boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Marker {
+    boot_id: String,
+}
+
+/// What the last process left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Predecessor {
+    /// There was one.
+    pub existed: bool,
+    /// The kernel has run ever since, and forwarded with the routes that it had.
+    pub same_boot: bool,
+}
+
+/// Reads what the last process left and leaves the same for the next.
+///
+/// # Errors
+/// The state folder cannot be written.
+pub fn follow(state_dir: &Path) -> io::Result<Predecessor> {
+    follow_on(state_dir, std::fs::read_to_string(BOOT_ID).unwrap_or_default().trim())
+}
+
+fn follow_on(state_dir: &Path, boot_id: &str) -> io::Result<Predecessor> {
+    let file = state_dir.join(FILE);
+    // A marker that cannot be read claims nothing.
+    let marker: Option<Marker> =
+        std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let predecessor = Predecessor {
+        existed: marker.is_some(),
+        same_boot: marker.is_some_and(|marker| !boot_id.is_empty() && marker.boot_id == boot_id),
+    };
+    let new = file.with_extension("json.new");
+    std::fs::write(&new, serde_json::to_vec(&Marker { boot_id: boot_id.to_owned() })?)?;
+    std::fs::rename(new, file)?;
+    Ok(predecessor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_on_the_same_boot_kept_forwarding() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(follow_on(folder.path(), "a").unwrap(), Predecessor::default());
+        assert_eq!(follow_on(folder.path(), "a").unwrap(), Predecessor { existed: true, same_boot: true });
+        assert_eq!(follow_on(folder.path(), "b").unwrap(), Predecessor { existed: true, same_boot: false });
+        std::fs::write(folder.path().join(FILE), "{").unwrap();
+        assert_eq!(follow_on(folder.path(), "b").unwrap(), Predecessor::default());
+    }
+}

@@ -1,0 +1,145 @@
+//! From files and the host to a configuration.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use bgp_proto::types::RouterId;
+use speaker_config::diagnostic::Diagnostic;
+use speaker_config::model::{PasswordSource, SpeakerConfig};
+use thiserror::Error;
+
+use crate::io::peer::Password;
+
+/// A configuration that is in force or could be.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The file's text, for the recorder.
+    pub text: String,
+    /// What it says.
+    pub config: SpeakerConfig,
+    /// What is legal and will surprise.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read {file}: {error}")]
+    Read {
+        /// The file.
+        file: String,
+        /// The operating system's words.
+        error: io::Error,
+    },
+    /// The file says something wrong.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Invalid(Vec<Diagnostic>),
+}
+
+/// Reads `speaker.yaml`. Relative paths in it start at its folder.
+///
+/// # Errors
+/// It cannot be read, or it is wrong: then every error and warning is given.
+pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    let file = path.display().to_string();
+    let text =
+        std::fs::read_to_string(path).map_err(|error| LoadError::Read { file: file.clone(), error })?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    parse(text, &file, folder)
+}
+
+/// The same from a text.
+///
+/// # Errors
+/// The text is wrong.
+pub fn parse(text: String, file: &str, folder: &Path) -> Result<Loaded, LoadError> {
+    match speaker_config::speaker::parse(&text, file, folder) {
+        Ok((config, warnings)) => Ok(Loaded { text, config, warnings }),
+        Err(diagnostics) => Err(LoadError::Invalid(diagnostics)),
+    }
+}
+
+/// `node.name`, else `$NODE_NAME`, else the host name.
+///
+/// # Errors
+/// There is none of them.
+pub fn node_name(config: &SpeakerConfig) -> Result<String, String> {
+    if let Some(name) = &config.node_name {
+        return Ok(name.clone());
+    }
+    if let Ok(name) = std::env::var("NODE_NAME")
+        && !name.is_empty()
+    {
+        return Ok(name);
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
+    match host {
+        Ok(name) if !name.is_empty() => Ok(name),
+        _ => Err("this host has no name; set node.name or $NODE_NAME".to_owned()),
+    }
+}
+
+/// A router ID for a node that has no IPv4 address to name it by: a hash of its name (FNV-1a), which is
+/// the same after each restart and never 0 (RFC 6286 §2.1).
+#[must_use]
+pub fn router_id_of(name: &str) -> RouterId {
+    let mut hash: u32 = 0x811c_9dc5;
+    for byte in name.bytes() {
+        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    }
+    // 1.0.0.0 where the hash happens to be 0.
+    RouterId::new(Ipv4Addr::from_bits(hash))
+        .or_else(|| RouterId::new(Ipv4Addr::new(1, 0, 0, 0)))
+        .unwrap_or_else(|| unreachable!("1.0.0.0 is not 0.0.0.0"))
+}
+
+/// The TCP MD5 key of a peer.
+///
+/// # Errors
+/// It cannot be read or is no key: the session must not come up without it.
+pub fn password(source: &PasswordSource) -> Result<Password, String> {
+    match source {
+        PasswordSource::File(path) => {
+            let key = std::fs::read(path)
+                .map_err(|error| format!("cannot read passwordFile {}: {error}", path.display()))?;
+            // One trailing newline is what an editor adds (design §4).
+            let key = key.strip_suffix(b"\n").unwrap_or(&key);
+            Password::new(key).map_err(|error| format!("passwordFile {}: {error}", path.display()))
+        }
+        PasswordSource::Secret { name, key } => Err(format!(
+            "passwordSecretRef {name}/{key} needs sources.kubernetes, which this host does not have"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hashed_router_id_is_stable_and_tells_names_apart() {
+        assert_eq!(router_id_of("leaf1-n1"), router_id_of("leaf1-n1"));
+        assert_ne!(router_id_of("leaf1-n1"), router_id_of("leaf1-n2"));
+    }
+
+    #[test]
+    fn one_trailing_newline_is_not_part_of_the_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tor.key");
+        std::fs::write(&file, "secret\n\n").unwrap();
+        assert_eq!(password(&PasswordSource::File(file.clone())).unwrap().octets(), b"secret\n");
+        std::fs::write(&file, "\n").unwrap();
+        assert!(password(&PasswordSource::File(file)).unwrap_err().contains("tor.key"));
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = load(Path::new("/nonexistent/speaker.yaml")).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/speaker.yaml"), "{error}");
+    }
+}
