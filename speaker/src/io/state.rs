@@ -36,6 +36,16 @@ pub(crate) struct ServiceState {
     pub(crate) conditions: Vec<Condition>,
 }
 
+/// What is kept of one pool.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PoolState {
+    /// When it was first seen.
+    pub(crate) created: UnixSeconds,
+    /// `status.conditions`.
+    pub(crate) conditions: Vec<Condition>,
+}
+
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -54,12 +64,13 @@ pub(crate) enum Record {
     },
     /// A Service that is gone.
     ServiceGone(ObjectKey),
-    /// A pool and when it was first seen.
+    /// A pool, instead of what was kept of it before.
     Pool {
         /// Its name.
         name: String,
-        /// When.
-        created: UnixSeconds,
+        /// What is kept.
+        #[serde(flatten)]
+        state: PoolState,
     },
     /// A pool that is gone.
     PoolGone(String),
@@ -69,7 +80,7 @@ pub(crate) enum Record {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct State {
     services: BTreeMap<ObjectKey, ServiceState>,
-    pools: BTreeMap<String, UnixSeconds>,
+    pools: BTreeMap<String, PoolState>,
     freed: Freed,
 }
 
@@ -138,6 +149,11 @@ impl Store {
         Ok(Self { folder: folder.to_owned(), journal, state: replayed.state, warning, _lock: lock })
     }
 
+    /// The journal.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.join(JOURNAL)
+    }
+
     /// What was wrong with the file, where something was.
     pub(crate) fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
@@ -153,9 +169,9 @@ impl Store {
         self.state.services.get(key)
     }
 
-    /// When a pool was first seen.
-    pub(crate) fn pool(&self, name: &str) -> Option<UnixSeconds> {
-        self.state.pools.get(name).copied()
+    /// What is kept of a pool.
+    pub(crate) fn pool(&self, name: &str) -> Option<&PoolState> {
+        self.state.pools.get(name)
     }
 
     /// Every Service of which something is kept.
@@ -244,8 +260,8 @@ impl State {
                     old.ingress.into_iter().for_each(|addr| self.freed.release(addr));
                 }
             }
-            Record::Pool { name, created } => {
-                self.pools.insert(name, created);
+            Record::Pool { name, state } => {
+                self.pools.insert(name, state);
             }
             Record::PoolGone(name) => {
                 self.pools.remove(&name);
@@ -261,7 +277,7 @@ impl State {
     fn records(&self) -> Vec<Record> {
         let mut records = vec![Record::Version(VERSION), Record::Freed(self.freed.list())];
         let pools = self.pools.iter();
-        records.extend(pools.map(|(name, created)| Record::Pool { name: name.clone(), created: *created }));
+        records.extend(pools.map(|(name, state)| Record::Pool { name: name.clone(), state: state.clone() }));
         let services = self.services.iter();
         records
             .extend(services.map(|(key, state)| Record::Service { key: key.clone(), state: state.clone() }));

@@ -1,20 +1,29 @@
-//! A watched folder of Kubernetes YAML that plays the API server's part: it delivers objects, and it
-//! stores statuses and echoes them.
+//! A watched folder of Kubernetes YAML that plays the API server's part: it delivers objects, gives them a
+//! creation time, stores their statuses and echoes them.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::mpsc as channel;
+use std::thread::JoinHandle;
 
 use bgp_proto::types::Timestamp;
 use speaker_config::objects::{Condition, Object, ObjectKey, ObjectRef};
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
+use super::state::Store;
+
+mod catalogue;
+mod due;
+mod source;
+mod worker;
 
 /// What the source is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestsSpec {
-    /// `sources.manifests`: files, and folders whose own files are read (not their subfolders', as
-    /// `kubectl apply -f` without `-R`).
+    /// `sources.manifests`: files, and folders whose own `*.yaml`, `*.yml` and `*.json` are read, without
+    /// those that begin with a dot. Subfolders are not, as with `kubectl apply -f` without `-R`.
     pub paths: Vec<PathBuf>,
     /// `ipam.stateDir`.
     pub state_dir: PathBuf,
@@ -23,19 +32,27 @@ pub struct ManifestsSpec {
 /// One change of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectChange {
-    /// A new version; Services carry the recorded ingress and conditions.
+    /// A new version, with the status that was recorded and never one from the file.
     Upsert(Object),
     /// It is gone.
     Delete(ObjectRef),
 }
 
-/// A file that is not in force as it stands.
+/// Something that is not in force as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileFault {
-    /// The file.
+    /// The file or folder.
     pub path: PathBuf,
-    /// What is wrong, with the line where it is known. The file's former objects stay in force.
+    /// What is wrong, with line and column where they are known. Former objects stay in force.
     pub text: String,
+}
+
+/// `FILE:LINE:COLUMN: what`, or `FILE: what`.
+impl fmt::Display for FileFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let space = if self.text.starts_with(|c: char| c.is_ascii_digit()) { "" } else { " " };
+        write!(f, "{}:{space}{}", self.path.display(), self.text)
+    }
 }
 
 /// Changes that belong together.
@@ -45,27 +62,38 @@ pub struct ManifestBatch {
     pub at: Timestamp,
     /// In order; never two of one object.
     pub changes: Vec<ObjectChange>,
-    /// Set on exactly one batch, perhaps an empty one: every file has been read once.
+    /// Set on exactly one batch, perhaps an empty one: everything has been read once. A folder that is
+    /// missing is waited for, half a minute at most.
     pub synced: bool,
     /// All faults there are now, where they changed.
     pub faults: Option<Vec<FileFault>>,
 }
 
-/// The status of one Service as the allocator wants it recorded.
+/// A status that is to be recorded, as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StatusPatch {
-    /// Which Service.
-    pub service: ObjectKey,
-    /// `status.loadBalancer.ingress`.
-    pub ingress: Vec<IpAddr>,
-    /// `status.conditions`.
-    pub conditions: Vec<Condition>,
+pub enum StatusPatch {
+    /// Of a Service.
+    Service {
+        /// Which one.
+        key: ObjectKey,
+        /// `status.loadBalancer.ingress`.
+        ingress: Vec<IpAddr>,
+        /// `status.conditions`.
+        conditions: Vec<Condition>,
+    },
+    /// Of a pool.
+    Pool {
+        /// Which one.
+        name: String,
+        /// `status.conditions`.
+        conditions: Vec<Condition>,
+    },
 }
 
-/// What a restart brings back beside the Services' statuses.
+/// What a restart brings back beside the objects' statuses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Restored {
-    /// Addresses that were given back, the longest free first.
+    /// Addresses that were given back and are free, the longest free first.
     pub freed: Vec<IpAddr>,
     /// A damaged state was set aside: what, where to, and what was saved.
     pub warning: Option<String>,
@@ -75,19 +103,42 @@ pub struct Restored {
 #[derive(Debug)]
 pub struct ManifestsHandle {
     restored: Restored,
+    messages: channel::Sender<Message>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+enum Message {
+    /// From the kernel, with the time when it came.
+    Watch(Timestamp, notify::Result<notify::Event>),
+    Record(Vec<StatusPatch>),
+    Stop,
 }
 
 /// Opens the state folder and starts the watching thread.
 ///
 /// # Errors
-/// The state folder cannot be made, read or locked.
+/// The state folder cannot be made, read or locked, or the kernel gives no watch.
 pub fn spawn(
-    spec: ManifestsSpec,
+    spec: &ManifestsSpec,
     batches: mpsc::Sender<ManifestBatch>,
     clock: Clock,
 ) -> Result<ManifestsHandle, String> {
-    drop((spec, batches, clock));
-    Ok(ManifestsHandle { restored: Restored::default() })
+    let store = Store::open(&spec.state_dir)?;
+    if let Some(warning) = store.warning() {
+        tracing::error!("{warning}");
+    }
+    let restored = Restored { freed: store.freed(), warning: store.warning().map(str::to_owned) };
+    let (messages, inbox) = channel::channel();
+    let watcher = source::watcher(messages.clone(), clock)?;
+    let paths = spec.paths.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+    let source = source::Source::new(paths.collect(), watcher);
+    let worker = worker::Worker::new(source, store, batches, clock);
+    let thread = std::thread::Builder::new()
+        .name("manifests".to_owned())
+        .spawn(move || worker.run(&inbox))
+        .map_err(|error| format!("starting the thread that watches manifests: {error}"))?;
+    Ok(ManifestsHandle { restored, messages, thread: Some(thread) })
 }
 
 impl ManifestsHandle {
@@ -97,9 +148,31 @@ impl ManifestsHandle {
         &self.restored
     }
 
-    /// Records statuses on disk in one write, then delivers each Service again with what was recorded. A
-    /// Service that has no manifest by then is passed over.
+    /// Records statuses in one write, then delivers each object again with what was recorded. An object
+    /// that has no manifest by then is passed over; a write that fails is tried again, and is a fault until
+    /// it succeeds.
     pub fn record(&self, patches: Vec<StatusPatch>) {
-        drop(patches);
+        // A thread that has ended was told to.
+        let _ = self.messages.send(Message::Record(patches));
+    }
+
+    /// Ends the thread once everything recorded before is on the disk, and waits for it. Drop the receiver
+    /// of the batches before: the thread may be waiting for room there.
+    pub fn close(mut self) {
+        let _ = self.messages.send(Message::Stop);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that watches manifests has panicked");
+        }
     }
 }
+
+impl Drop for ManifestsHandle {
+    fn drop(&mut self) {
+        let _ = self.messages.send(Message::Stop);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,10 @@ fn service(name: &str, created: UnixSeconds, ingress: &[&str]) -> Record {
     Record::Service { key: key(name), state: ServiceState { created, ingress, conditions: Vec::new() } }
 }
 
+fn pool(name: &str, created: UnixSeconds) -> Record {
+    Record::Pool { name: name.to_owned(), state: PoolState { created, conditions: Vec::new() } }
+}
+
 fn freed(store: &Store) -> Vec<String> {
     store.freed().iter().map(ToString::to_string).collect()
 }
@@ -31,8 +35,8 @@ fn what_was_recorded_survives_a_restart() {
         .append(&[
             service("a", 7, &["192.0.2.1", "2001:db8::1"]),
             service("b", 8, &["192.0.2.2"]),
-            Record::Pool { name: "blue".to_owned(), created: 3 },
-            Record::Pool { name: "gone".to_owned(), created: 4 },
+            pool("blue", 3),
+            pool("gone", 4),
         ])
         .unwrap();
     store.append(&[Record::ServiceGone(key("b")), Record::PoolGone("gone".to_owned())]).unwrap();
@@ -41,7 +45,7 @@ fn what_was_recorded_survives_a_restart() {
     assert_eq!(store.service(&key("a")).unwrap().ingress.len(), 2);
     assert_eq!(store.service(&key("a")).unwrap().created, 7);
     assert_eq!(store.service(&key("b")), None);
-    assert_eq!((store.pool("blue"), store.pool("gone")), (Some(3), None));
+    assert_eq!((store.pool("blue").map(|pool| pool.created), store.pool("gone")), (Some(3), None));
     assert_eq!(freed(&store), ["192.0.2.2"]);
 }
 
@@ -67,7 +71,7 @@ fn an_address_is_free_when_its_last_user_gave_it_back() {
 fn history(folder: &Path) -> Vec<(u64, State)> {
     let mut store = open(folder);
     let batches = [
-        vec![service("a", 1, &["192.0.2.1"]), Record::Pool { name: "blue".to_owned(), created: 3 }],
+        vec![service("a", 1, &["192.0.2.1"]), pool("blue", 3)],
         vec![service("b", 2, &["2001:db8::1"])],
         vec![service("a", 1, &["192.0.2.9"]), Record::ServiceGone(key("b"))],
     ];
