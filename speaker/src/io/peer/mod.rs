@@ -19,10 +19,12 @@ use super::clock::Clock;
 use super::egress::{EgressAddresses, EgressLookup};
 use super::listen::Incoming;
 
+mod act;
 mod connection;
 mod feed;
 mod outbox;
 mod task;
+mod transport;
 mod words;
 
 /// The name of a peer in `speaker.yaml`; a dynamic peer's is made by the hub.

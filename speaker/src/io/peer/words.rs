@@ -19,7 +19,7 @@ pub(super) fn down(reason: &DownReason, state: State) -> String {
                 State::OpenConfirm | State::OpenSent => "the peer refused the session",
                 _ => "the peer closed the connection",
             };
-            with(format!("{what}: received NOTIFICATION {notification}"), received_advice(notification, state))
+            with(format!("{what}: received NOTIFICATION {notification}"), received_advice(notification))
         }
         DownReason::Transport(text) if state == State::Established => format!("the connection ended: {text}"),
         DownReason::Transport(text) => format!("no connection: {text}"),
@@ -55,7 +55,7 @@ fn sent_advice(notification: &Notification) -> Option<&'static str> {
     }
 }
 
-fn received_advice(notification: &Notification, state: State) -> Option<&'static str> {
+fn received_advice(notification: &Notification) -> Option<&'static str> {
     match (notification.code, notification.subcode) {
         (2, 2) => Some(
             "the peer expects another AS of us; compare `router.asn` or `localAsn` with its configuration",
@@ -67,9 +67,6 @@ fn received_advice(notification: &Notification, state: State) -> Option<&'static
         }
         (2, 5) => Some("the peer wants authentication of a kind that is not in use any more"),
         (6, 3) => Some("the peer has no neighbor of this address, or has just removed it"),
-        (6, 5 | 7) if state == State::OpenSent => Some(
-            "the peer has a connection with this address already; is there another BGP speaker on this node?",
-        ),
         _ => None,
     }
 }

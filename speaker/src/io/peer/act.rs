@@ -1,0 +1,173 @@
+//! What the task does with the session's actions.
+
+use std::time::Duration;
+
+use bgp_proto::session::{Action, DownReason, Input, Negotiated, State};
+use bgp_proto::types::{Family, FamilySet};
+use bgp_proto::wire::{RefreshKind, Update};
+use speaker_core::received::AdjRibIn;
+use tracing::{debug, info, warn};
+
+use super::feed::Feed;
+use super::task::{Task, Up};
+use super::{Established, PeerEvent, words};
+use crate::io::egress::EgressAddresses;
+
+/// Between two log lines about faulty UPDATEs.
+const FAULTY_INTERVAL: Duration = Duration::from_secs(10);
+/// Log lines that are remembered, so as not to repeat them.
+const MAX_SAID: usize = 8;
+/// Notes that wait for the hub; more are logged alone.
+const MAX_NOTES: usize = 32;
+
+impl Task {
+    pub(super) fn act(&mut self, action: Action) {
+        match action {
+            Action::Connect => self.connect(),
+            Action::CancelConnect => self.dial = None,
+            Action::Send { conn, bytes } => {
+                if let Some(connection) = self.connection(conn) {
+                    connection.out.control(bytes);
+                }
+            }
+            Action::Close { conn } => {
+                if let Some(at) = self.connections.iter().position(|connection| connection.id == conn) {
+                    let connection = self.connections.swap_remove(at);
+                    self.lingering.spawn(connection.close());
+                }
+            }
+            Action::State(state) => {
+                info!(?state, "state");
+                if state != State::Idle {
+                    self.reached = state;
+                }
+                if matches!(self.pending.back(), Some(PeerEvent::State(_))) {
+                    self.pending.pop_back();
+                }
+                self.pending.push_back(PeerEvent::State(state));
+            }
+            Action::Established(negotiated) => self.established(negotiated),
+            Action::Update(update) => self.update(&update),
+            Action::Refresh(family, kind) => self.refresh(family, kind),
+            Action::Down(reason) => self.down(reason),
+            Action::Note(text) => self.note(text),
+        }
+    }
+
+    pub(super) fn established(&mut self, negotiated: Box<Negotiated>) {
+        info!(
+            remote = %negotiated.remote, local = %negotiated.local, peer_as = %negotiated.peer_asn,
+            router_id = %negotiated.peer_router_id, hold = negotiated.hold_time.seconds(),
+            families = ?negotiated.families, "session is up",
+        );
+        self.said.clear();
+        self.reached = State::Established;
+        self.up = Some(Up {
+            conn: negotiated.conn,
+            peer_asn: negotiated.peer_asn,
+            families: negotiated.families,
+            route_refresh: negotiated.route_refresh,
+        });
+        self.feed = Feed::new(negotiated.enhanced_refresh);
+        self.received = AdjRibIn::new(self.spec.settings.receive, self.spec.settings.max_prefixes);
+        let (egress, local, remote) = (self.context.egress.clone(), negotiated.local, negotiated.remote);
+        let lookup = Box::pin(async move { egress.towards(local, remote).await });
+        self.lookup = Some((lookup, negotiated));
+    }
+
+    pub(super) fn looked(&mut self, egress: EgressAddresses) -> usize {
+        if let Some((_, negotiated)) = self.lookup.take() {
+            let established = Established { negotiated: *negotiated, egress };
+            self.pending.push_back(PeerEvent::Established(Box::new(established)));
+        }
+        0
+    }
+
+    pub(super) fn update(&mut self, update: &Update) {
+        if !update.issues.is_empty() {
+            self.faulty(update);
+        }
+        let passed = self.received.apply(update, self.context.clock.unix());
+        for family in passed.iter() {
+            let count = self.received.count(family);
+            self.note(format!(
+                "{family}: the peer announces {count} prefixes; no more are kept (maxPrefixes)"
+            ));
+        }
+    }
+
+    /// "An error that is found MUST be logged" (RFC 7606 §2), but not as fast as a peer can make them.
+    pub(super) fn faulty(&mut self, update: &Update) {
+        let now = self.now();
+        self.faulty += 1;
+        if self.faulty_logged.is_some_and(|last| now.since(last) < FAULTY_INTERVAL) {
+            return;
+        }
+        self.faulty_logged = Some(now);
+        for issue in &update.issues {
+            let treatment = issue.disposition;
+            warn!(attribute = issue.code, ?treatment, count = self.faulty, "faulty UPDATE: {}", issue.detail);
+        }
+    }
+
+    /// RFC 2918 §4, RFC 7313 §4.
+    pub(super) fn refresh(&mut self, family: Family, kind: RefreshKind) {
+        match kind {
+            RefreshKind::Request => {
+                info!(%family, "the peer asks for the table again");
+                self.feed.refresh(family);
+            }
+            // What the peer does not announce again until EoRR is gone: counting begins anew.
+            RefreshKind::Begin => self.received.restart(family),
+            RefreshKind::End | RefreshKind::Unknown(_) => debug!(%family, ?kind, "route refresh"),
+        }
+    }
+
+    pub(super) fn request_refresh(&mut self, families: FamilySet) {
+        let Some(up) = &self.up else { return };
+        if !up.route_refresh {
+            return self
+                .note("the peer does not take ROUTE-REFRESH; `clear PEER` resets the session".to_owned());
+        }
+        for family in families.intersection(up.families).iter() {
+            self.received.restart(family);
+            self.input(Input::RequestRefresh(family));
+        }
+    }
+
+    pub(super) fn down(&mut self, reason: DownReason) {
+        let text = words::down(&reason, self.reached);
+        if self.is_new(&text) {
+            warn!("{text}");
+        } else {
+            debug!("{text}");
+        }
+        self.up = None;
+        self.lookup = None;
+        self.feed = Feed::default();
+        self.received = AdjRibIn::new(self.spec.settings.receive, self.spec.settings.max_prefixes);
+        self.pending.push_back(PeerEvent::Down(reason));
+    }
+
+    /// Whether `text` was not said since the session was last up.
+    fn is_new(&mut self, text: &str) -> bool {
+        let new = !self.said.iter().any(|said| said == text);
+        if new {
+            if self.said.len() == MAX_SAID {
+                self.said.remove(0);
+            }
+            self.said.push(text.to_owned());
+        }
+        new
+    }
+
+    pub(super) fn note(&mut self, text: String) {
+        if !self.is_new(&text) {
+            return debug!("{text}");
+        }
+        info!("{text}");
+        if self.pending.len() < MAX_NOTES {
+            self.pending.push_back(PeerEvent::Note(text));
+        }
+    }
+}

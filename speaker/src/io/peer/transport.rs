@@ -1,0 +1,173 @@
+//! What the task does with connections.
+
+use std::net::SocketAddr;
+
+use bgp_proto::session::{ConnId, Input};
+use tokio::net::TcpStream;
+use tracing::warn;
+
+use super::connection::{Connection, Ready};
+use super::task::Task;
+use crate::io::connect::{Dial, Dialled};
+use crate::io::listen::Incoming;
+use crate::io::tcp::words as os_words;
+
+/// Below this the next chunk of a table is taken: with a chunk of 64 KiB a slow peer costs twice as much.
+const LOW_WATER: usize = 64 * 1024;
+/// The most that one turn writes to a connection.
+const WRITE_TURN: usize = 512 * 1024;
+
+impl Task {
+    pub(super) fn accepted(&mut self, incoming: Incoming) {
+        let Incoming { stream, local, remote } = incoming;
+        if let Err(text) = self.key_is_known() {
+            warn!(%remote, "refused a connection: {text}");
+            return;
+        }
+        if let Err(error) = self.options.apply(&socket2::SockRef::from(&stream), remote.is_ipv6()) {
+            warn!(%remote, "refused a connection: setting TTL and timeouts: {}", os_words(&error));
+            return;
+        }
+        let conn = self.open(stream, remote);
+        self.input(Input::Accepted { conn, local, remote });
+    }
+
+    /// No session without MD5 where MD5 is asked for.
+    pub(super) fn key_is_known(&self) -> Result<(), String> {
+        if self.spec.settings.password.is_some() && self.spec.password.is_none() {
+            return Err("its TCP MD5 key is missing, and there is no session without it".to_owned());
+        }
+        Ok(())
+    }
+
+    pub(super) fn open(&mut self, stream: TcpStream, remote: SocketAddr) -> ConnId {
+        let id = ConnId(self.next_id);
+        self.next_id += 1;
+        self.connections.push(Connection::new(id, stream, remote));
+        id
+    }
+
+    pub(super) fn connect(&mut self) {
+        let settings = &self.spec.settings;
+        let dial = Dial {
+            address: self.spec.address,
+            zone: self.spec.zone.clone(),
+            port: settings.port,
+            local_address: settings.local_address,
+            source_interface: settings.source_interface.clone(),
+            password: self.spec.password.clone(),
+            options: self.options,
+        };
+        let known = self.key_is_known();
+        let egress = self.context.egress.clone();
+        self.dial = Some(Box::pin(async move {
+            known?;
+            dial.connect(egress).await
+        }));
+    }
+
+    pub(super) fn dialled(&mut self, result: Result<Dialled, String>) -> usize {
+        self.dial = None;
+        match result {
+            Ok(Dialled { stream, local, remote }) => {
+                let conn = self.open(stream, remote);
+                self.input(Input::Connected { conn, local, remote });
+            }
+            Err(reason) => self.input(Input::ConnectFailed { reason }),
+        }
+        0
+    }
+
+    /// Reads one buffer; says how much came.
+    pub(super) fn ready(&mut self, ready: Ready) -> usize {
+        if !ready.read {
+            return 0;
+        }
+        let Some(connection) = self.connection(ready.id) else { return 0 };
+        match connection.read() {
+            None => 0,
+            Some(Ok(bytes)) if bytes.is_empty() => {
+                self.closed(ready.id, "closed by the peer".to_owned());
+                0
+            }
+            Some(Ok(bytes)) => {
+                let count = bytes.len();
+                self.input(Input::Received { conn: ready.id, bytes });
+                count
+            }
+            Some(Err(error)) => {
+                self.closed(ready.id, os_words(&error));
+                0
+            }
+        }
+    }
+
+    pub(super) fn closed(&mut self, conn: ConnId, reason: String) {
+        self.connections.retain(|connection| connection.id != conn);
+        self.input(Input::Closed { conn, reason });
+    }
+
+    pub(super) fn connection(&mut self, conn: ConnId) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|connection| connection.id == conn)
+    }
+
+    /// Takes from the tables and writes, until the kernel takes no more or the turn is over.
+    pub(super) fn pump(&mut self) {
+        let ids: Vec<ConnId> = self.connections.iter().map(|connection| connection.id).collect();
+        for id in ids {
+            let mut turn = 0;
+            while turn < WRITE_TURN {
+                self.refill(id);
+                let Some(connection) = self.connection(id) else { break };
+                match connection.write() {
+                    None => break,
+                    Some(Ok((count, begun))) => {
+                        turn += count;
+                        self.sent.updates += begun.updates;
+                        self.sent.refreshes += begun.refreshes;
+                        self.input(Input::Written { conn: id, bytes: count });
+                    }
+                    Some(Err(error)) => {
+                        self.write_failed(id, &error);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Memory is bounded by taking no more than what the peer has room for.
+    pub(super) fn refill(&mut self, id: ConnId) {
+        if self.up.as_ref().is_none_or(|up| up.conn != id) {
+            return;
+        }
+        while self.connection(id).is_some_and(|connection| connection.out.table_len() < LOW_WATER) {
+            let Some(chunk) = self.feed.next_chunk() else { return };
+            let bytes = chunk.len();
+            if let Some(connection) = self.connection(id) {
+                connection.out.table(chunk);
+            }
+            self.input(Input::Enqueued { conn: id, bytes });
+        }
+    }
+
+    /// The peer may have said why before it closed: that is what the session should hear first.
+    pub(super) fn write_failed(&mut self, id: ConnId, error: &std::io::Error) {
+        while let Some(Some(Ok(bytes))) = self.connection(id).map(Connection::read) {
+            if bytes.is_empty() {
+                break;
+            }
+            self.input(Input::Received { conn: id, bytes });
+        }
+        if self.connection(id).is_some() {
+            self.closed(id, os_words(error));
+        }
+    }
+
+    pub(super) fn caught_up(&self) -> bool {
+        self.up.as_ref().is_some_and(|up| {
+            let connection = self.connections.iter().find(|connection| connection.id == up.conn);
+            self.feed.is_synced() && connection.is_some_and(|connection| connection.out.is_empty())
+        })
+    }
+}
