@@ -1,1 +1,18 @@
-//! The laboratory: network namespaces and real routers.
+//! The laboratory: network namespaces, real routers run in them, and what the suites need to drive and to
+//! read both. Everything a [`lab::Lab`] makes is gone when it is dropped, after a panic too.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the laboratory is test code: what goes wrong here fails the test that uses it"
+)]
+
+pub mod bgp;
+pub mod daemon;
+pub mod fake;
+pub mod lab;
+pub mod pair;
+pub mod pcap;
+pub mod process;
+pub mod wait;

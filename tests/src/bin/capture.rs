@@ -1,0 +1,2 @@
+//! Regenerates the golden captures.
+fn main() {}

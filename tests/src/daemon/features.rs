@@ -1,0 +1,38 @@
+//! What the Debian versions of the daemons lack, as data: a suite that cannot ask a daemon for something says so
+//! by way of this table, and a test proves each entry on the daemon itself.
+
+use super::Kind;
+
+/// Something that a suite may want of a daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Feature {
+    /// Sends a ROUTE-REFRESH when its operator asks for it.
+    AskRefresh,
+    /// IPv4 over IPv6 next hops (RFC 8950).
+    ExtendedNextHop,
+    /// Multiple paths (RFC 7911).
+    AddPath,
+    /// Restarts with its forwarding state kept (RFC 4724), not only End-of-RIB.
+    GracefulRestart,
+    /// Extended messages (RFC 8654).
+    ExtendedMessages,
+    /// Sessions signed with TCP MD5 (RFC 2385).
+    Md5,
+    /// A session without the 4-octet AS capability (RFC 6793).
+    TwoOctetAs,
+    /// A community of its own choice on a route that it originates, extended ones included.
+    ExtendedCommunities,
+    /// Refuses a hold time below a configured minimum.
+    MinimumHoldTime,
+}
+
+/// Why `kind` cannot do `feature` in the version of Debian 12; `None` where it can.
+#[must_use]
+pub fn lack(kind: Kind, feature: Feature) -> Option<&'static str> {
+    match (kind, feature) {
+        (Kind::GoBgp, Feature::AskRefresh) => {
+            Some("not in this version: softresetin runs the policy over the kept Adj-RIB-In, nothing is sent")
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,289 @@
+//! GoBGP: gobgpd, asked through gobgp.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use super::{Family, Kind, RouteSpec, Router, SeenRoute, Spec, words};
+use crate::lab::Node;
+use crate::process::Process;
+use crate::wait::eventually;
+
+/// GoBGP on a node.
+#[derive(Debug)]
+pub struct GoBgp {
+    node: Node,
+    config: PathBuf,
+    asn: u32,
+    process: Process,
+    announced: Vec<RouteSpec>,
+}
+
+impl GoBgp {
+    /// Starts it with the configuration that `spec` asks for.
+    ///
+    /// # Panics
+    /// If it does not answer within 10 s.
+    pub fn start(node: &Node, spec: &Spec) -> Self {
+        let config = node.dir().join("gobgpd.toml");
+        std::fs::write(&config, render(spec)).expect("gobgpd.toml");
+        let process = spawn(node, &config);
+        let gobgp = Self { node: node.clone(), config, asn: spec.asn, process, announced: Vec::new() };
+        gobgp.wait_ready();
+        gobgp
+    }
+
+    fn wait_ready(&self) {
+        eventually(Duration::from_secs(10), "gobgpd answers", || {
+            if !self.process.running() {
+                return Err(format!("it ended: {}", self.process.log()));
+            }
+            self.node.try_exec(&["gobgp", "-j", "neighbor"]).map(|_| ())
+        });
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let argv: Vec<&str> = ["gobgp", "-j"].into_iter().chain(args.iter().copied()).collect();
+        let Ok(text) = self.node.try_exec(&argv) else { return Value::Null };
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    fn add(&self, routes: &[RouteSpec]) {
+        for route in routes {
+            let argv = announce(route, self.asn);
+            let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+            self.node.exec(&argv);
+        }
+    }
+}
+
+fn announce(route: &RouteSpec, asn: u32) -> Vec<String> {
+    let family = Family::of(&route.prefix).word();
+    let text = format!("gobgp global rib -a {family} add {} origin igp", route.prefix);
+    let mut argv: Vec<String> = text.split(' ').map(str::to_owned).collect();
+    let mut add = |key: &str, value: String| argv.extend([key.to_owned(), value]);
+    if let Some(med) = route.med {
+        add("med", med.to_string());
+    }
+    if let Some(preference) = route.local_pref {
+        add("local-pref", preference.to_string());
+    }
+    if !route.communities.is_empty() {
+        add("community", route.communities.join(","));
+    }
+    if !route.large.is_empty() {
+        add("large-community", route.large.join(","));
+    }
+    if route.prepend > 0 {
+        add("aspath", vec![asn.to_string(); route.prepend.into()].join(","));
+    }
+    for ext in &route.ext {
+        argv.push("rt".to_owned());
+        argv.push(ext.trim_start_matches("rt:").to_owned());
+    }
+    argv
+}
+
+fn spawn(node: &Node, config: &std::path::Path) -> Process {
+    node.spawn(
+        "gobgpd",
+        Command::new("gobgpd").arg("-f").arg(config).args([
+            "--log-plain",
+            "--pprof-disable",
+            "--api-hosts",
+            "127.0.0.1:50051",
+        ]),
+    )
+}
+
+fn render(spec: &Spec) -> String {
+    let mut text = format!("[global.config]\nas = {}\nrouter-id = \"{}\"\n", spec.asn, spec.router_id);
+    for peer in &spec.peers {
+        let _w = writeln!(
+            text,
+            "[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{}\"\npeer-as = {}",
+            peer.remote, peer.remote_as
+        );
+        if let Some(key) = &peer.md5 {
+            let _w = writeln!(text, "auth-password = \"{key}\"");
+        }
+        let hold = peer.hold.map(|h| format!("hold-time = {h}\nkeepalive-interval = {}\n", h / 3));
+        let _w = writeln!(
+            text,
+            "[neighbors.timers.config]\nconnect-retry = 1\nidle-hold-time-after-reset = 1\n{}\
+             [neighbors.transport.config]\nlocal-address = \"{}\"\npassive-mode = {}",
+            hold.unwrap_or_default(),
+            peer.local,
+            peer.passive
+        );
+        if let Some(ttl) = peer.multihop {
+            let _w = writeln!(text, "[neighbors.ebgp-multihop.config]\nenabled = true\nmultihop-ttl = {ttl}");
+        }
+        if let Some(time) = peer.graceful_restart {
+            let _w = writeln!(
+                text,
+                "[neighbors.graceful-restart.config]\nenabled = true\nrestart-time = {time}\n\
+                 notification-enabled = true"
+            );
+        }
+        for family in &peer.families {
+            let _w = writeln!(
+                text,
+                "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{}-unicast\"",
+                family.word()
+            );
+            if peer.graceful_restart.is_some() {
+                text.push_str("[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n");
+            }
+            if peer.add_path {
+                text.push_str("[neighbors.afi-safis.add-paths.config]\nreceive = true\nsend-max = 8\n");
+            }
+        }
+    }
+    text
+}
+
+fn seen(prefix: IpNet, path: &Value) -> SeenRoute {
+    let mut route = SeenRoute {
+        prefix,
+        next_hops: Vec::new(),
+        as_path: Vec::new(),
+        origin: String::new(),
+        med: None,
+        local_pref: None,
+        communities: Vec::new(),
+        large: Vec::new(),
+        ext: Vec::new(),
+    };
+    for attribute in path["attrs"].as_array().into_iter().flatten() {
+        fill(&mut route, attribute);
+    }
+    route.communities.sort();
+    route.large.sort();
+    route.ext.sort();
+    route
+}
+
+fn fill(route: &mut SeenRoute, attribute: &Value) {
+    let number = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
+    let list = |v: &Value| v.as_array().cloned().unwrap_or_default();
+    match attribute["type"].as_u64() {
+        Some(1) => {
+            let words = ["igp", "egp", "incomplete"];
+            let word = attribute["value"].as_u64().and_then(|n| words.get(usize::try_from(n).ok()?));
+            route.origin = (*word.unwrap_or(&"?")).to_owned();
+        }
+        Some(2) => {
+            for segment in list(&attribute["as_paths"]) {
+                route.as_path.extend(list(&segment["asns"]).iter().filter_map(number));
+            }
+        }
+        Some(3 | 14) => {
+            route.next_hops.extend(attribute["nexthop"].as_str().and_then(|h| h.parse::<IpAddr>().ok()));
+        }
+        Some(4) => route.med = number(&attribute["metric"]),
+        Some(5) => route.local_pref = number(&attribute["value"]),
+        Some(8) => {
+            let communities = list(&attribute["communities"]).into_iter().filter_map(|c| number(&c));
+            route.communities = communities.map(|c| format!("{}:{}", c >> 16, c & 0xffff)).collect();
+        }
+        Some(16) => {
+            for ext in list(&attribute["value"]) {
+                let value = ext["value"].as_str().unwrap_or_default();
+                route.ext.push(match ext["subtype"].as_u64() {
+                    Some(2) => words::extended(&format!("rt:{value}")),
+                    Some(3) => words::extended(&format!("soo:{value}")),
+                    _ => ext.to_string(),
+                });
+            }
+        }
+        Some(32) => {
+            let part = |c: &Value, key: &str| c[key].as_u64().unwrap_or_default();
+            let text = |c: &Value| {
+                format!("{}:{}:{}", part(c, "ASN"), part(c, "LocalData1"), part(c, "LocalData2"))
+            };
+            route.large = list(&attribute["value"]).iter().map(text).collect();
+        }
+        _ => {}
+    }
+}
+
+impl Router for GoBgp {
+    fn kind(&self) -> Kind {
+        Kind::GoBgp
+    }
+
+    fn version(&self) -> String {
+        self.node.exec(&["gobgpd", "--version"]).trim().trim_start_matches("gobgpd version ").to_owned()
+    }
+
+    fn state(&self, peer: IpAddr) -> String {
+        let neighbor = self.json(&["neighbor", &peer.to_string()]);
+        let names = ["unknown", "idle", "connect", "active", "opensent", "openconfirm", "established"];
+        let state = neighbor["state"]["session_state"].as_u64().unwrap_or_default();
+        (*usize::try_from(state).ok().and_then(|s| names.get(s)).unwrap_or(&"unknown")).to_owned()
+    }
+
+    fn received(&self, peer: IpAddr, family: Family) -> Vec<SeenRoute> {
+        let table = self.json(&["neighbor", &peer.to_string(), "adj-in", "-a", family.word()]);
+        let mut routes = Vec::new();
+        for (prefix, paths) in table.as_object().into_iter().flatten() {
+            let prefix = prefix.parse().expect("prefix of GoBGP");
+            routes.extend(paths.as_array().into_iter().flatten().map(|p| seen(prefix, p)));
+        }
+        routes
+    }
+
+    fn updates_received(&self, peer: IpAddr) -> u64 {
+        let neighbor = self.json(&["neighbor", &peer.to_string()]);
+        neighbor["state"]["messages"]["received"]["update"].as_u64().unwrap_or_default()
+    }
+
+    fn announce(&mut self, routes: &[RouteSpec]) {
+        self.announced.extend_from_slice(routes);
+        self.add(routes);
+    }
+
+    fn withdraw(&mut self, prefixes: &[IpNet]) {
+        self.announced.retain(|r| !prefixes.contains(&r.prefix));
+        for prefix in prefixes {
+            let family = Family::of(prefix).word();
+            self.node.exec(&["gobgp", "global", "rib", "-a", family, "del", &prefix.to_string()]);
+        }
+    }
+
+    fn request_refresh(&self, peer: IpAddr, family: Family) {
+        self.node.exec(&["gobgp", "neighbor", &peer.to_string(), "softresetin", "-a", family.word()]);
+    }
+
+    fn notifications_received(&self, peer: IpAddr) -> Vec<(u8, u8)> {
+        let log = self.process.log();
+        let key = format!("Key={peer} ");
+        let lines = log.lines().filter(|l| l.contains("received notification") && l.contains(&key));
+        lines
+            .map(|line| {
+                let field = |name: &str| -> u8 {
+                    let rest = line.split_once(&format!(" {name}=")).map(|(_, rest)| rest);
+                    let word = rest.and_then(|r| r.split_whitespace().next()?.parse().ok());
+                    word.unwrap_or_else(|| panic!("GoBGP: {line}"))
+                };
+                (field("Code"), field("Subcode"))
+            })
+            .collect()
+    }
+
+    fn process(&self) -> &Process {
+        &self.process
+    }
+
+    fn start_again(&mut self) {
+        self.process = spawn(&self.node, &self.config);
+        self.wait_ready();
+        self.add(&self.announced);
+    }
+}
