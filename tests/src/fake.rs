@@ -31,7 +31,9 @@ impl Fake {
     pub fn dial(node: &Node, remote: IpAddr, deadline: Duration) -> Self {
         let remote = SocketAddr::new(remote, 179);
         let stream = eventually(deadline, &format!("{remote} accepts"), || {
-            node.inside(|| TcpStream::connect_timeout(&remote, Duration::from_secs(2)).map_err(|e| e.to_string()))
+            node.inside(|| {
+                TcpStream::connect_timeout(&remote, Duration::from_secs(2)).map_err(|e| e.to_string())
+            })
         });
         Self { stream, buffer: Vec::new() }
     }

@@ -97,9 +97,9 @@ impl Lab {
     /// A veth pair between two nodes, both ends up.
     pub fn link(&self, a: &Node, a_dev: &str, b: &Node, b_dev: &str) {
         let (a_ns, b_ns) = (&a.0.namespace, &b.0.namespace);
-        run(Command::new("ip").args(["link", "add", a_dev, "netns", a_ns, "type", "veth"]).args([
-            "peer", "name", b_dev, "netns", b_ns,
-        ]));
+        run(Command::new("ip")
+            .args(["link", "add", a_dev, "netns", a_ns, "type", "veth"])
+            .args(["peer", "name", b_dev, "netns", b_ns]));
         a.ip(&["link", "set", a_dev, "up"]);
         b.ip(&["link", "set", b_dev, "up"]);
     }
@@ -175,7 +175,8 @@ impl Node {
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
-                let namespace = fs::File::open(format!("/run/netns/{}", self.0.namespace)).expect("namespace");
+                let namespace =
+                    fs::File::open(format!("/run/netns/{}", self.0.namespace)).expect("namespace");
                 setns(&namespace, CloneFlags::CLONE_NEWNET).expect("enter the namespace");
                 work()
             });

@@ -11,6 +11,7 @@
 pub mod bgp;
 pub mod daemon;
 pub mod fake;
+pub mod golden;
 pub mod lab;
 pub mod pair;
 pub mod pcap;

@@ -159,6 +159,12 @@ fn has_md5(mut options: &[u8]) -> bool {
     }
 }
 
+/// A direction of a TCP connection: source, destination, sequence number of its SYN.
+pub type Direction = (SocketAddr, SocketAddr, u32);
+
+/// Pieces of a direction by offset, with the time of each.
+type Pieces<'a> = BTreeMap<u32, (u64, &'a [u8])>;
+
 /// A direction of a TCP connection and when each of its bytes was first seen.
 #[derive(Debug, Clone, Default)]
 pub struct Stream {
@@ -179,9 +185,9 @@ impl Stream {
 /// Puts the segments of each direction of each connection in order; retransmitted bytes count once. A
 /// connection whose SYN was not captured is left out.
 #[must_use]
-pub fn streams(segments: &[Segment]) -> BTreeMap<(SocketAddr, SocketAddr, u32), Stream> {
+pub fn streams(segments: &[Segment]) -> BTreeMap<Direction, Stream> {
     let mut open: BTreeMap<(SocketAddr, SocketAddr), u32> = BTreeMap::new();
-    let mut pieces: BTreeMap<(SocketAddr, SocketAddr, u32), BTreeMap<u32, (u64, &[u8])>> = BTreeMap::new();
+    let mut pieces: BTreeMap<Direction, Pieces<'_>> = BTreeMap::new();
     for segment in segments {
         let ends = (segment.from, segment.to);
         if segment.syn {
@@ -201,7 +207,7 @@ pub fn streams(segments: &[Segment]) -> BTreeMap<(SocketAddr, SocketAddr, u32), 
     pieces.into_iter().map(|(key, parts)| (key, join(&parts))).collect()
 }
 
-fn join(parts: &BTreeMap<u32, (u64, &[u8])>) -> Stream {
+fn join(parts: &Pieces<'_>) -> Stream {
     let mut stream = Stream::default();
     for (offset, (time, bytes)) in parts {
         let offset = *offset as usize;

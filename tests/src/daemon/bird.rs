@@ -184,7 +184,13 @@ fn render(spec: &Spec, routes: &str) -> String {
     }
     for (n, peer) in spec.peers.iter().enumerate() {
         let _w = writeln!(text, "protocol bgp peer{n} {{\n local {} as {};", peer.local, spec.asn);
-        let _w = writeln!(text, " neighbor {} as {};", peer.remote, peer.remote_as);
+        // Without as4 BIRD takes no large number here, but still reads it in the peer's capability.
+        let asn = if peer.expected_as() == peer.remote_as {
+            format!("as {}", peer.remote_as)
+        } else {
+            "external".to_owned()
+        };
+        let _w = writeln!(text, " neighbor {} {asn};", peer.remote);
         text.push_str(" connect delay time 1; connect retry time 1; error wait time 1,2;\n");
         match peer.multihop {
             Some(ttl) => _ = writeln!(text, " multihop {ttl};"),
@@ -334,6 +340,11 @@ impl Router for Bird {
         let log = self.process.log();
         let errors = log.lines().filter_map(|l| l.split_once(&start).map(|(_, e)| e));
         errors.map(|e| words::notification(e, ERRORS).unwrap_or_else(|| panic!("BIRD: {e}"))).collect()
+    }
+
+    fn shut(&self, peer: IpAddr, text: &str) {
+        let answer = self.birdc(&format!("disable {} \"{text}\"", self.name(peer)));
+        assert!(answer.contains("disabled"), "BIRD: {answer}");
     }
 
     fn process(&self) -> &Process {

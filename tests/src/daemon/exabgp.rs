@@ -103,11 +103,8 @@ fn spawn(node: &Node, dir: &std::path::Path, spec: &Spec, run: u32) -> Process {
     let (commands, events) = (dir.join("commands"), dir.join(format!("events-{run}")));
     let _old = std::fs::remove_file(&commands);
     nix::unistd::mkfifo(&commands, nix::sys::stat::Mode::S_IRWXU).expect("fifo");
-    let script = format!(
-        "#!/bin/sh\nexec 3<>{}\ncat <&3 &\nexec cat >{}\n",
-        commands.display(),
-        events.display()
-    );
+    let script =
+        format!("#!/bin/sh\nexec 3<>{}\ncat <&3 &\nexec cat >{}\n", commands.display(), events.display());
     let api = dir.join("api.sh");
     std::fs::write(&api, script).expect("api.sh");
     let config = dir.join("exabgp.conf");
@@ -138,7 +135,11 @@ fn render(spec: &Spec, api: &str) -> String {
         let _w = writeln!(
             text,
             "neighbor {} {{\n router-id {};\n local-address {};\n local-as {};\n peer-as {};",
-            peer.remote, spec.router_id, peer.local, spec.asn, peer.remote_as
+            peer.remote,
+            spec.router_id,
+            peer.local,
+            spec.asn,
+            peer.expected_as()
         );
         if let Some(hold) = peer.hold {
             let _w = writeln!(text, " hold-time {hold};");
@@ -297,6 +298,10 @@ impl Router for ExaBgp {
                 (octet(&n["code"]), octet(&n["subcode"]))
             })
             .collect()
+    }
+
+    fn shut(&self, peer: IpAddr, _text: &str) {
+        self.command(&[format!("neighbor {peer} teardown 2")]);
     }
 
     fn process(&self) -> &Process {

@@ -33,6 +33,12 @@ pub fn lack(kind: Kind, feature: Feature) -> Option<&'static str> {
         (Kind::GoBgp, Feature::AskRefresh) => {
             Some("not in this version: softresetin runs the policy over the kept Adj-RIB-In, nothing is sent")
         }
+        (Kind::OpenBgpd, Feature::ExtendedNextHop) => {
+            Some("not in this version: bgpd.conf(5) of 7.7 has no key for it")
+        }
+        (Kind::GoBgp | Kind::OpenBgpd, Feature::ExtendedMessages) => {
+            Some("not in this version: the capability (6) is never sent")
+        }
         _ => None,
     }
 }

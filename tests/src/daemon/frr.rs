@@ -102,7 +102,9 @@ impl Frr {
         for (prefix, paths) in table["routes"].as_object().into_iter().flatten() {
             let prefix: IpNet = prefix.parse().expect("prefix of FRR");
             for path in paths.as_array().into_iter().flatten() {
-                let Some(peer) = path["peer"]["peerId"].as_str().and_then(|p| p.parse().ok()) else { continue };
+                let Some(peer) = path["peer"]["peerId"].as_str().and_then(|p| p.parse().ok()) else {
+                    continue;
+                };
                 let used = path["bestpath"]["overall"] == true || path["multipath"] == true;
                 routes.push((peer, used, seen(prefix, path)));
             }
@@ -312,7 +314,15 @@ impl Router for Frr {
         let start = format!("NOTIFICATION: received from neighbor {peer} ");
         let log = self.bgpd.log();
         let codes = log.lines().filter_map(|l| l.split_once(&start)?.1.split_whitespace().next());
-        codes.filter_map(|c| c.split_once('/')).map(|(c, s)| (c.parse().unwrap(), s.parse().unwrap())).collect()
+        codes
+            .filter_map(|c| c.split_once('/'))
+            .map(|(c, s)| (c.parse().unwrap(), s.parse().unwrap()))
+            .collect()
+    }
+
+    fn shut(&self, peer: IpAddr, text: &str) {
+        let router = format!("router bgp {}", self.asn);
+        self.vtysh(&["configure terminal", &router, &format!("neighbor {peer} shutdown message {text}")]);
     }
 
     fn process(&self) -> &Process {

@@ -204,9 +204,8 @@ fn fill(route: &mut SeenRoute, attribute: &Value) {
         }
         Some(32) => {
             let part = |c: &Value, key: &str| c[key].as_u64().unwrap_or_default();
-            let text = |c: &Value| {
-                format!("{}:{}:{}", part(c, "ASN"), part(c, "LocalData1"), part(c, "LocalData2"))
-            };
+            let text =
+                |c: &Value| format!("{}:{}:{}", part(c, "ASN"), part(c, "LocalData1"), part(c, "LocalData2"));
             route.large = list(&attribute["value"]).iter().map(text).collect();
         }
         _ => {}
@@ -275,6 +274,10 @@ impl Router for GoBgp {
                 (field("Code"), field("Subcode"))
             })
             .collect()
+    }
+
+    fn shut(&self, peer: IpAddr, text: &str) {
+        self.node.exec(&["gobgp", "neighbor", &peer.to_string(), "shutdown", "--reason", text]);
     }
 
     fn process(&self) -> &Process {

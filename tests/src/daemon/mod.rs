@@ -139,6 +139,12 @@ impl PeerSpec {
             extended_messages: false,
         }
     }
+
+    /// The AS to expect in the peer's OPEN: AS_TRANS (RFC 6793) where a large one cannot be said.
+    #[must_use]
+    pub fn expected_as(&self) -> u32 {
+        if self.four_octet_as || self.remote_as <= u32::from(u16::MAX) { self.remote_as } else { 23456 }
+    }
 }
 
 /// A daemon and its peers.
@@ -234,6 +240,9 @@ pub trait Router: fmt::Debug {
     fn request_refresh(&self, peer: IpAddr, family: Family);
     /// Code and subcode of the NOTIFICATIONs that `peer` has sent, in order.
     fn notifications_received(&self, peer: IpAddr) -> Vec<(u8, u8)>;
+    /// Takes the session with `peer` down by the operator's command, with a text for the peer (RFC 9003) where
+    /// the daemon can.
+    fn shut(&self, peer: IpAddr, text: &str);
     /// The process of the BGP daemon.
     fn process(&self) -> &Process;
     /// Starts the daemon again after it was killed or terminated; announced routes are announced again.

@@ -87,7 +87,8 @@ impl OpenBgpd {
 
     fn try_bgpctl(&self, args: &[&str]) -> Result<String, String> {
         let socket = self.dir.join("ctl").to_string_lossy().into_owned();
-        let argv: Vec<&str> = ["bgpctl", "-j", "-s", &socket].into_iter().chain(args.iter().copied()).collect();
+        let argv: Vec<&str> =
+            ["bgpctl", "-j", "-s", &socket].into_iter().chain(args.iter().copied()).collect();
         self.node.try_exec(&argv)
     }
 
@@ -171,7 +172,9 @@ fn render(spec: &Spec, dir: &Path) -> String {
         let _w = writeln!(
             text,
             "neighbor {} {{\n\tremote-as {}\n\tlocal-address {}",
-            peer.remote, peer.remote_as, peer.local
+            peer.remote,
+            peer.expected_as(),
+            peer.local
         );
         for (family, word) in [(Family::V4, "IPv4"), (Family::V6, "IPv6")] {
             let what = if peer.families.contains(&family) { "unicast" } else { "none" };
@@ -272,6 +275,11 @@ impl Router for OpenBgpd {
         let log = self.process.log();
         let errors = log.lines().filter_map(|l| l.split_once(&start).map(|(_, e)| e));
         errors.map(|e| words::notification(e, ERRORS).unwrap_or_else(|| panic!("OpenBGPD: {e}"))).collect()
+    }
+
+    fn shut(&self, peer: IpAddr, text: &str) {
+        let answer = self.try_bgpctl(&["neighbor", &peer.to_string(), "down", text]);
+        answer.unwrap_or_else(|e| panic!("bgpctl: {e}"));
     }
 
     fn process(&self) -> &Process {
