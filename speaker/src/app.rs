@@ -76,7 +76,7 @@ impl App {
             }
         }));
         let manifests = manifests::spawn(
-            manifests::ManifestsSpec {
+            &manifests::ManifestsSpec {
                 paths: loaded.config.sources.manifests.clone(),
                 state_dir: loaded.config.ipam.state_dir.clone(),
             },

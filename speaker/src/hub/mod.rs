@@ -226,7 +226,7 @@ impl Hub {
         let foreign = service.into_iter().flat_map(|service| &service.conditions);
         let foreign = foreign.filter(|condition| !SERVICE_CONDITIONS.contains(&condition.kind.as_str()));
         let conditions = foreign.cloned().chain(status.conditions).collect();
-        StatusPatch { service: status.key, ingress: status.ingress, conditions }
+        StatusPatch::Service { key: status.key, ingress: status.ingress, conditions }
     }
 
     fn reload(&mut self, loaded: Loaded) {

@@ -121,14 +121,6 @@ fn set<T>(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::R
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// An IPv4-mapped IPv6 address as what it is.
-pub(crate) fn unmap(addr: IpAddr) -> IpAddr {
-    match addr {
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(addr, IpAddr::V4),
-        IpAddr::V4(_) => addr,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;

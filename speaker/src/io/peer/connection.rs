@@ -1,7 +1,6 @@
 //! One TCP connection.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -26,7 +25,6 @@ pub(super) struct Connection {
     pub(super) id: ConnId,
     pub(super) out: Outbox,
     stream: TcpStream,
-    remote: SocketAddr,
     buffer: BytesMut,
 }
 
@@ -38,12 +36,8 @@ pub(super) struct Ready {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnId, stream: TcpStream, remote: SocketAddr) -> Self {
-        Self { id, out: Outbox::default(), stream, remote, buffer: BytesMut::new() }
-    }
-
-    pub(super) fn remote(&self) -> SocketAddr {
-        self.remote
+    pub(super) fn new(id: ConnId, stream: TcpStream) -> Self {
+        Self { id, out: Outbox::default(), stream, buffer: BytesMut::new() }
     }
 
     /// Ready to be read, or to be written where something waits.

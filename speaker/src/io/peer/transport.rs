@@ -1,7 +1,5 @@
 //! What the task does with connections.
 
-use std::net::SocketAddr;
-
 use bgp_proto::session::{ConnId, Input};
 use tokio::net::TcpStream;
 use tracing::warn;
@@ -28,7 +26,7 @@ impl Task {
             warn!(%remote, "refused a connection: setting TTL and timeouts: {}", os_words(&error));
             return;
         }
-        let conn = self.open(stream, remote);
+        let conn = self.open(stream);
         self.input(Input::Accepted { conn, local, remote });
     }
 
@@ -40,10 +38,10 @@ impl Task {
         Ok(())
     }
 
-    pub(super) fn open(&mut self, stream: TcpStream, remote: SocketAddr) -> ConnId {
+    pub(super) fn open(&mut self, stream: TcpStream) -> ConnId {
         let id = ConnId(self.next_id);
         self.next_id += 1;
-        self.connections.push(Connection::new(id, stream, remote));
+        self.connections.push(Connection::new(id, stream));
         id
     }
 
@@ -70,7 +68,7 @@ impl Task {
         self.dial = None;
         match result {
             Ok(Dialled { stream, local, remote }) => {
-                let conn = self.open(stream, remote);
+                let conn = self.open(stream);
                 self.input(Input::Connected { conn, local, remote });
             }
             Err(reason) => self.input(Input::ConnectFailed { reason }),
