@@ -75,10 +75,12 @@ impl Turn<'_> {
         }
         let Some(service) = self.inputs.services.get(key) else { return };
         let Some(holding) = self.ipam.ledger.holding(key) else { return };
-        // What is being deleted keeps what it has and gets nothing more.
+        // What is being deleted keeps what it has, and gets nothing more.
         if service.deleting {
             self.ipam.waiting.clear(who);
-            return;
+            let ingress = self.ingress(service, &[]);
+            let conditions = super::status::recorded(service).cloned().into_iter().collect();
+            return self.record(ServiceStatus { key: key.clone(), ingress, conditions });
         }
         let sharing_key = holding.terms.key.clone();
         let named = requested(service);

@@ -78,7 +78,7 @@ impl Turn<'_> {
         for address in all {
             let had = contested.get(&address).copied();
             let ours = had.is_some() || held.contains(&address);
-            match self.fault(service, &named, &families, address, ours) {
+            match self.fault(service, &named, &families, address) {
                 Some(why) if held.contains(&address) => self.release(address, key, why),
                 Some(why) if ours => self.tell_release(address, key, why),
                 Some(_) => {}
@@ -116,14 +116,13 @@ impl Turn<'_> {
         contested
     }
 
-    /// Why the Service may not have the address, whoever else has it. `ours`: the ledger says that it had it.
+    /// Why the Service may not have the address, whoever else has it.
     fn fault(
         &mut self,
         service: &Service,
         named: &[IpAddr],
         families: &[Family],
         address: IpAddr,
-        ours: bool,
     ) -> Option<&'static str> {
         if !named.is_empty() && !named.contains(&address) {
             return Some(NOT_REQUESTED);
@@ -138,7 +137,7 @@ impl Turn<'_> {
             self.ipam.strays.remove(&address);
             return None;
         }
-        if stray && (ours || was_served(service)) && self.may_be_unreadable(service) {
+        if stray && self.may_be_unreadable(service) {
             self.ipam.strays.insert(address);
             return None;
         }

@@ -311,8 +311,13 @@ fn one_being_deleted_keeps_its_address_and_gets_no_other() {
     cluster.put_service(late);
     assert_eq!((cluster.ips("late"), cluster.condition("late")), (vec![], None));
     assert_eq!(cluster.counts("pool")[2], "3");
+    // It loses what everybody would lose.
+    cluster.edit("b", |b| b.deleting = true);
+    cluster.edit_pool("pool", |p| p.blocks = pool("", 0, &["10.0.0.0-10.0.0.0", "10.0.0.2-10.0.0.7"]).blocks);
+    assert_eq!((cluster.ips("b"), cluster.reason("b")), (vec![], "satisfied"));
+    cluster.restart();
     cluster.delete_service("a");
-    assert_eq!(cluster.counts("pool")[2], "2");
+    assert_eq!(cluster.counts("pool")[2], "1");
     assert_eq!(cluster.events.last().unwrap().note, "Released 10.0.0.0: the Service is deleted");
 }
 
