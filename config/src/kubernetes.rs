@@ -1,5 +1,9 @@
 //! Kubernetes objects to the speaker's own types: defaulted as the API server does it, pruned to what the
 //! speaker reads. The same functions serve manifests and a watch.
+//!
+//! Services, EndpointSlices and Nodes come as k8s-openapi's types: those are what the API server serves, they
+//! take an object with fields newer than themselves, and a wrong type is told with its path. A pool comes as
+//! JSON ([`pool()`]), since one wrong field in it must not cost the others.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -16,6 +16,7 @@ use crate::tree::{self, Node, Value};
 mod advertisement;
 mod peers;
 mod reader;
+mod report;
 pub(crate) mod schema;
 mod settings;
 
@@ -50,7 +51,8 @@ pub fn parse(
         }
     };
     let report = Report::new(file_name);
-    let config = report.root(&root).table(&schema::FILE).map(|table| read(&table, &report, base_dir));
+    let config =
+        Field::root(&report, &root).table(&schema::FILE).map(|table| read(&table, &report, base_dir));
     let found = report.finish();
     match config {
         Some(config) if found.iter().all(|diagnostic| diagnostic.severity == Severity::Warning) => {

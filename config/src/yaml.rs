@@ -147,6 +147,18 @@ mod tests {
     }
 
     #[test]
+    fn aliases_cannot_multiply_without_end() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..30 {
+            let below = format!("*a{}, ", level - 1).repeat(9);
+            text.push_str(&format!("a{level}: &a{level} [{below}]\n"));
+        }
+        assert!(to_json(&text).unwrap_err().message.contains("repetition limit"));
+        assert!(to_json(&"[".repeat(10_000)).is_err());
+        assert!(to_json(&format!("{}{}", "{\"a\":".repeat(10_000), "}".repeat(10_000))).is_err());
+    }
+
+    #[test]
     fn words_that_older_yaml_takes_for_booleans_are_quoted() {
         let value = json!({"on": ["Yes", "No", "north", "true", true], "text": "a No\nYes\n"});
         let text = to_string(&value).unwrap();

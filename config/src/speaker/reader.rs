@@ -1,6 +1,6 @@
 //! Values out of the tree, with every fault written down and none in the way of the next.
 
-use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -8,32 +8,12 @@ use std::time::Duration;
 
 use bgp_proto::types::{Family, FamilyMap, FamilySet, Prefix};
 
+pub(super) use super::report::{Place, Report, Spanned};
 use super::schema::{self, Section};
-use crate::diagnostic::{Diagnostic, Position, Severity, nearest};
+use crate::diagnostic::nearest;
 use crate::objects::Selector;
 use crate::selector::{Written, WrittenRequirement, check};
 use crate::tree::{Entry, Node, Value};
-
-/// Where the diagnostics gather.
-#[derive(Debug)]
-pub(super) struct Report {
-    file: String,
-    found: RefCell<Vec<Diagnostic>>,
-}
-
-/// A key and where it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) at: Position,
-    pub(super) path: String,
-}
-
-/// A value with its place, for checks that compare it with others later.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Spanned<T> {
-    pub(super) value: T,
-    pub(super) place: Place,
-}
 
 /// A value that has not been read yet.
 #[derive(Debug, Clone)]
@@ -49,64 +29,6 @@ pub(super) struct Table<'a> {
     report: &'a Report,
     entries: &'a [Entry],
     pub(super) place: Place,
-}
-
-impl Place {
-    fn key(&self, at: Position, key: &str) -> Self {
-        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
-        Self { at, path }
-    }
-
-    /// The mapping that the key stands in.
-    pub(super) fn parent(&self) -> Self {
-        let path = self.path.rsplit_once('.').map_or("", |(parent, _)| parent);
-        Self { at: self.at, path: path.to_owned() }
-    }
-}
-
-impl Report {
-    pub(super) fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), found: RefCell::new(Vec::new()) }
-    }
-
-    fn add(&self, severity: Severity, place: &Place, message: String, help: String) {
-        let diagnostic = Diagnostic {
-            severity,
-            file: self.file.clone(),
-            at: place.at,
-            path: place.path.clone(),
-            message,
-            help,
-        };
-        self.found.borrow_mut().push(diagnostic);
-    }
-
-    /// Refuses the file.
-    pub(super) fn error(&self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
-        self.add(Severity::Error, place, message.into(), help.into());
-    }
-
-    /// Tells the operator.
-    pub(super) fn warn(&self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
-        self.add(Severity::Warning, place, message.into(), help.into());
-    }
-
-    /// What was found, in the order of the file, each once: what a group says is checked again with each
-    /// of its peers.
-    pub(super) fn finish(self) -> Vec<Diagnostic> {
-        let mut found = self.found.into_inner();
-        found.sort_by(|a, b| {
-            let key = |d: &Diagnostic| (d.at, d.severity);
-            key(a).cmp(&key(b)).then_with(|| (&a.path, &a.message).cmp(&(&b.path, &b.message)))
-        });
-        found.dedup();
-        found
-    }
-
-    /// The root of the file as a value.
-    pub(super) fn root<'a>(&'a self, node: &'a Node) -> Field<'a> {
-        Field { report: self, node, place: Place { at: node.at, path: String::new() } }
-    }
 }
 
 impl<'a> Table<'a> {
@@ -178,6 +100,11 @@ impl<'a> Table<'a> {
 }
 
 impl<'a> Field<'a> {
+    /// The root of the file.
+    pub(super) fn root(report: &'a Report, node: &'a Node) -> Self {
+        Field { report, node, place: Place { at: node.at, path: String::new() } }
+    }
+
     pub(super) fn error(&self, message: impl Into<String>, help: impl Into<String>) {
         self.report.error(&self.place, message, help);
     }
@@ -373,11 +300,11 @@ impl<'a> Field<'a> {
             );
             return None;
         };
-        for (index, entry) in entries.iter().enumerate() {
+        let mut lines = BTreeMap::new();
+        for entry in entries {
             let place = self.place.key(entry.at, &entry.key);
-            let earlier = entries.iter().take(index).find(|other| other.key == entry.key);
-            if let Some(earlier) = earlier {
-                let message = format!("the key stands here twice, first in line {}", earlier.at.line);
+            if let Some(line) = lines.insert(&entry.key, entry.at.line) {
+                let message = format!("the key stands here twice, first in line {line}");
                 self.report.error(&place, message, "remove one of the two");
             } else if !section.all().any(|key| key == entry.key) {
                 self.report.error(&place, "unknown key", unknown_help(section, &entry.key));
