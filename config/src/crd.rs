@@ -175,13 +175,10 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![merge_crds(versions, "v2").expect("versions of one kind merge")]
 }
 
-/// A CRD as it stands in `deploy/crds/`.
+/// A CRD as YAML that kubectl takes.
 ///
 /// # Errors
 /// The CRD cannot be written as YAML.
 pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, String> {
-    let yaml = crate::yaml::to_string(crd)?;
-    Ok(format!(
-        "# Generated from config/src/crd.rs: BLESS=1 cargo test -p speaker-config --test crd\n---\n{yaml}"
-    ))
+    crate::yaml::to_string(crd)
 }

@@ -82,10 +82,14 @@ fn read(table: &Table<'_>, report: &Report, base_dir: &Path) -> SpeakerConfig {
     let advertisements: Vec<_> =
         table.list("advertisements").iter().filter_map(|field| advertisement::read(field, report)).collect();
 
+    groups.check_used(table, report);
+    let node_ipam = node_ipam(table);
+    check_default_class(table, node_ipam, report);
+
     let mut config = SpeakerConfig {
         node_name: table.table("node", &schema::NODE).and_then(|table| table.read("name", Field::word)),
         ipam: ipam(table, &sources, base_dir),
-        node_ipam: node_ipam(table),
+        node_ipam,
         datapath: datapath(table),
         l2: l2(table),
         readiness: readiness(table),
@@ -174,6 +178,18 @@ fn ipam(table: &Table<'_>, sources: &Sources, base_dir: &Path) -> Ipam {
         state_dir: table.read("stateDir", Field::word).map_or(default.state_dir, |path| base_dir.join(path)),
         families: table.read("families", Field::families).unwrap_or(default.families),
         default_class: default_class.unwrap_or_default(),
+    }
+}
+
+/// A Service without a class must not be left to somebody who is switched off.
+fn check_default_class(table: &Table<'_>, node_ipam: bool, report: &Report) {
+    let class = table.get("ipam").and_then(|ipam| ipam.entry("defaultClass"));
+    if let Some(field) = class.filter(|field| !node_ipam && field.single() == Some("nodeipam")) {
+        report.warn(
+            &field.place,
+            "nodeIpam is off, so nobody serves a Service without loadBalancerClass",
+            "set nodeIpam.enabled: true, or defaultClass: lbipam",
+        );
     }
 }
 

@@ -15,12 +15,15 @@ use std::path::Path;
 use serde_json::{Value, json};
 use speaker_config::crd::{crds, to_yaml, v2};
 
+const HEADER: &str =
+    "# Generated from config/src/crd.rs: BLESS=1 cargo test -p speaker-config --test crd\n---\n";
+
 #[test]
 fn the_files_in_deploy_are_the_generated_ones() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
     for crd in crds() {
         let file = folder.join(format!("{}.yaml", crd.spec.names.plural));
-        let want = to_yaml(&crd).unwrap();
+        let want = format!("{HEADER}{}", to_yaml(&crd).unwrap());
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(&file, &want).unwrap();
         }

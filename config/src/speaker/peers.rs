@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::reader::{Field, Report, Spanned, Table};
+use super::reader::{Field, Place, Report, Spanned, Table};
 use super::schema;
 use super::settings::{Settings, check_unicast, interface};
 use crate::diagnostic::nearest;
@@ -26,7 +26,7 @@ pub(super) struct Context<'a> {
 
 /// The groups by name.
 #[derive(Debug, Default)]
-pub(super) struct Groups(BTreeMap<String, Settings>);
+pub(super) struct Groups(BTreeMap<String, (Place, Settings)>);
 
 impl Groups {
     pub(super) fn read(table: &Table<'_>, context: &Context<'_>) -> Self {
@@ -38,7 +38,7 @@ impl Groups {
             let Some(name) = name else { continue };
             match groups.entry(name.value) {
                 Entry::Vacant(free) => {
-                    free.insert(settings);
+                    free.insert((name.place, settings));
                 }
                 Entry::Occupied(taken) => {
                     let message = format!("a group named {} stands above", taken.key());
@@ -47,6 +47,15 @@ impl Groups {
             }
         }
         Self(groups)
+    }
+
+    /// Warns of groups that nobody is in.
+    pub(super) fn check_used(&self, table: &Table<'_>, report: &Report) {
+        let lists = ["peers", "dynamicPeers"].into_iter().flat_map(|key| table.list(key));
+        let used: BTreeSet<&str> = lists.filter_map(|field| field.entry("group")?.single()).collect();
+        for (name, (place, _)) in self.0.iter().filter(|(name, _)| !used.contains(name.as_str())) {
+            report.warn(place, format!("no peer is in the group {name}"), "name it in a peer, or remove it");
+        }
     }
 
     /// The settings of the group that `field` names.
@@ -59,7 +68,7 @@ impl Groups {
                 unknown_name(&name, self.0.keys(), "add it to peerGroups"),
             );
         }
-        found.map(|settings| (name, settings))
+        found.map(|(_, settings)| (name, settings))
     }
 }
 
