@@ -1,10 +1,11 @@
 //! What the tests of the shells share.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bgp_proto::session::{PeerAsn, SessionConfig, TimerConfig};
 use bgp_proto::types::{Asn, Family, FamilyMap, FamilySet, HoldTime, RouterId};
+use speaker_config::model::{Learn, PeerSettings, Receive, Ttl};
 
 use crate::io::tcp::{TcpOptions, TtlRule};
 
@@ -12,10 +13,11 @@ pub(crate) fn options() -> TcpOptions {
     TcpOptions { ttl: TtlRule { send: 1, accept: None }, hold: HoldTime::DEFAULT }
 }
 
+/// A session that waits for nothing longer than it must. The router ID is made of the AS.
 pub(crate) fn session(asn: u32, peer_asn: PeerAsn) -> SessionConfig {
     SessionConfig {
         local_asn: Asn::new(asn).unwrap(),
-        router_id: RouterId::new(Ipv4Addr::new(192, 0, 2, 1)).unwrap(),
+        router_id: RouterId::new(Ipv4Addr::from_bits(asn)).unwrap(),
         peer_asn,
         passive: false,
         families: FamilySet::from_iter(Family::ALL),
@@ -31,5 +33,36 @@ pub(crate) fn session(asn: u32, peer_asn: PeerAsn) -> SessionConfig {
         role: None,
         host_name: None,
         seed: u64::from(asn),
+    }
+}
+
+pub(crate) fn settings(asn: PeerAsn, local_address: IpAddr, port: u16) -> PeerSettings {
+    PeerSettings {
+        asn,
+        local_asn: None,
+        families: FamilySet::from_iter(Family::ALL),
+        hold: HoldTime::DEFAULT,
+        keepalive: None,
+        connect_retry: Duration::from_secs(5),
+        password: None,
+        ttl: Ttl::Direct,
+        port,
+        passive: false,
+        local_address: Some(local_address),
+        source_interface: None,
+        next_hop_ipv4: Some(Ipv4Addr::new(192, 0, 2, 254)),
+        next_hop_ipv6: Some("2001:db8::fe".parse().unwrap()),
+        bfd: None,
+        graceful_restart: None,
+        long_lived_restart: None,
+        receive: Receive::Count,
+        max_prefixes: FamilyMap { ipv4: Some(1_000_000), ipv6: Some(1_000_000) },
+        learn: Learn::None,
+        export: None,
+        max_advertised: FamilyMap::default(),
+        role: None,
+        add_path: FamilyMap::default(),
+        node_selector: None,
+        shutdown: None,
     }
 }

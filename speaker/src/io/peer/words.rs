@@ -87,8 +87,9 @@ mod tests {
         let text = down(&DownReason::Sent(notification(2, 2), wrong_as), State::OpenSent);
         assert!(text.starts_with("refused the session: it says AS 64999, `asn` says 64500"), "{text}");
         assert!(text.ends_with("compare the peer's AS with `asn` here"), "{text}");
-        let text = down(&DownReason::Received(notification(6, 7)), State::OpenSent);
-        assert!(text.contains("another BGP speaker on this node?"), "{text}");
+        let text = down(&DownReason::Received(notification(6, 3)), State::OpenSent);
+        assert!(text.starts_with("the peer refused the session: received NOTIFICATION "), "{text}");
+        assert!(text.ends_with("the peer has no neighbor of this address, or has just removed it"), "{text}");
         let text = down(&DownReason::Received(notification(6, 2)), State::Established);
         assert!(text.starts_with("the peer ended the session: "), "{text}");
         let text = down(&DownReason::Transport("Connection refused".to_owned()), State::Connect);
