@@ -41,28 +41,25 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    fn seconds(backoff: &mut Backoff, times: usize) -> Vec<u64> {
+    fn waits(backoff: &mut Backoff, times: usize) -> Vec<Duration> {
         let (timers, mut jitter) = (TimerConfig::default(), Jitter::new(1));
-        // Rounded up: jitter takes a quarter at most.
-        (0..times)
-            .map(|_| backoff.fail(&timers, &mut jitter).as_secs_f64() / 0.74)
-            .map(|s| s as u64)
-            .collect()
+        (0..times).map(|_| backoff.fail(&timers, &mut jitter)).collect()
     }
 
     #[test]
     fn idle_hold_time_doubles_up_to_its_cap() {
         let mut backoff = Backoff::default();
-        let times = seconds(&mut backoff, 9);
-        for (time, expected) in times.iter().zip([1, 2, 4, 8, 16, 32, 60, 60, 60]) {
-            assert!((expected..=expected * 4 / 3 + 1).contains(time), "{times:?}");
+        let waits = waits(&mut backoff, 9);
+        for (wait, expected) in waits.iter().zip([1, 2, 4, 8, 16, 32, 60, 60, 60]) {
+            let whole = Duration::from_secs(expected);
+            assert!((whole * 3 / 4..=whole).contains(wait), "{waits:?}");
         }
     }
 
     #[test]
     fn only_a_session_that_outlived_its_hold_time_resets_it() {
         let mut backoff = Backoff::default();
-        seconds(&mut backoff, 5);
+        waits(&mut backoff, 5);
         backoff.session_ended(Duration::from_secs(9), HoldTime::new(9).unwrap());
         assert_eq!(backoff.failures, 5);
         backoff.session_ended(Duration::from_secs(89), HoldTime::ZERO);

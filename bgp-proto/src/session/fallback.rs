@@ -151,3 +151,6 @@ impl Fallback {
 fn can_be_silent(config: &SessionConfig) -> bool {
     config.families.iter().eq([Family::Ipv4Unicast]) && config.local_asn.get() <= u32::from(u16::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@
 //! `Established`. Whatever ends one makes an `Ended` of it, the only thing that can send a NOTIFICATION,
 //! and only once.
 //!
-//! Departures from the letter of RFC 4271 §8.2.2 say so where they are made.
+//! Departures from the letter of RFC 4271 §8.2.2 are rows of `session/tests/table.rs` with their reasons.
 
 mod backoff;
 mod collision;
@@ -47,3 +47,6 @@ pub use config::{GracefulRestartConfig, PeerAsn, SessionConfig, TimerConfig};
 pub use event::{Action, ConnId, DownReason, Input, Negotiated, State, StopReason};
 pub use session::Session;
 pub use view::{Counters, SessionView};
+
+#[cfg(test)]
+mod tests;

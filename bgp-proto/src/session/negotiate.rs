@@ -161,3 +161,6 @@ fn restart(capabilities: &[Capability]) -> Option<&GracefulRestart> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests;
