@@ -7,11 +7,11 @@ use super::established::Established;
 use super::link::Link;
 use super::memory::Context;
 use super::open_confirm::OpenConfirm;
-use super::open_delayed::OpenDelayed;
-use super::open_sent::{OpenReceived, OpenSent};
-use super::timers::{Deadline, Timer};
+use super::open_delayed::{OpenDelayed, before_open};
+use super::open_sent::{OpenReceived, OpenSent, unexpected};
+use super::timers::{Timer, Visit};
 use super::{ConnId, State};
-use crate::wire::{DecodeContext, Message};
+use crate::wire::{DecodeContext, Message, MessageKind, codes};
 
 /// One type a state; what a state does not have, nobody can ask of it.
 #[derive(Debug)]
@@ -68,16 +68,18 @@ impl Connection {
         }
     }
 
-    pub(super) fn deadline(&self) -> Deadline {
+    pub(super) fn timers(&self, visit: Visit<'_>) {
         match self {
-            Self::Delayed(c) => c.deadline(),
-            Self::Sent(c) => c.deadline(),
-            Self::Confirm(c) => c.deadline(),
+            Self::Delayed(c) => c.timers(visit),
+            Self::Sent(c) => c.timers(visit),
+            Self::Confirm(c) => c.timers(visit),
         }
     }
 
     pub(super) fn is_due(&self, cx: &Context<'_>) -> bool {
-        self.deadline().is_some_and(|(at, _)| at <= cx.now)
+        let mut due = false;
+        self.timers(&mut |_, timer| due |= timer.is_due(cx.now));
+        due
     }
 
     pub(super) fn end(self, end: End) -> Ended {
@@ -120,7 +122,10 @@ impl Connection {
         match message {
             Ok(None) => Ok(Progress::Waits(self)),
             Ok(Some(message)) => self.take(cx, message),
-            Err(end) => Err(self.end(end)),
+            Err(end) => {
+                let end = too_early(self.state(), end);
+                Err(self.end(end))
+            }
         }
     }
 
@@ -131,4 +136,15 @@ impl Connection {
             Self::Confirm(c) => c.take(cx, &message).map(|up| Progress::Up(Box::new(up))),
         }
     }
+}
+
+/// A faulty UPDATE or ROUTE-REFRESH is first of all one too many: before Established, RFC 4271 §8.2.2 does
+/// with UpdateMsgErr what it does with UpdateMsg.
+fn too_early(state: State, end: End) -> End {
+    let kind = match &end {
+        End::Fault(notification, _) if notification.code == codes::UPDATE => MessageKind::Update,
+        End::Fault(notification, _) if notification.code == codes::ROUTE_REFRESH => MessageKind::RouteRefresh,
+        _ => return end,
+    };
+    if state < State::OpenSent { before_open(kind) } else { unexpected(state, kind) }
 }

@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::memory::Context;
-use super::timers::{Deadline, Timer};
+use super::timers::{Timer, Visit};
 use super::{Action, State};
 
 /// Where the connection stands that we make.
@@ -78,11 +78,11 @@ impl Dial {
         }
     }
 
-    pub(super) fn deadline(&self) -> Deadline {
+    pub(super) fn timers(&self, visit: Visit<'_>) {
         match self {
-            Self::Resting => None,
-            Self::Waiting(retry) | Self::Dialling(retry) => retry.deadline("connect-retry"),
-            Self::Open(connection) => connection.deadline(),
+            Self::Resting => {}
+            Self::Waiting(retry) | Self::Dialling(retry) => visit("connect-retry", *retry),
+            Self::Open(connection) => connection.timers(visit),
         }
     }
 }

@@ -7,10 +7,10 @@ use super::link::Link;
 use super::memory::Context;
 use super::open_confirm::Liveness;
 use super::open_sent::unexpected;
-use super::timers::{Deadline, Timer, earliest};
+use super::timers::{Timer, Visit};
 use super::{Action, Negotiated, State, StopReason};
 use crate::types::{Family, Timestamp};
-use crate::wire::{Message, MessageKind, Notification, RefreshKind, RouteRefresh};
+use crate::wire::{Message, MessageKind, Notification, RefreshKind, RouteRefresh, codes};
 
 /// "SendHoldTimer … the greater of 8 minutes or 2 times the negotiated HoldTime" (RFC 9687 §5).
 const SHORTEST_DEFAULT_SEND_HOLD: Duration = Duration::from_secs(8 * 60);
@@ -46,8 +46,9 @@ impl Established {
         up
     }
 
-    pub(super) fn deadline(&self) -> Deadline {
-        earliest([self.live.deadline(), self.send_hold.deadline("send-hold")])
+    pub(super) fn timers(&self, visit: Visit<'_>) {
+        self.live.timers(visit);
+        visit("send-hold", self.send_hold);
     }
 
     pub(super) fn end(self, end: End) -> Ended {
@@ -68,7 +69,7 @@ impl Established {
 
     /// Reads every whole message.
     pub(super) fn read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        while let Some(message) = self.link.read(cx, &self.negotiated.decode)? {
+        while let Some(message) = self.link.read(cx, &self.negotiated.decode).map_err(second_open)? {
             self.take(cx, message)?;
         }
         self.watch_sending(cx);
@@ -157,5 +158,16 @@ impl Established {
         self.live.expire(cx, &mut self.link)?;
         self.watch_sending(cx);
         Ok(())
+    }
+}
+
+/// A faulty OPEN is first of all one too many: "any other event (Events 9, 12-13, 20-22)" is an FSM error
+/// (RFC 4271 §8.2.2). Not so BGPHeaderErr (21), for which §6.1 asks for its own NOTIFICATION.
+fn second_open(end: End) -> End {
+    match end {
+        End::Fault(notification, _) if notification.code == codes::OPEN => {
+            unexpected(State::Established, MessageKind::Open)
+        }
+        other => other,
     }
 }

@@ -4,7 +4,7 @@ use super::link::{Direction, Link};
 use super::memory::Context;
 use super::opening::Opening;
 use super::session::Phase;
-use super::timers::{Deadline, Timer};
+use super::timers::{Timer, Visit};
 use super::{Action, ConnId, Input};
 use crate::wire::{MessageKind, Notification, codes};
 
@@ -23,10 +23,10 @@ impl Idle {
         Phase::Idle(Self::Holding(cx.idle_hold()))
     }
 
-    pub(super) fn deadline(&self) -> Deadline {
+    pub(super) fn timers(&self, visit: Visit<'_>) {
         match self {
-            Self::Stopped => None,
-            Self::Holding(timer) => timer.deadline("idle-hold"),
+            Self::Stopped => {}
+            Self::Holding(timer) => visit("idle-hold", *timer),
         }
     }
 

@@ -7,7 +7,7 @@ use super::established::Established;
 use super::link::Link;
 use super::memory::Context;
 use super::open_sent::unexpected;
-use super::timers::{Deadline, Timer, earliest};
+use super::timers::{Timer, Visit};
 use super::{Negotiated, State};
 use crate::types::HoldTime;
 use crate::wire::{Message, MessageKind, keepalive};
@@ -45,8 +45,9 @@ impl Liveness {
         self.keepalive = Timer::start_some(cx.now, jittered);
     }
 
-    pub(super) fn deadline(&self) -> Deadline {
-        earliest([self.hold.deadline("hold"), self.keepalive.deadline("keepalive")])
+    pub(super) fn timers(&self, visit: Visit<'_>) {
+        visit("hold", self.hold);
+        visit("keepalive", self.keepalive);
     }
 
     /// HoldTimer_Expires or KeepaliveTimer_Expires, whichever is due.
@@ -70,8 +71,8 @@ pub(super) struct OpenConfirm {
 }
 
 impl OpenConfirm {
-    pub(super) fn deadline(&self) -> Deadline {
-        self.live.deadline()
+    pub(super) fn timers(&self, visit: Visit<'_>) {
+        self.live.timers(visit);
     }
 
     pub(super) fn end(self, end: End) -> Ended {

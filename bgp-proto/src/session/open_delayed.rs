@@ -5,8 +5,8 @@ use super::end::{End, Ended};
 use super::link::{Direction, Link};
 use super::memory::Context;
 use super::open_sent::{OpenReceived, OpenSent};
-use super::timers::{Deadline, Timer};
-use crate::wire::{Message, Open};
+use super::timers::{Timer, Visit};
+use crate::wire::{Message, MessageKind, Open};
 
 #[derive(Debug)]
 pub(super) struct OpenDelayed {
@@ -23,8 +23,8 @@ impl OpenDelayed {
         }
     }
 
-    pub(super) fn deadline(&self) -> Deadline {
-        self.delay_open.deadline("delay-open")
+    pub(super) fn timers(&self, visit: Visit<'_>) {
+        visit("delay-open", self.delay_open);
     }
 
     pub(super) fn end(self, end: End) -> Ended {
@@ -42,10 +42,7 @@ impl OpenDelayed {
         match message {
             Message::Open(theirs) => self.take_open(cx, theirs),
             Message::Notification(notification) => Err(self.end(End::Received(notification))),
-            other => {
-                let text = format!("the peer sent {:?} before any OPEN", other.kind());
-                Err(self.end(End::Silent(text)))
-            }
+            other => Err(self.end(before_open(other.kind()))),
         }
     }
 
@@ -54,4 +51,8 @@ impl OpenDelayed {
         // looks like a speaker of another protocol.
         self.send_open(cx).receive_open(cx, theirs)
     }
+}
+
+pub(super) fn before_open(kind: MessageKind) -> End {
+    End::Silent(format!("the peer sent {kind:?} before any OPEN"))
 }

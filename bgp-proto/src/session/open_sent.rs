@@ -5,7 +5,7 @@ use super::link::Link;
 use super::memory::Context;
 use super::negotiate::negotiate;
 use super::open_confirm::{Liveness, OpenConfirm};
-use super::timers::{Deadline, OPEN_HOLD_TIME, Timer};
+use super::timers::{OPEN_HOLD_TIME, Timer, Visit};
 use super::{Negotiated, State};
 use crate::wire::{Message, MessageKind, Notification, Open, codes, keepalive};
 
@@ -31,8 +31,8 @@ impl OpenSent {
         Self { link, ours, hold: Timer::start(cx.now, OPEN_HOLD_TIME) }
     }
 
-    pub(super) fn deadline(&self) -> Deadline {
-        self.hold.deadline("hold")
+    pub(super) fn timers(&self, visit: Visit<'_>) {
+        visit("hold", self.hold);
     }
 
     pub(super) fn end(self, end: End) -> Ended {

@@ -10,7 +10,7 @@ use super::link::{Direction, Link};
 use super::memory::Context;
 use super::open_sent::OpenReceived;
 use super::session::Phase;
-use super::timers::{Deadline, earliest};
+use super::timers::Visit;
 use super::up::Up;
 use super::{ConnId, Input, State, StopReason};
 
@@ -38,8 +38,11 @@ impl Opening {
         self.dial.state().max(incoming)
     }
 
-    pub(super) fn deadline(&self) -> Deadline {
-        earliest([self.dial.deadline(), self.incoming.as_ref().and_then(Connection::deadline)])
+    pub(super) fn timers(&self, visit: Visit<'_>) {
+        self.dial.timers(visit);
+        if let Some(incoming) = &self.incoming {
+            incoming.timers(visit);
+        }
     }
 
     pub(super) fn handle(mut self: Box<Self>, cx: &mut Context<'_>, input: Input) -> Phase {

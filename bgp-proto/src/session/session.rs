@@ -3,7 +3,7 @@
 use super::idle::Idle;
 use super::memory::{Context, Memory};
 use super::opening::Opening;
-use super::timers::Deadline;
+use super::timers::{Timer, Visit};
 use super::up::Up;
 use super::{Action, Input, SessionConfig, SessionView, State, TimerConfig};
 use crate::types::Timestamp;
@@ -36,11 +36,11 @@ impl Phase {
         }
     }
 
-    fn deadline(&self) -> Deadline {
+    fn timers(&self, visit: Visit<'_>) {
         match self {
-            Self::Idle(phase) => phase.deadline(),
-            Self::Opening(phase) => phase.deadline(),
-            Self::Up(phase) => phase.deadline(),
+            Self::Idle(phase) => phase.timers(visit),
+            Self::Opening(phase) => phase.timers(visit),
+            Self::Up(phase) => phase.timers(visit),
         }
     }
 }
@@ -100,7 +100,24 @@ impl Session {
     /// When [`Input::Timeout`] is due next, and by which timer.
     #[must_use]
     pub fn deadline(&self) -> Option<(Timestamp, &'static str)> {
-        self.phase.deadline()
+        let mut first = None;
+        self.phase.timers(&mut |name, timer: Timer| {
+            let due = timer.at().map(|at| (at, name));
+            first = [first, due].into_iter().flatten().min_by_key(|(at, _)| *at);
+        });
+        first
+    }
+
+    /// The names of the timers that run.
+    #[cfg(test)]
+    pub(super) fn running_timers(&self) -> std::collections::BTreeSet<&'static str> {
+        let mut names = std::collections::BTreeSet::new();
+        self.phase.timers(&mut |name, timer: Timer| {
+            if timer.at().is_some() {
+                names.insert(name);
+            }
+        });
+        names
     }
 
     /// The state that operators see.

@@ -11,8 +11,8 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// A longer time is as good as none.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// When something is due, and the name of its timer.
-pub(super) type Deadline = Option<(Timestamp, &'static str)>;
+/// Told of each timer, running or stopped, with its name.
+pub(super) type Visit<'a> = &'a mut dyn FnMut(&'static str, Timer);
 
 /// A timer of RFC 4271 §8.1.3: stopped, or due at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,14 +38,9 @@ impl Timer {
         self.0.is_none()
     }
 
-    pub(super) fn deadline(self, name: &'static str) -> Deadline {
-        self.0.map(|at| (at, name))
+    pub(super) const fn at(self) -> Option<Timestamp> {
+        self.0
     }
-}
-
-/// The first of several.
-pub(super) fn earliest(deadlines: impl IntoIterator<Item = Deadline>) -> Deadline {
-    deadlines.into_iter().flatten().min_by_key(|(at, _)| *at)
 }
 
 /// Where jitter comes from: the same seed gives the same times (SplitMix64).

@@ -11,7 +11,7 @@ use super::memory::Context;
 use super::open_sent::OpenReceived;
 use super::opening::Opening;
 use super::session::Phase;
-use super::timers::{Deadline, earliest};
+use super::timers::Visit;
 use super::{ConnId, Input, Negotiated, StopReason};
 
 /// The session is up. There is exactly one established connection.
@@ -31,8 +31,11 @@ impl Up {
         &self.established.negotiated
     }
 
-    pub(super) fn deadline(&self) -> Deadline {
-        earliest([self.established.deadline(), self.newcomer.as_ref().and_then(Connection::deadline)])
+    pub(super) fn timers(&self, visit: Visit<'_>) {
+        self.established.timers(visit);
+        if let Some(newcomer) = &self.newcomer {
+            newcomer.timers(visit);
+        }
     }
 
     pub(super) fn handle(mut self: Box<Self>, cx: &mut Context<'_>, input: Input) -> Phase {

@@ -2,6 +2,7 @@
 
 mod collision;
 mod rules;
+mod table;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -222,8 +223,7 @@ impl Bench {
         (bench, conn, outcome)
     }
 
-    /// Which timers run, by name, nearest first: by letting a copy of time pass is not possible, so by
-    /// asking for the next only.
+    /// The next timer's name.
     pub(super) fn timer(&self) -> Option<&'static str> {
         self.session.deadline().map(|(_, name)| name)
     }
