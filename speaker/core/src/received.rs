@@ -78,7 +78,8 @@ struct Received {
     end_of_rib: bool,
 }
 
-/// One session's Adj-RIB-In. Its memory is bounded by `maxPrefixes`, whatever the peer sends.
+/// One session's Adj-RIB-In. It keeps `maxPrefixes` destinations of each family at most, whatever the peer
+/// sends, and with `receive: all` as many attribute sets, none of which keeps the message that it came in.
 #[derive(Debug)]
 pub struct AdjRibIn {
     mode: Receive,
@@ -289,3 +290,6 @@ impl ReceivedRoute {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! The update groups and who is in them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use bgp_proto::types::{Family, FamilyMap, FamilySet, Prefix};
 use bgp_proto::wire::{EncodeContext, NextHop, PathAttributes};
@@ -44,16 +44,6 @@ pub(super) struct GroupKey {
     pub(super) audiences: BTreeSet<u64>,
 }
 
-/// One distinct `advertisements.peers` among the routes. Whether a peer is in each of them decides what it
-/// is selected for, so that this stands for its name in [`GroupKey`].
-#[derive(Debug)]
-struct Audience {
-    id: u64,
-    peers: BTreeSet<String>,
-    /// The contributions' own copies; when all are gone, so is the audience.
-    held_by: Vec<Weak<BTreeSet<String>>>,
-}
-
 #[derive(Debug)]
 struct Member {
     out: PeerOut,
@@ -65,7 +55,9 @@ struct Member {
 pub struct Exporter {
     complete: bool,
     last_id: u64,
-    audiences: Vec<Audience>,
+    /// The distinct `advertisements.peers` among the routes. Whether a peer is in each of them decides what
+    /// it is selected for, so that their numbers stand for its name in [`GroupKey`].
+    audiences: BTreeMap<BTreeSet<String>, u64>,
     groups: BTreeMap<u64, Group>,
     peers: BTreeMap<String, Member>,
 }
@@ -134,7 +126,7 @@ impl Exporter {
     /// Routes of the Loc-RIB came, changed or went. Costs what the changed ones cost, for each group.
     pub fn apply(&mut self, changed: &BTreeSet<Prefix>, rib: &LocRib) -> Changes {
         let mut changes = Changes::default();
-        if self.learn(changed.iter().filter_map(|prefix| rib.routes.get(prefix))) {
+        if self.learn(changed, rib) {
             let names: Vec<String> = self.peers.keys().cloned().collect();
             changes.moved = names.into_iter().filter(|name| self.place(name, rib)).collect();
             changes.pending.clone_from(&changes.moved);
@@ -193,39 +185,24 @@ impl Exporter {
         self.last_id
     }
 
-    /// Remembers who is selected by these routes. Says whether there is an audience that was not known.
-    fn learn<'r>(&mut self, routes: impl Iterator<Item = &'r Route>) -> bool {
-        let mut new = false;
-        let mut last: *const BTreeSet<String> = std::ptr::null();
-        let contributions = routes.flat_map(|route| &route.contributions);
-        for peers in contributions.filter_map(|contribution| contribution.peers.as_ref()) {
-            // A weak reference keeps the allocation, so that an equal address is the same set.
-            let here = Arc::as_ptr(peers);
-            if here == last {
-                continue;
-            }
-            last = here;
-            if self.audiences.iter().any(|known| known.held_by.iter().any(|held| held.as_ptr() == here)) {
-                continue;
-            }
-            let held = Arc::downgrade(peers);
-            if let Some(known) = self.audiences.iter_mut().find(|known| known.peers == **peers) {
-                known.held_by.retain(|held| held.strong_count() > 0);
-                known.held_by.push(held);
-                continue;
-            }
-            if !new {
-                self.audiences.retain(|known| known.held_by.iter().any(|held| held.strong_count() > 0));
-            }
-            new = true;
-            let id = self.next_id();
-            self.audiences.push(Audience { id, peers: (**peers).clone(), held_by: vec![held] });
+    /// Looks at whom these routes are for. Where somebody new is among them, all audiences are taken from
+    /// the Loc-RIB anew, which also forgets those without routes; says so.
+    fn learn(&mut self, changed: &BTreeSet<Prefix>, rib: &LocRib) -> bool {
+        let routes = changed.iter().filter_map(|prefix| rib.routes.get(prefix));
+        if audiences(routes).all(|peers| self.audiences.contains_key(peers)) {
+            return false;
         }
-        new
+        let mut known = std::mem::take(&mut self.audiences);
+        for peers in audiences(rib.routes.values()) {
+            if !self.audiences.contains_key(peers) {
+                let id = known.remove(peers).unwrap_or_else(|| self.next_id());
+                self.audiences.insert(peers.clone(), id);
+            }
+        }
+        true
     }
 
     fn key(&self, out: &PeerOut, family: Family) -> GroupKey {
-        let in_audience = |audience: &&Audience| audience.peers.contains(&out.selected_as);
         let own: FamilySet = [family].into_iter().collect();
         let export = out.export.as_ref().map(|rules| {
             let mut rules: Vec<ExportRule> =
@@ -246,7 +223,12 @@ impl Exporter {
             },
             export,
             limit: *out.max_advertised.get(family),
-            audiences: self.audiences.iter().filter(in_audience).map(|audience| audience.id).collect(),
+            audiences: self
+                .audiences
+                .iter()
+                .filter(|(peers, _)| peers.contains(&out.selected_as))
+                .map(|(_, id)| *id)
+                .collect(),
         }
     }
 
@@ -295,3 +277,16 @@ impl Exporter {
         }
     }
 }
+
+/// Whom routes are for, without those that are for everybody. What comes twice in a row comes once.
+fn audiences<'r>(routes: impl Iterator<Item = &'r Route>) -> impl Iterator<Item = &'r BTreeSet<String>> {
+    let mut last: Option<&Arc<BTreeSet<String>>> = None;
+    routes
+        .flat_map(|route| &route.contributions)
+        .filter_map(|contribution| contribution.peers.as_ref())
+        .filter(move |peers| !last.replace(peers).is_some_and(|last| Arc::ptr_eq(last, peers)))
+        .map(|peers| &**peers)
+}
+
+#[cfg(test)]
+mod tests;

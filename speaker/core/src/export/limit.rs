@@ -69,3 +69,6 @@ impl Quota {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ mod next_hop;
 mod policy;
 mod span;
 mod table;
+#[cfg(test)]
+mod testing;
 mod view;
 
 pub use cursor::Cursor;

@@ -162,3 +162,6 @@ pub fn is_loopback(next_hop: &NextHop) -> bool {
         NextHop::V6 { address, .. } => address.is_loopback(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -277,3 +277,6 @@ impl<'r> Chosen<'r> {
 fn selects(contribution: &Contribution, name: Option<&str>) -> bool {
     contribution.peers.as_ref().zip(name).is_none_or(|(peers, name)| peers.contains(name))
 }
+
+#[cfg(test)]
+mod tests;

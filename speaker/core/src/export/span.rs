@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 /// The path identifier of our one path, where the peer wants identifiers (RFC 7911 §3).
 const PATH_ID: u32 = 1;
 
-/// A chunk ends with the message that passes this size. A KEEPALIVE can go between any two chunks.
+/// The most that a chunk holds. A KEEPALIVE can go between any two chunks.
 const CHUNK: usize = 64 * 1024;
 
 /// Attributes that routes share; one allocation a set and group.
@@ -26,7 +26,7 @@ pub(super) struct AttributeSet {
 /// What a peer is to be told between two places of a table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Whole UPDATE messages, in chunks of some 64 KiB at most; never empty.
+    /// Whole UPDATE messages, in chunks of 64 KiB at most; never empty.
     pub bytes: Vec<Bytes>,
     /// How many messages these are.
     pub messages: usize,
@@ -81,46 +81,46 @@ impl Pending {
     }
 
     /// Announcements go before the withdrawals that they replace (design §5, "Order on the wire").
-    fn encode(mut self, encoding: &Encoding) -> Span {
+    fn encode(&self, encoding: &Encoding) -> Span {
         let Encoding { family, next_hop, context } = encoding;
-        let nlri = |prefix| Nlri { path_id: context.add_path.contains(*family).then_some(PATH_ID), prefix };
+        let with_id = context.add_path.contains(*family);
+        let nlri = |prefix: &Prefix| Nlri { path_id: with_id.then_some(PATH_ID), prefix: *prefix };
         let mut out = BytesMut::new();
         let (mut messages, mut announced) = (0, 0);
-        let mut withdrawn = 0;
-        let first = self.pushed_out();
+        let (first, mut last) = self.withdrawals();
         if !first.is_empty() {
-            withdrawn += first.len();
-            messages += pack_withdrawals(context, *family, first.into_iter().map(nlri), &mut out);
+            messages += pack_withdrawals(context, *family, first.iter().map(nlri), &mut out);
         }
-        for (set, prefixes) in std::mem::take(&mut self.announce).into_values() {
-            let count = prefixes.len();
+        for (set, prefixes) in self.announce.values() {
             let packed = next_hop.as_ref().and_then(|next_hop| {
-                let destinations = prefixes.iter().copied().map(nlri);
+                let destinations = prefixes.iter().map(nlri);
                 pack_announcements(context, *family, &set.attributes, next_hop, destinations, &mut out).ok()
             });
             match packed {
-                Some(count_messages) => {
-                    announced += count;
-                    messages += count_messages;
+                Some(count) => {
+                    announced += prefixes.len();
+                    messages += count;
                 }
                 // What cannot be said must not leave an older version standing with the peer. The exporter
                 // holds such sets back, so that this is not reached through it.
-                None => self.withdraw.extend(prefixes),
+                None => last.extend(prefixes),
             }
         }
-        if !self.withdraw.is_empty() {
-            withdrawn += self.withdraw.len();
-            messages += pack_withdrawals(context, *family, self.withdraw.into_iter().map(nlri), &mut out);
+        if !last.is_empty() {
+            messages += pack_withdrawals(context, *family, last.iter().map(nlri), &mut out);
         }
+        let withdrawn = first.len() + last.len();
         Span { bytes: chunks(out.freeze()), messages, announced, withdrawn, end_of_rib: false }
     }
 
+    /// Which withdrawals go before the announcements, and which behind them.
+    ///
     /// At the limit a peer's own maximum may equal ours: announcing before withdrawing would pass it and
-    /// cost the session. So what no announcement of this span covers or splits is withdrawn first; it has
-    /// no replacement to wait for.
-    fn pushed_out(&mut self) -> Vec<Prefix> {
-        if !self.at_limit || self.withdraw.is_empty() {
-            return Vec::new();
+    /// cost the session. So what no announcement of this span covers or splits goes first; it has no
+    /// replacement to wait for.
+    fn withdrawals(&self) -> (Vec<Prefix>, Vec<Prefix>) {
+        if !self.at_limit {
+            return (Vec::new(), self.withdraw.clone());
         }
         let announced: BTreeSet<Prefix> =
             self.announce.values().flat_map(|(_, prefixes)| prefixes).copied().collect();
@@ -130,23 +130,25 @@ impl Pending {
                     .filter_map(|len| Prefix::new(prefix.addr(), len).ok())
                     .any(|wider| announced.contains(&wider))
         };
-        let (replaced, first) = std::mem::take(&mut self.withdraw).into_iter().partition(replaced);
-        self.withdraw = replaced;
-        first
+        self.withdraw.iter().copied().partition(|prefix| !replaced(prefix))
     }
 }
 
-/// Cuts at the message boundaries next to each [`CHUNK`].
+/// Cuts at message boundaries, at most [`CHUNK`] apart: no message is longer than 65535 octets.
 fn chunks(mut bytes: Bytes) -> Vec<Bytes> {
     let mut chunks = Vec::with_capacity(bytes.len() / CHUNK + 1);
     let mut end = 0;
     // RFC 4271 §4.1: the length is the two octets after the marker, and counts the header.
     while let Some(length) = bytes.get(end + 16..end + 18) {
-        end += length.iter().fold(0, |length, octet| (length << 8) | usize::from(*octet));
-        if end >= CHUNK || end >= bytes.len() {
-            chunks.push(bytes.split_to(end.min(bytes.len())));
+        let length = length.iter().fold(0, |length, octet| (length << 8) | usize::from(*octet));
+        if end + length > CHUNK {
+            chunks.push(bytes.split_to(end));
             end = 0;
         }
+        end += length;
+    }
+    if !bytes.is_empty() {
+        chunks.push(bytes);
     }
     chunks
 }
@@ -167,8 +169,14 @@ impl Cell {
     pub(super) fn span(&self, encoding: &Encoding) -> Arc<Span> {
         let encode = || {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::new(std::mem::take(&mut *pending).encode(encoding))
+            let span = Arc::new(pending.encode(encoding));
+            // From here on the bytes are enough.
+            *pending = Pending::default();
+            span
         };
         Arc::clone(self.span.get_or_init(encode))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ const KEPT_SPANS: usize = 4;
 /// the last change. The hub writes it ([`super::Exporter`]), peer tasks read it through [`Cursor`]s.
 ///
 /// Memory: a route costs two B-tree entries of 42 and 26 octets and shares its attributes with all routes
-/// of its set; 85 octets together as filled at once, 120 at worst. A tombstone exists only while some
+/// of its set; some 85 octets together as filled at once, twice that at worst. A tombstone exists only while some
 /// cursor may have announced the prefix and has not withdrawn it.
 #[derive(Debug)]
 pub struct Table {
@@ -141,6 +141,12 @@ impl Table {
     #[must_use]
     pub fn attach(self: &Arc<Self>) -> Cursor {
         Cursor::new(Arc::clone(self))
+    }
+
+    /// Whether `prefix` is announced.
+    #[must_use]
+    pub fn contains(&self, prefix: Prefix) -> bool {
+        self.lock().live.contains_key(&prefix)
     }
 
     /// What `prefix` is announced with.

@@ -160,7 +160,7 @@ impl Exporter {
             })
             .collect();
         let advertised_to = self.groups().filter(|(table, _)| {
-            self.is_complete() && table.family() == prefix.family() && table.attributes(prefix).is_some()
+            self.is_complete() && table.family() == prefix.family() && table.contains(prefix)
         });
         let advertised_to: BTreeSet<&String> = advertised_to.flat_map(|(_, members)| members).collect();
         let merged = Chosen::all(route).merged();
@@ -216,3 +216,6 @@ fn distinct<'a>(sources: impl Iterator<Item = &'a Source>) -> Vec<Source> {
     let mut seen = BTreeSet::new();
     sources.filter(|source| seen.insert(*source)).cloned().collect()
 }
+
+#[cfg(test)]
+mod tests;

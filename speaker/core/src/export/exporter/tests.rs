@@ -1,1 +1,721 @@
+use proptest::prelude::*;
+
+use super::super::testing::{
+    Heard, Reader, Told, asn, communities, external, med, pool, prefix, prefixes, service, set, to_peers,
+    wanted,
+};
+use super::super::{Cursor, NoNextHop};
 use super::*;
+use crate::rib::Contribution;
+use speaker_config::model::RouteAttributes;
+
+const V4: Family = Family::Ipv4Unicast;
+const V6: Family = Family::Ipv6Unicast;
+
+/// An exporter that is complete, over a Loc-RIB.
+struct World {
+    exporter: Exporter,
+    rib: LocRib,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut exporter = Exporter::new();
+        exporter.set_complete();
+        Self { exporter, rib: LocRib::default() }
+    }
+
+    fn set(&mut self, text: &str, contributions: Vec<Contribution>) -> Changes {
+        self.change([(text, contributions)])
+    }
+
+    /// One change as a whole; no contributions take the route out.
+    fn change<const N: usize>(&mut self, routes: [(&str, Vec<Contribution>); N]) -> Changes {
+        let mut changed = BTreeSet::new();
+        for (text, contributions) in routes {
+            changed.insert(prefix(text));
+            if contributions.is_empty() {
+                self.rib.routes.remove(&prefix(text));
+            } else {
+                set(&mut self.rib, text, contributions);
+            }
+        }
+        self.exporter.apply(&changed, &self.rib)
+    }
+
+    fn up(&mut self, name: &str, out: PeerOut) -> Reader {
+        Reader::new(&self.table(name, out, V4))
+    }
+
+    fn table(&mut self, name: &str, out: PeerOut, family: Family) -> Arc<Table> {
+        self.exporter.peer_up(name, out, &self.rib).get(family).clone().unwrap()
+    }
+
+    fn held(&self, name: &str, text: &str) -> Option<Held> {
+        self.exporter.verdict(name, prefix(text), &self.rib.routes[&prefix(text)]).outcome.err()
+    }
+}
+
+fn plain(name: &str) -> Vec<Contribution> {
+    vec![pool(name, RouteAttributes::default())]
+}
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn a_peer_is_told_the_table_then_end_of_rib_then_changes() {
+    let mut world = World::new();
+    world.set("203.0.113.0/24", plain("a"));
+    let mut peer = world.up("tor", external("tor"));
+    assert!(!peer.cursor.is_synced());
+    assert!(peer.read_one());
+    assert_eq!((peer.announced(), peer.ends_of_rib), (vec!["203.0.113.0/24".to_owned()], 0));
+    peer.read();
+    assert_eq!(peer.ends_of_rib, 1);
+    assert!(peer.cursor.is_synced());
+
+    let changes = world.set("198.51.100.0/24", plain("b"));
+    assert_eq!((changes.pending, changes.moved), (names(&["tor"]), names(&[])));
+    assert!(!peer.cursor.is_synced());
+    assert_eq!(peer.forget().read().announced(), ["198.51.100.0/24"]);
+    world.set("203.0.113.0/24", vec![]);
+    assert_eq!(peer.forget().read().withdrawn(), ["203.0.113.0/24"]);
+    assert_eq!(peer.ends_of_rib, 1, "once a session");
+    assert_eq!(peer.told, wanted(peer.cursor.table()));
+}
+
+#[test]
+fn nothing_is_said_before_all_is_known() {
+    let mut exporter = Exporter::new();
+    let mut rib = LocRib::default();
+    set(&mut rib, "203.0.113.0/24", plain("a"));
+    let changes = exporter.apply(&prefixes(["203.0.113.0/24"]), &rib);
+    assert_eq!(changes, Changes::default());
+    let tables = exporter.peer_up("tor", external("tor"), &rib);
+    let mut peer = Reader::new(tables.ipv4.as_ref().unwrap());
+    peer.read();
+    assert_eq!((peer.messages, peer.cursor.is_synced()), (0, false));
+    assert_eq!(
+        exporter.verdict("tor", prefix("203.0.113.0/24"), &rib.routes[&prefix("203.0.113.0/24")]).outcome,
+        Err(Held::Incomplete)
+    );
+    assert!(exporter.advertised("tor", &rib, |_| true).is_empty());
+    rib.routes.clear();
+    assert_eq!(exporter.apply(&prefixes(["203.0.113.0/24"]), &rib).pending, names(&[]));
+    set(&mut rib, "192.0.2.0/24", plain("b"));
+    exporter.apply(&prefixes(["192.0.2.0/24"]), &rib);
+    assert_eq!(exporter.set_complete().pending, names(&["tor"]));
+    peer.read();
+    assert_eq!((peer.announced(), peer.withdrawn()), (vec!["192.0.2.0/24".to_owned()], vec![]));
+    assert_eq!(peer.ends_of_rib, 1);
+}
+
+#[test]
+fn an_empty_table_has_an_end_of_rib_too() {
+    let mut world = World::new();
+    let tables = world.exporter.peer_up("tor", external("tor"), &world.rib);
+    for (family, table) in tables.iter() {
+        let mut peer = Reader::new(table.as_ref().unwrap());
+        peer.read();
+        assert_eq!((peer.messages, peer.ends_of_rib), (1, 1), "{family}");
+    }
+}
+
+#[test]
+fn end_of_rib_comes_behind_routes_that_came_meanwhile() {
+    let mut world = World::new();
+    world.set("203.0.113.0/24", plain("a"));
+    let mut peer = world.up("tor", external("tor"));
+    assert!(peer.read_one());
+    world.set("192.0.2.0/24", plain("b"));
+    assert!(peer.read_one());
+    assert_eq!((peer.announced().len(), peer.ends_of_rib), (2, 0));
+    peer.read();
+    assert_eq!(peer.ends_of_rib, 1);
+}
+
+#[test]
+fn a_refresh_announces_the_table_again_and_no_end_of_rib() {
+    let mut world = World::new();
+    world.change([("203.0.113.0/24", plain("a")), ("192.0.2.0/24", plain("b"))]);
+    let mut peer = world.up("tor", external("tor"));
+    peer.read().forget().cursor.rewind();
+    assert!(!peer.cursor.is_synced());
+    peer.read();
+    assert_eq!(peer.announced(), ["192.0.2.0/24", "203.0.113.0/24"]);
+    assert_eq!((peer.withdrawn().len(), peer.ends_of_rib), (0, 1));
+    assert!(peer.cursor.is_synced());
+}
+
+#[test]
+fn a_refresh_does_not_lose_a_withdrawal_that_is_due() {
+    let mut world = World::new();
+    world.change([("203.0.113.0/24", plain("a")), ("192.0.2.0/24", plain("b"))]);
+    let mut peer = world.up("tor", external("tor"));
+    peer.read().forget();
+    world.set("203.0.113.0/24", vec![]);
+    peer.cursor.rewind();
+    peer.read();
+    assert_eq!(
+        (peer.announced(), peer.withdrawn()),
+        (vec!["192.0.2.0/24".into()], vec!["203.0.113.0/24".into()])
+    );
+    // A refresh before the first span asks for nothing more.
+    let mut late = world.up("late", external("late"));
+    late.cursor.rewind();
+    late.read();
+    assert_eq!((late.announced().len(), late.withdrawn().len(), late.ends_of_rib), (1, 0, 1));
+}
+
+#[test]
+fn a_withdrawal_that_nobody_needs_is_not_sent() {
+    let mut world = World::new();
+    let mut peer = world.up("tor", external("tor"));
+    peer.read().forget();
+    world.set("203.0.113.0/24", plain("a"));
+    world.set("203.0.113.0/24", vec![]);
+    assert!(!peer.read_one(), "it never heard of the prefix");
+    assert!(peer.cursor.is_synced());
+    assert_eq!(peer.cursor.table().tombstones(), 0);
+}
+
+#[test]
+fn the_same_attributes_again_are_no_change() {
+    let mut world = World::new();
+    world.set("203.0.113.0/24", plain("a"));
+    let _peer = world.up("tor", external("tor"));
+    let changes = world.set("203.0.113.0/24", plain("another pool"));
+    assert_eq!(changes, Changes::default());
+    assert_eq!(world.set("203.0.113.0/24", vec![pool("a", med(5))]).pending, names(&["tor"]));
+}
+
+#[test]
+fn announcements_go_before_the_withdrawals_that_they_replace() {
+    let mut world = World::new();
+    world.set("203.0.113.0/25", plain("a"));
+    let mut peer = world.up("tor", external("tor"));
+    peer.read().forget();
+    world.change([("203.0.113.0/25", vec![]), ("203.0.113.0/24", plain("a"))]);
+    peer.read();
+    let (wide, narrow) = (prefix("203.0.113.0/24"), prefix("203.0.113.0/25"));
+    assert_eq!(peer.heard, [Heard::Announced(wide), Heard::Withdrawn(narrow)]);
+    peer.forget();
+    world.change([("203.0.113.0/24", vec![]), ("203.0.113.0/25", plain("a"))]);
+    peer.read();
+    assert_eq!(peer.heard, [Heard::Announced(narrow), Heard::Withdrawn(wide)]);
+}
+
+#[test]
+fn peers_with_one_outcome_share_one_table_and_its_bytes() {
+    let mut world = World::new();
+    world.set("203.0.113.0/24", vec![to_peers(pool("a", med(1)), &["a", "b"])]);
+    let a = world.table("a", external("a"), V4);
+    let b = world.table("b", external("b"), V4);
+    assert!(Arc::ptr_eq(&a, &b));
+    let (mut first, mut second) = (a.attach(), b.attach());
+    assert!(Arc::ptr_eq(&first.next_span().unwrap(), &second.next_span().unwrap()));
+    // Another audience, AS, next hop or encoding is another table.
+    let c = world.table("c", external("c"), V4);
+    assert!(!Arc::ptr_eq(&a, &c));
+    for change in [
+        |peer: &mut PeerOut| peer.peer_asn = asn(64501),
+        |peer: &mut PeerOut| peer.next_hops.ipv4 = Ok(NextHop::V4("10.9.9.9".parse().unwrap())),
+        |peer: &mut PeerOut| peer.encode.max_message = 65535,
+        |peer: &mut PeerOut| peer.encode.asn4 = false,
+        |peer: &mut PeerOut| peer.export = Some(Vec::new()),
+        |peer: &mut PeerOut| peer.max_advertised.ipv4 = Some(10),
+        |peer: &mut PeerOut| peer.selected_as = "c".to_owned(),
+    ] {
+        let mut out = external("b");
+        change(&mut out);
+        let other = world.table("b", out, V4);
+        assert!(!Arc::ptr_eq(&a, &other));
+    }
+    // What concerns the other family does not part them; nor does the order of the rules.
+    let mut out = external("b");
+    out.max_advertised.ipv6 = Some(3);
+    out.next_hops.ipv6 = Err(NoNextHop::Ipv6);
+    assert!(Arc::ptr_eq(&a, &world.table("b", out, V4)));
+}
+
+#[test]
+fn an_advertisement_for_one_peer_of_a_group_parts_them() {
+    let mut world = World::new();
+    world.set("203.0.113.0/24", plain("a"));
+    let mut a = world.up("a", external("a"));
+    let mut b = world.up("b", external("b"));
+    assert!(Arc::ptr_eq(a.cursor.table(), b.cursor.table()));
+    a.read().forget();
+    b.read().forget();
+
+    let changes = world.set("192.0.2.0/24", vec![to_peers(pool("only-a", med(1)), &["a"])]);
+    assert_eq!((changes.pending, changes.moved), (names(&["a"]), names(&["a"])));
+    a.cursor.migrate(world.exporter.tables("a").ipv4.as_ref().unwrap());
+    b.cursor.migrate(world.exporter.tables("b").ipv4.as_ref().unwrap());
+    assert_eq!(a.read().announced(), ["192.0.2.0/24"], "and nothing that it was told before");
+    assert!(!b.read_one());
+    assert_eq!(world.held("b", "192.0.2.0/24"), Some(Held::NotSelected));
+    assert_eq!(world.held("a", "192.0.2.0/24"), None);
+    assert_eq!(world.held("nobody", "192.0.2.0/24"), Some(Held::NotEstablished));
+
+    // The group that stays must not be judged by the name of the one that left.
+    world.set("198.51.100.0/24", vec![to_peers(pool("only-a", med(1)), &["a"])]);
+    assert_eq!((a.forget().read().announced().len(), b.read_one()), (1, false));
+    assert_eq!(a.told, wanted(a.cursor.table()));
+}
+
+#[test]
+fn a_change_of_policy_sends_only_what_it_changes() {
+    let mut world = World::new();
+    world.change([
+        ("203.0.113.0/24", plain("a")),
+        ("192.0.2.0/24", plain("b")),
+        ("198.51.100.0/24", plain("c")),
+    ]);
+    let mut peer = world.up("tor", external("tor"));
+    peer.read().forget();
+    let rule = |text| ExportRule { prefix: prefix(text), le: 32 };
+    let mut out = external("tor");
+    out.export = Some(vec![rule("203.0.113.0/24"), rule("198.51.100.0/24")]);
+    peer.cursor.migrate(&world.table("tor", out.clone(), V4));
+    peer.read();
+    assert_eq!((peer.announced(), peer.withdrawn()), (vec![], vec!["192.0.2.0/24".to_owned()]));
+    assert_eq!(world.held("tor", "192.0.2.0/24"), Some(Held::Export));
+
+    out.export = Some(vec![rule("203.0.113.0/24"), rule("192.0.2.0/24")]);
+    peer.cursor.migrate(&world.table("tor", out.clone(), V4));
+    peer.forget().read();
+    assert_eq!(
+        peer.heard,
+        [Heard::Announced(prefix("192.0.2.0/24")), Heard::Withdrawn(prefix("198.51.100.0/24"))]
+    );
+
+    out.next_hops.ipv4 = Ok(NextHop::V4("10.0.0.99".parse().unwrap()));
+    peer.cursor.migrate(&world.table("tor", out, V4));
+    peer.forget().read();
+    assert_eq!((peer.announced().len(), peer.withdrawn().len()), (2, 0), "a new next hop concerns all");
+    assert_eq!((peer.told.clone(), peer.ends_of_rib), (wanted(peer.cursor.table()), 1));
+    assert_eq!(world.exporter.groups().count(), 2, "one a family; the left ones are gone");
+}
+
+#[test]
+fn moving_there_and_back_before_anything_was_said_says_nothing() {
+    let mut world = World::new();
+    world.set("203.0.113.0/24", plain("a"));
+    let mut peer = world.up("tor", external("tor"));
+    let home = Arc::clone(peer.cursor.table());
+    peer.read().forget();
+    let away = world.table("tor", PeerOut { export: Some(Vec::new()), ..external("tor") }, V4);
+    peer.cursor.migrate(&away);
+    peer.cursor.migrate(&home);
+    assert!(!peer.read_one());
+    peer.cursor.migrate(&away);
+    assert_eq!(peer.read().withdrawn(), ["203.0.113.0/24"]);
+}
+
+#[test]
+fn the_peers_that_move_alike_share_the_differences() {
+    let mut world = World::new();
+    world.change([("203.0.113.0/24", plain("a")), ("192.0.2.0/24", plain("b"))]);
+    let mut cursors: Vec<Cursor> =
+        ["a", "b"].map(|name| world.table(name, external(name), V4).attach()).into();
+    for cursor in &mut cursors {
+        while cursor.next_span().is_some() {}
+    }
+    let spans: Vec<_> = ["a", "b"]
+        .iter()
+        .zip(&mut cursors)
+        .map(|(name, cursor)| {
+            let out = PeerOut { export: Some(Vec::new()), ..external(name) };
+            cursor.migrate(&world.table(name, out, V4));
+            cursor.next_span().unwrap()
+        })
+        .collect();
+    assert!(Arc::ptr_eq(&spans[0], &spans[1]));
+    assert_eq!(spans[0].withdrawn, 2);
+}
+
+#[test]
+fn a_family_without_a_next_hop_is_held_with_the_reason() {
+    let mut world = World::new();
+    world.set("2001:db8::/48", plain("a"));
+    let mut out = external("tor");
+    out.next_hops.ipv6 = Err(NoNextHop::Ipv6);
+    let mut peer = Reader::new(&world.table("tor", out.clone(), V6));
+    peer.read();
+    assert_eq!((peer.announced().len(), peer.ends_of_rib), (0, 1));
+    assert_eq!(world.held("tor", "2001:db8::/48"), Some(Held::NextHop(NoNextHop::Ipv6)));
+    // The address comes later.
+    out.next_hops = external("tor").next_hops;
+    peer.cursor.migrate(&world.table("tor", out.clone(), V6));
+    assert_eq!(peer.read().announced(), ["2001:db8::/48"]);
+    out.families = FamilySet::from_iter([V4]);
+    assert!(world.exporter.peer_up("tor", out, &world.rib).ipv6.is_none());
+    assert_eq!(world.held("tor", "2001:db8::/48"), Some(Held::Family(V6)));
+}
+
+#[test]
+fn the_limit_holds_the_youngest_services_and_lets_them_in_again() {
+    let mut world = World::new();
+    world.change([
+        ("192.0.2.1/32", vec![service("old", 10)]),
+        ("192.0.2.2/32", vec![service("young", 30)]),
+        ("192.0.2.3/32", vec![service("middle", 20)]),
+    ]);
+    let mut out = external("tor");
+    out.max_advertised.ipv4 = Some(2);
+    let mut peer = world.up("tor", out);
+    peer.read();
+    assert_eq!(peer.announced(), ["192.0.2.1/32", "192.0.2.3/32"]);
+    assert_eq!(world.held("tor", "192.0.2.2/32"), Some(Held::Limit { limit: 2 }));
+
+    // A pool prefix takes the place of the youngest, whose withdrawal goes first: the peer's own maximum
+    // may be the same number.
+    world.set("203.0.113.0/24", plain("a"));
+    peer.forget().read();
+    assert_eq!(
+        peer.heard,
+        [Heard::Withdrawn(prefix("192.0.2.3/32")), Heard::Announced(prefix("203.0.113.0/24"))]
+    );
+    world.set("192.0.2.1/32", vec![]);
+    peer.forget().read();
+    assert_eq!(
+        peer.heard,
+        [Heard::Withdrawn(prefix("192.0.2.1/32")), Heard::Announced(prefix("192.0.2.3/32"))]
+    );
+    // Replacing is no pushing out: the covering prefix goes first at the limit, too.
+    world.change([("203.0.113.0/24", vec![]), ("203.0.112.0/23", plain("a"))]);
+    peer.forget().read();
+    assert_eq!(
+        peer.heard,
+        [Heard::Announced(prefix("203.0.112.0/23")), Heard::Withdrawn(prefix("203.0.113.0/24"))]
+    );
+    assert_eq!(peer.told, wanted(peer.cursor.table()));
+}
+
+#[test]
+fn attributes_that_fill_a_message_are_held_and_the_older_ones_withdrawn() {
+    let mut world = World::new();
+    world.change([("203.0.113.0/24", plain("a")), ("192.0.2.0/24", plain("b"))]);
+    let mut peer = world.up("tor", external("tor"));
+    peer.read().forget();
+    let many = (0..1100).map(|low| bgp_proto::types::Community::new(64501, low)).collect();
+    let many = RouteAttributes { communities: many, ..RouteAttributes::default() };
+    world.set("203.0.113.0/24", vec![pool("a", many.clone())]);
+    assert_eq!(peer.read().withdrawn(), ["203.0.113.0/24"]);
+    assert!(matches!(world.held("tor", "203.0.113.0/24"), Some(Held::TooLong(_))));
+    // A peer that takes long messages is told.
+    let mut long = external("long");
+    long.encode.max_message = 65535;
+    let mut long = world.up("long", long);
+    assert_eq!(long.read().announced(), ["192.0.2.0/24", "203.0.113.0/24"]);
+}
+
+#[test]
+fn conflicts_are_told_with_the_verdict() {
+    let mut world = World::new();
+    let drop = RouteAttributes { communities: communities(&["blackhole"]), ..RouteAttributes::default() };
+    world.set("203.0.113.0/24", vec![pool("drop", drop), pool("keep", med(1))]);
+    let _peer = world.up("tor", external("tor"));
+    let verdicts: Vec<(Prefix, Verdict)> = world.exporter.verdicts("tor", &world.rib).collect();
+    assert_eq!(verdicts.len(), 1);
+    assert_eq!(verdicts[0].1.outcome.as_ref().unwrap().communities, []);
+    assert_eq!(verdicts[0].1.conflicts[0].advertisement.as_ref(), "drop");
+}
+
+#[test]
+fn a_group_goes_with_its_last_peer() {
+    let mut world = World::new();
+    world.set("203.0.113.0/24", plain("a"));
+    let mut peer = world.up("tor", external("tor"));
+    let _other = world.up("other", external("other"));
+    world.exporter.peer_down("tor");
+    assert_eq!(world.exporter.groups().count(), 2);
+    world.exporter.peer_down("other");
+    assert_eq!(world.exporter.groups().count(), 0);
+    world.exporter.peer_down("other");
+    assert_eq!(peer.read().announced(), ["203.0.113.0/24"], "a task that has not heard yet reads on");
+}
+
+#[test]
+fn a_lagging_peer_holds_no_more_tombstones_than_it_was_told_routes() {
+    let mut world = World::new();
+    for last in 0..10 {
+        world.set(&format!("192.0.2.{last}/32"), vec![service("s", 1)]);
+    }
+    let mut slow = world.up("slow", external("slow"));
+    let mut fast = world.up("fast", external("fast"));
+    slow.read();
+    for round in 0..511 {
+        let text = format!("198.51.{}.{}/32", round / 250, round % 250);
+        world.set(&text, vec![service("s", 1)]);
+        fast.read();
+        world.set(&text, vec![]);
+        world.set(&format!("192.0.2.{}/32", round % 10), if round % 20 < 10 { vec![] } else { plain("p") });
+        fast.read();
+        let tombstones = slow.cursor.table().tombstones();
+        assert!(tombstones <= 10, "{tombstones} after {round}");
+    }
+    slow.read();
+    assert_eq!(slow.told, wanted(slow.cursor.table()));
+    assert_eq!(fast.told, slow.told);
+    assert_eq!(slow.cursor.table().tombstones(), 0);
+}
+
+#[test]
+fn two_hundred_thousand_routes_with_a_hundred_attribute_sets_take_210_messages() {
+    let mut rib = LocRib::default();
+    let sets: Vec<Arc<RouteAttributes>> = (0..100)
+        .map(|low| {
+            let community = bgp_proto::types::Community::new(64501, low);
+            Arc::new(RouteAttributes { communities: vec![community], ..med(u32::from(low)) })
+        })
+        .collect();
+    for index in 0..200_000_u32 {
+        let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + (index << 8));
+        let mut contribution = pool("many", RouteAttributes::default());
+        contribution.attributes = Arc::clone(&sets[index as usize % 100]);
+        let route = Route { contributions: vec![contribution], since: 0 };
+        rib.routes.insert(Prefix::new(address.into(), 24).unwrap(), route);
+    }
+    let mut exporter = Exporter::new();
+    exporter.set_complete();
+    let table = exporter.peer_up("tor", external("tor"), &rib).ipv4.unwrap();
+    let mut cursor = table.attach();
+    let span = cursor.next_span().unwrap();
+    assert_eq!((span.announced, span.withdrawn), (200_000, 0));
+    assert!(span.messages <= 210, "{} messages", span.messages);
+    assert!(span.bytes.iter().all(|chunk| chunk.len() < 64 * 1024 + 4096));
+    assert!(cursor.next_span().unwrap().end_of_rib);
+    assert!(cursor.is_synced());
+}
+
+#[test]
+fn peers_read_while_the_hub_writes() {
+    let mut world = World::new();
+    let names = ["a", "b", "c"];
+    let tables = names.map(|name| world.table(name, external(name), V4));
+    let last = |table: &Arc<Table>| table.contains(prefix("203.0.113.255/32"));
+    std::thread::scope(|scope| {
+        for table in &tables {
+            scope.spawn(move || {
+                let mut peer = Reader::new(table);
+                while !last(table) || !peer.cursor.is_synced() {
+                    if !peer.read_one() {
+                        std::thread::yield_now();
+                    }
+                }
+                assert_eq!(peer.told, wanted(table));
+            });
+        }
+        for round in 0..2_000 {
+            let text = format!("192.0.2.{}/32", round * 7 % 64);
+            let there = world.rib.routes.contains_key(&prefix(&text));
+            world.set(&text, if there { vec![] } else { vec![service("s", round)] });
+        }
+        world.set("203.0.113.255/32", vec![service("s", 1)]);
+    });
+    assert_eq!(tables[0].tombstones(), 0);
+}
+
+/// What may happen in a history.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Routes change together: index of the prefix, attributes or none, audience.
+    Change(Vec<(usize, Option<u32>, usize)>),
+    Up(usize),
+    Down(usize),
+    /// One span.
+    Read(usize),
+    Refresh(usize),
+    /// Another policy, and the cursor moves.
+    Policy(usize, usize),
+}
+
+const PEERS: [&str; 4] = ["a", "b", "c", "d"];
+const PREFIXES: [&str; 8] = [
+    "192.0.2.0/24",
+    "192.0.2.0/25",
+    "192.0.2.1/32",
+    "192.0.2.2/32",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "203.0.113.7/32",
+    "203.0.112.0/23",
+];
+
+fn step() -> impl Strategy<Value = Step> {
+    let change = (0..PREFIXES.len(), prop::option::weighted(0.6, 0..3_u32), 0..6_usize);
+    prop_oneof![
+        6 => prop::collection::vec(change, 1..4).prop_map(Step::Change),
+        2 => (0..4_usize).prop_map(Step::Up),
+        1 => (0..4_usize).prop_map(Step::Down),
+        4 => (0..4_usize).prop_map(Step::Read),
+        1 => (0..4_usize).prop_map(Step::Refresh),
+        2 => (0..4_usize, (0..10_usize).prop_map(|index| index.saturating_sub(5))).prop_map(|(peer, policy)| Step::Policy(peer, policy)),
+    ]
+}
+
+fn audience(index: usize) -> Option<Arc<BTreeSet<String>>> {
+    let peers: &[&str] = match index {
+        0..4 => return None,
+        4 => &["a", "b"],
+        _ => &["c"],
+    };
+    Some(Arc::new(names(peers)))
+}
+
+fn policy(name: &str, index: usize) -> PeerOut {
+    let mut out = external(name);
+    match index {
+        0 => {}
+        1 => out.export = Some(vec![ExportRule { prefix: prefix("192.0.2.0/24"), le: 32 }]),
+        2 => out.max_advertised.ipv4 = Some(2),
+        3 => out.next_hops.ipv4 = Ok(NextHop::V4("10.0.0.99".parse().unwrap())),
+        _ => out.next_hops.ipv4 = Err(NoNextHop::Ipv4),
+    }
+    out
+}
+
+/// What a peer is to hold, from the Loc-RIB alone: no group, no version, no incremental step.
+fn oracle(out: &PeerOut, rib: &LocRib) -> Told {
+    let Ok(next_hop) = out.next_hops.ipv4 else { return Told::new() };
+    let mut routes: Vec<_> = rib
+        .routes
+        .iter()
+        .filter_map(|(prefix, route)| {
+            let chosen = Chosen::of(&out.selected_as, out.export.as_deref(), *prefix, route).ok()?;
+            let attributes = SessionClass::of(out).path_attributes(&chosen.merged());
+            Some(((chosen.is_service(), chosen.created(), *prefix), (attributes, next_hop)))
+        })
+        .collect();
+    routes.sort_by_key(|(rank, _)| *rank);
+    let limit = out.max_advertised.ipv4.map_or(usize::MAX, |limit| limit as usize);
+    routes.into_iter().take(limit).map(|((_, _, prefix), told)| (prefix, told)).collect()
+}
+
+#[derive(Default)]
+struct History {
+    exporter: Exporter,
+    rib: LocRib,
+    readers: BTreeMap<usize, Reader>,
+    policies: [usize; 4],
+}
+
+impl History {
+    fn apply(&mut self, step: &Step) {
+        match step {
+            Step::Change(routes) => self.change(routes),
+            Step::Up(peer) => {
+                let table = self.place(*peer);
+                self.readers.insert(*peer, Reader::new(&table));
+            }
+            Step::Down(peer) => {
+                self.exporter.peer_down(PEERS[*peer]);
+                self.readers.remove(peer);
+            }
+            Step::Read(peer) => {
+                self.readers.get_mut(peer).map(Reader::read_one);
+            }
+            Step::Refresh(peer) => {
+                if let Some(reader) = self.readers.get_mut(peer) {
+                    reader.cursor.rewind();
+                }
+            }
+            Step::Policy(peer, policy) => {
+                self.policies[*peer] = *policy;
+                if self.readers.contains_key(peer) {
+                    let table = self.place(*peer);
+                    self.readers.get_mut(peer).unwrap().cursor.migrate(&table);
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, routes: &[(usize, Option<u32>, usize)]) {
+        let mut changed = BTreeSet::new();
+        for (index, attributes, selected) in routes {
+            changed.insert(prefix(PREFIXES[*index]));
+            match attributes {
+                None => {
+                    self.rib.routes.remove(&prefix(PREFIXES[*index]));
+                }
+                Some(value) => {
+                    let mut first = service("s", i64::from(*value));
+                    first.peers = audience(*selected);
+                    first.attributes = Arc::new(med(*value));
+                    let mut contributions = vec![first];
+                    if prefix(PREFIXES[*index]).len() < 32 {
+                        contributions[0].source.kind = crate::rib::SourceKind::Pool;
+                        contributions.push(to_peers(pool("more", med(1)), &["c", "d"]));
+                    }
+                    set(&mut self.rib, PREFIXES[*index], contributions);
+                }
+            }
+        }
+        let level: Vec<usize> = self
+            .readers
+            .iter()
+            .filter(|(_, reader)| reader.cursor.is_synced())
+            .map(|(peer, _)| *peer)
+            .collect();
+        let changes = self.exporter.apply(&changed, &self.rib);
+        for (peer, reader) in &mut self.readers {
+            let table = self.exporter.tables(PEERS[*peer]).ipv4.unwrap();
+            let moved = !Arc::ptr_eq(&table, reader.cursor.table());
+            assert_eq!(moved, changes.moved.contains(PEERS[*peer]));
+            reader.cursor.migrate(&table);
+            if level.contains(peer) && !reader.cursor.is_synced() {
+                assert!(changes.pending.contains(PEERS[*peer]), "nobody wakes it");
+            }
+        }
+    }
+
+    fn place(&mut self, peer: usize) -> Arc<Table> {
+        let out = policy(PEERS[peer], self.policies[peer]);
+        self.exporter.peer_up(PEERS[peer], out, &self.rib).ipv4.unwrap()
+    }
+
+    /// Every peer reads to the end, and holds what it should.
+    fn check(&mut self) {
+        for (peer, reader) in &mut self.readers {
+            reader.read();
+            assert!(reader.cursor.is_synced());
+            let out = policy(PEERS[*peer], self.policies[*peer]);
+            assert_eq!(reader.told, oracle(&out, &self.rib), "{}", PEERS[*peer]);
+            assert_eq!(reader.told, wanted(reader.cursor.table()));
+            assert_eq!(reader.ends_of_rib, 1);
+        }
+        for (table, members) in self.exporter.groups() {
+            assert!(!members.is_empty());
+            assert_eq!(table.tombstones(), 0, "all are level");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever happens, in whatever order, and however late a peer reads: it ends with what is wanted.
+    #[test]
+    fn every_peer_ends_with_what_is_wanted(
+        steps in prop::collection::vec(step(), 1..60),
+        complete_at in 0..30_usize,
+    ) {
+        let mut history = History::default();
+        for (index, step) in steps.iter().enumerate() {
+            if index == complete_at {
+                history.exporter.set_complete();
+            }
+            history.apply(step);
+            let bound: usize = PREFIXES.len();
+            for (table, _) in history.exporter.groups() {
+                prop_assert!(table.tombstones() <= bound);
+            }
+        }
+        history.exporter.set_complete();
+        history.check();
+    }
+}
