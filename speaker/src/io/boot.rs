@@ -36,6 +36,7 @@ pub fn follow(state_dir: &Path) -> io::Result<Predecessor> {
 }
 
 fn follow_on(state_dir: &Path, boot_id: &str) -> io::Result<Predecessor> {
+    std::fs::create_dir_all(state_dir)?;
     let file = state_dir.join(FILE);
     // A marker that cannot be read claims nothing.
     let marker: Option<Marker> =
