@@ -54,7 +54,7 @@ async fn story(router: &App, speaker: &App, manifests: &Path) -> anyhow::Result<
     })
     .await?;
 
-    step("2. A pool, 192.0.2.0/24. Its prefix waits for the first address to be given out.");
+    step("2. A pool, 203.0.113.0/24. Its prefix waits for the first address to be given out.");
     std::fs::write(manifests.join("pool.yaml"), POOL)?;
     until(speaker, Question::Pools, "the pool is known", |pools| {
         pools.as_array().is_some_and(|p| !p.is_empty())
@@ -64,9 +64,9 @@ async fn story(router: &App, speaker: &App, manifests: &Path) -> anyhow::Result<
 
     step("3. A Service of type LoadBalancer with a ready endpoint on this node.");
     std::fs::write(manifests.join("service.yaml"), SERVICE)?;
-    println!("   It gets 192.0.2.1. The router is told the pool's prefix, and, since the Service's");
+    println!("   It gets 203.0.113.1. The router is told the pool's prefix, and, since the Service's");
     println!("   traffic policy is Local, the address itself:\n");
-    expect(router, &["192.0.2.0/24", "192.0.2.1/32"]).await?;
+    expect(router, &["203.0.113.0/24", "203.0.113.1/32"]).await?;
     show(router).await?;
 
     step("4. The Service is deleted. Both routes are withdrawn.");

@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
 async fn dispatch(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Demo => {
-            daemon::log("warn");
+            daemon::log("error");
             crate::demo::run().await.map(|()| Exit::Done)
         }
         Command::Run(run) => daemon::run(run).await,
