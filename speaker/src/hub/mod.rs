@@ -81,6 +81,8 @@ pub struct Hub {
     manifests: ManifestsHandle,
     listening: watch::Sender<Vec<ListenStatus>>,
     recorder: Option<Recorder>,
+    /// Something was recorded since the last [`Event::Settle`].
+    unsettled: bool,
     started: UnixSeconds,
     /// Why the last new configuration was refused.
     config_errors: Vec<String>,
@@ -109,6 +111,7 @@ impl Hub {
             manifests,
             listening,
             recorder,
+            unsettled: false,
             started: unix_now(),
             config_errors: Vec::new(),
             faults: Vec::new(),
@@ -196,7 +199,10 @@ impl Hub {
     /// Recomputes what the messages touched and passes the results on.
     fn settle(&mut self) {
         let now = unix_now();
-        self.record(&Event::Settle { now });
+        if self.unsettled {
+            self.record(&Event::Settle { now });
+            self.unsettled = false;
+        }
         let changes = self.world.settle(now);
         let statuses = changes.ipam.services.into_iter();
         let patches: Vec<StatusPatch> = statuses.map(|status| self.patch(status)).collect();
@@ -259,6 +265,7 @@ impl Hub {
     }
 
     fn record(&mut self, event: &Event) {
+        self.unsettled = true;
         if let Some(recorder) = &mut self.recorder
             && let Err(error) = recorder.write(event)
         {
