@@ -108,6 +108,38 @@ fn spec() -> impl Strategy<Value = Spec> {
         })
 }
 
+/// Pools of a few addresses that serve everybody.
+fn small_pool() -> impl Strategy<Value = Pool> {
+    (pool(), 0..2u8, 1..3u8, prop::bool::weighted(0.1)).prop_map(|(mut pool, index, size, disabled)| {
+        pool.name = format!("pool-{index}");
+        let first = index * 4;
+        pool.blocks = vec![Block::Range {
+            first: IpAddr::from([10, 0, 0, first]),
+            last: IpAddr::from([10, 0, 0, first + size]),
+        }];
+        pool.faults.clear();
+        pool.selector = pool.selector.filter(|_| pool.reserve_first_last);
+        pool.disabled = disabled;
+        pool
+    })
+}
+
+/// Services that mostly share, and often stand in each other's way.
+fn sharing_spec() -> impl Strategy<Value = Spec> {
+    (spec(), prop::bool::weighted(0.8), 80..86u16, prop::bool::weighted(0.1), 0..4u8).prop_map(
+        |(mut spec, shares, port, local, name)| {
+            spec.key = if shares { 2 + spec.key % 2 } else { 0 };
+            spec.cross = true;
+            spec.port = port;
+            spec.local = local;
+            spec.families = 2;
+            spec.named = if name == 0 { vec![spec.app * 4] } else { Vec::new() };
+            spec.kind = spec.kind.max(3);
+            spec
+        },
+    )
+}
+
 fn key_of(index: u8) -> ObjectKey {
     ObjectKey::new(if index.is_multiple_of(2) { "even" } else { "odd" }, format!("s{index}"))
 }
@@ -190,6 +222,19 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..8u8, 0..24u8).prop_map(|(service, address)| Step::ForeignWrite(service, address)),
         2 => any::<u8>().prop_map(Step::LostWrites),
         6 => Just(Step::Settle),
+        1 => any::<bool>().prop_map(Step::Restart),
+    ]
+}
+
+/// More Services than addresses: much sharing, much waiting.
+fn crowded_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => small_pool().prop_map(Step::Pool),
+        14 => sharing_spec().prop_map(Step::Service),
+        4 => (0..8u8).prop_map(Step::NoService),
+        1 => (0..8u8, 0..8u8).prop_map(|(service, address)| Step::ForeignWrite(service, address)),
+        1 => any::<u8>().prop_map(Step::LostWrites),
+        7 => Just(Step::Settle),
         1 => any::<bool>().prop_map(Step::Restart),
     ]
 }
@@ -703,15 +748,29 @@ impl World {
     }
 }
 
+fn run(steps: Vec<Step>) {
+    let mut world = World::new();
+    for step in steps {
+        world.act(step);
+    }
+    world.settle();
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        max_shrink_iters: 20_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn any_history_keeps_the_rules(steps in vec(step(), 1..50)) {
-        let mut world = World::new();
-        for step in steps {
-            world.act(step);
-        }
-        world.settle();
+        run(steps);
+    }
+
+    #[test]
+    fn a_crowd_keeps_the_rules(pools in vec(small_pool(), 1..3), steps in vec(crowded_step(), 1..60)) {
+        run(pools.into_iter().map(Step::Pool).chain(steps).collect());
     }
 }
