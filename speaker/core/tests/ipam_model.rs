@@ -631,7 +631,7 @@ impl World {
                         .any(|entry| on(entry) && holds(entry, *ip) && picks(entry, elder));
                 let alone = self.ipam.owners(*ip).count() == 1;
                 assert!(
-                    !(could && alone && age(elder) < age(service)) || owned.contains(ip),
+                    !(could && alone && age(elder) < age(service)),
                     "{} was given {ip} before {}",
                     service.key,
                     elder.key
@@ -671,12 +671,17 @@ impl World {
 
     fn settle(&mut self) {
         let secure = self.secure();
-        let before: BTreeMap<ObjectKey, Vec<IpAddr>> = self
+        let mut before: BTreeMap<ObjectKey, Vec<IpAddr>> = self
             .inputs
             .services
             .iter()
             .map(|(key, service)| (key.clone(), service.ingress.clone()))
             .collect();
+        for ip in space() {
+            for (key, _) in self.ipam.owners(ip) {
+                before.entry(key.clone()).or_default().push(ip);
+            }
+        }
         let freed: Vec<IpAddr> = self.ipam.freed().map(|freed| freed.address).collect();
         let owned: BTreeSet<IpAddr> =
             space().into_iter().filter(|ip| self.ipam.owners(*ip).next().is_some()).collect();

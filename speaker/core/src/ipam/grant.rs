@@ -1,6 +1,6 @@
 //! The second half of a turn: who gets what.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bgp_proto::types::Family;
@@ -20,23 +20,16 @@ impl Turn<'_> {
         let mut supply = BTreeSet::new();
         let mut served = BTreeSet::new();
         self.wake(&mut supply);
-        loop {
-            while let Some(who) = self.work.pop_first() {
-                self.serve(&who);
-                served.insert(who);
-                self.wake(&mut supply);
-            }
-            self.call_next(&supply, &served);
-            if self.work.is_empty() {
-                return;
-            }
+        while let Some(who) = self.next(&mut supply, &served) {
+            self.serve(&who);
+            served.insert(who);
+            self.wake(&mut supply);
         }
     }
 
-    /// Calls those that wait for an address whose owners changed: by name, to join these, or, where nobody has
-    /// it now, as many of its pool's as there are such addresses.
+    /// Calls those that wait for an address whose owners changed, by name or to join these; notes the pools in
+    /// which somebody may now find a free one.
     fn wake(&mut self, supply: &mut BTreeSet<(String, Family)>) {
-        let mut free: BTreeMap<(String, Family), usize> = BTreeMap::new();
         for address in std::mem::take(&mut self.moved) {
             let ipam = &self.ipam;
             self.work.extend(ipam.waiting.for_name(address).cloned());
@@ -44,26 +37,33 @@ impl Turn<'_> {
                 self.work.extend(ipam.waiting.for_key(&key).cloned());
             }
             if ipam.ledger.owners(address).next().is_none() {
-                for entry in self.inputs.pools.containing(address) {
-                    *free.entry((entry.pool.name.clone(), Family::of(address))).or_default() += 1;
-                }
+                let pools = self.inputs.pools.containing(address);
+                supply.extend(pools.map(|entry| (entry.pool.name.clone(), Family::of(address))));
             }
-        }
-        for (pool, count) in free {
-            self.work.extend(self.ipam.waiting.for_pool(&pool).take(count).cloned());
-            supply.insert(pool);
         }
     }
 
-    /// Calls the next where those that were called left something over.
-    fn call_next(&mut self, supply: &BTreeSet<(String, Family)>, served: &BTreeSet<Seniority>) {
-        for pool in supply {
-            let next = self.ipam.waiting.for_pool(pool).find(|who| !served.contains(who)).cloned();
-            let (Some(next), Some(entry)) = (next, self.inputs.pools.get(&pool.0)) else { continue };
-            if usable(entry) && self.ipam.ledger.has_free(entry, pool.1) {
-                self.work.insert(next);
+    /// The eldest of those that were called and of those that wait for a pool with a free address. Of the latter
+    /// no more are looked at than there are addresses.
+    fn next(
+        &mut self,
+        supply: &mut BTreeSet<(String, Family)>,
+        served: &BTreeSet<Seniority>,
+    ) -> Option<Seniority> {
+        let mut eldest = self.work.first().cloned();
+        supply.retain(|pool| {
+            let waiting = self.ipam.waiting.for_pool(pool).find(|who| !served.contains(who));
+            let (Some(who), Some(entry)) = (waiting, self.inputs.pools.get(&pool.0)) else { return false };
+            if !usable(entry) || self.ipam.ledger.next(entry, pool.1).is_none() {
+                return false;
             }
-        }
+            if eldest.as_ref().is_none_or(|eldest| who < eldest) {
+                eldest = Some(who.clone());
+            }
+            true
+        });
+        self.work.remove(eldest.as_ref()?);
+        eldest
     }
 
     /// Gives one Service what it lacks, and says what its status is to be.

@@ -245,11 +245,6 @@ impl Ledger {
         self.stock.get(name)
     }
 
-    /// Whether a pool has an address of a family that nobody has.
-    pub(super) fn has_free(&mut self, entry: &PoolEntry, family: Family) -> bool {
-        self.next(entry, family).is_some()
-    }
-
     /// The address that the pool would hand out: the lowest of the first block that has one that was
     /// never used; where there is none, the longest free.
     pub(super) fn next(&mut self, entry: &PoolEntry, family: Family) -> Option<IpAddr> {
