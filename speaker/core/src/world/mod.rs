@@ -1,6 +1,6 @@
 //! Everything the hub knows, and the one way in which it changes.
 //!
-//! [`World::apply`] takes events and only notes what they touch. [`World::settle`] recomputes what was
+//! [`World::upsert`], [`World::delete`] and [`World::synced`] only note what they touch. [`World::settle`] recomputes what was
 //! touched and says what is to be done. The same events give the same world.
 
 mod views;
