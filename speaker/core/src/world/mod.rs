@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bgp_proto::types::FamilyMap;
 use serde::{Deserialize, Serialize};
 use speaker_config::model::{DefaultClass, PeerAddress, SpeakerConfig};
-use speaker_config::objects::{Labels, Object, ObjectRef, UnixSeconds};
+use speaker_config::objects::{Labels, Object, ObjectRef, Selector, UnixSeconds};
 
 use crate::announce::{Announcer, Settings};
 use crate::danger::{DangerContext, Owner};
@@ -102,6 +102,8 @@ pub struct Changes {
 pub struct World {
     node: String,
     default_class: DefaultClass,
+    /// The configured peers, whether a session is up or not.
+    peers: Vec<(String, Option<Selector>)>,
     inputs: Inputs,
     touched: Touched,
     /// Sources that have not delivered their first full list.
@@ -126,6 +128,7 @@ impl World {
         let mut world = Self {
             node: node.clone(),
             default_class: config.ipam.default_class,
+            peers: Vec::new(),
             inputs: Inputs::default(),
             touched: Touched::default(),
             waiting: sources.clone(),
@@ -143,6 +146,8 @@ impl World {
     /// A new configuration is in force. `ipam` is fixed while the process runs.
     pub fn configure(&mut self, config: &SpeakerConfig, node: &str) {
         node.clone_into(&mut self.node);
+        let peers = config.peers.iter();
+        self.peers = peers.map(|peer| (peer.name.clone(), peer.settings.node_selector.clone())).collect();
         self.announcer.configure(Settings {
             advertisements: config.advertisements.clone(),
             node: node.to_owned(),
@@ -249,6 +254,15 @@ impl World {
     #[must_use]
     pub fn node_labels(&self) -> Labels {
         self.inputs.nodes.get(&self.node).map_or_else(BTreeMap::new, |node| node.labels.clone())
+    }
+
+    /// The peers that this node is to have, and those that came by themselves: by name.
+    fn peer_names(&self) -> BTreeSet<&str> {
+        let labels = self.node_labels();
+        let selected = |selector: &Option<Selector>| selector.as_ref().is_none_or(|one| one.matches(&labels));
+        let configured =
+            self.peers.iter().filter(|(_, selector)| selected(selector)).map(|(name, _)| name.as_str());
+        configured.chain(self.exporter.peers().map(|(name, _)| name)).collect()
     }
 
     /// The node's name.

@@ -106,7 +106,7 @@ impl World {
                 reason: verdict.outcome.err().map(|held| held.to_string()),
             }
         };
-        self.exporter.peers().map(|(name, _)| verdict(name)).collect()
+        self.peer_names().into_iter().map(verdict).collect()
     }
 
     /// `speaker explain`: `target` is a prefix, an address, NAMESPACE/NAME of a Service, or a pool's name.
@@ -135,8 +135,10 @@ impl World {
                 peers: self.peer_verdicts(prefix),
             })
             .collect();
-        let told = |story: &PrefixStory| story.in_loc_rib && story.peers.iter().any(|peer| peer.advertised);
-        let announced = !prefixes.is_empty() && prefixes.iter().all(told);
+        let announced = match &subject {
+            Subject::Service(key) => self.inputs.services.get(key).is_some_and(|one| reached(one, &prefixes)),
+            Subject::Prefix(_) | Subject::Pool(_) => !prefixes.is_empty() && prefixes.iter().all(told),
+        };
         let without_prefix = story.decisions.iter().filter(|decision| decision.prefix.is_none());
         let mut gates = story.gates.clone();
         gates.extend(without_prefix.flat_map(reason));
@@ -160,6 +162,21 @@ impl World {
         }
         self.inputs.pools.get(target).map(|entry| Subject::Pool(entry.pool.name.clone()))
     }
+}
+
+/// Some peer was told of the prefix.
+fn told(story: &PrefixStory) -> bool {
+    story.in_loc_rib && story.peers.iter().any(|peer| peer.advertised)
+}
+
+/// Whether some peer knows a way to each of the Service's addresses: by a route of its own, or, where every
+/// node may take its traffic, by a pool's prefix.
+fn reached(service: &Service, prefixes: &[PrefixStory]) -> bool {
+    let local = service.external_traffic_policy == TrafficPolicy::Local;
+    let leads =
+        |story: &&PrefixStory, addr| story.prefix.contains(addr) && (story.prefix.is_host() || !local);
+    let reached = |addr| prefixes.iter().filter(|story| leads(story, addr)).any(told);
+    !service.ingress.is_empty() && service.ingress.iter().all(|addr| reached(*addr))
 }
 
 /// Whether the Service's request for addresses is satisfied, as its conditions say.
