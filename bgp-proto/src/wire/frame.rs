@@ -105,15 +105,14 @@ pub(super) fn bad_length(length: u16, detail: impl Into<String>) -> DecodeError 
 }
 
 fn decode(kind: MessageKind, frame: &Bytes, context: &DecodeContext) -> Result<Message, DecodeError> {
-    match kind {
-        MessageKind::Open => Open::decode(&frame.slice(HEADER..)).map(Message::Open),
-        MessageKind::Update => {
-            update::decode(&frame.slice(HEADER..), context).map(|update| Message::Update(Box::new(update)))
-        }
-        MessageKind::Notification => Ok(Message::Notification(Notification::decode(&frame.slice(HEADER..)))),
-        MessageKind::Keepalive => Ok(Message::Keepalive),
-        MessageKind::RouteRefresh => RouteRefresh::decode(frame).map(Message::RouteRefresh),
-    }
+    let body = frame.get(HEADER..).unwrap_or_default();
+    Ok(match kind {
+        MessageKind::Open => Message::Open(Open::decode(body)?),
+        MessageKind::Update => Message::Update(update::decode(frame, body, context)?),
+        MessageKind::Notification => Message::Notification(Notification::decode(frame, body)),
+        MessageKind::Keepalive => Message::Keepalive,
+        MessageKind::RouteRefresh => Message::RouteRefresh(RouteRefresh::decode(frame, body)?),
+    })
 }
 
 /// Appends a header whose length [`finish`] fills in; says where the message starts.

@@ -75,10 +75,15 @@ impl NlriBlock {
         Self { family, add_path, count, bytes: bytes.freeze() }
     }
 
-    /// Checks `bytes`, which a peer sent. An empty field is an empty block.
-    pub(super) fn check(family: Family, add_path: bool, bytes: Bytes) -> Result<Self, NlriFault> {
-        let count = count(&bytes, add_path, family.max_len())?;
-        Ok(Self { family, add_path, count, bytes })
+    /// Checks `field`, a part of `frame`, which a peer sent. An empty field is an empty block.
+    pub(super) fn check(
+        family: Family,
+        add_path: bool,
+        frame: &Bytes,
+        field: &[u8],
+    ) -> Result<Self, NlriFault> {
+        let count = count(field, add_path, family.max_len())?;
+        Ok(Self { family, add_path, count, bytes: frame.slice_ref(field) })
     }
 
     /// The family of every destination.

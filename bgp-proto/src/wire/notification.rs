@@ -166,12 +166,15 @@ impl Notification {
         out.freeze()
     }
 
-    /// Decodes what follows the header, which framing has found to be two octets at least. There is no
-    /// NOTIFICATION about a NOTIFICATION (RFC 4271 §6.4).
-    pub(super) fn decode(body: &Bytes) -> Self {
-        let code = body.first().copied().unwrap_or_default();
-        let subcode = body.get(1).copied().unwrap_or_default();
-        Self { code, subcode, data: body.slice(body.len().min(2)..) }
+    /// Decodes `body`, which follows the header, is a part of `frame` and, as framing has found, has two
+    /// octets at least. There is no NOTIFICATION about a NOTIFICATION (RFC 4271 §6.4).
+    pub(super) fn decode(frame: &Bytes, body: &[u8]) -> Self {
+        match body {
+            [code, subcode, data @ ..] => {
+                Self { code: *code, subcode: *subcode, data: frame.slice_ref(data) }
+            }
+            _ => Self::new(0, 0),
+        }
     }
 
     /// The code's registered name.

@@ -41,10 +41,9 @@ impl RouteRefresh {
         out.freeze()
     }
 
-    /// Decodes a whole message. A request may be longer than 23 octets: it then has outbound route filters
+    /// Decodes `body`, which follows the header of `frame`. A request may be longer than 23 octets: it then has outbound route filters
     /// (RFC 5291), which we do not offer, behind it; they are not looked at.
-    pub(super) fn decode(frame: &Bytes) -> Result<Self, DecodeError> {
-        let body = frame.get(HEADER..).unwrap_or_default();
+    pub(super) fn decode(frame: &Bytes, body: &[u8]) -> Result<Self, DecodeError> {
         let kind = body.get(2).copied().map(RefreshKind::from_code);
         // "If the length, excluding the fixed-size message header, of the received ROUTE-REFRESH message
         // with Message Subtype 1 and 2 is not 4, then the BGP speaker MUST send a NOTIFICATION message

@@ -4,7 +4,12 @@ use super::*;
 use crate::wire::testing::hex;
 
 fn block(family: Family, add_path: bool, octets: &str) -> Result<NlriBlock, NlriFault> {
-    NlriBlock::check(family, add_path, hex(octets).into())
+    check(family, add_path, hex(octets))
+}
+
+fn check(family: Family, add_path: bool, octets: Vec<u8>) -> Result<NlriBlock, NlriFault> {
+    let frame = Bytes::from(octets);
+    NlriBlock::check(family, add_path, &frame, &frame)
 }
 
 fn texts(block: &NlriBlock) -> Vec<String> {
@@ -15,13 +20,13 @@ fn texts(block: &NlriBlock) -> Vec<String> {
 fn prefixes_of_every_length_are_read() {
     for len in 0..=32u8 {
         let octets = [&[len][..], &[0xff; 4][..usize::from(len).div_ceil(8)]].concat();
-        let block = NlriBlock::check(Family::Ipv4Unicast, false, octets.into()).unwrap();
+        let block = check(Family::Ipv4Unicast, false, octets).unwrap();
         let expected = Prefix::new(Ipv4Addr::BROADCAST.into(), len).unwrap();
         assert_eq!(block.iter().collect::<Vec<_>>(), [Nlri::from(expected)]);
     }
     for len in 0..=128u8 {
         let octets = [&[len][..], &[0xff; 16][..usize::from(len).div_ceil(8)]].concat();
-        let block = NlriBlock::check(Family::Ipv6Unicast, false, octets.into()).unwrap();
+        let block = check(Family::Ipv6Unicast, false, octets).unwrap();
         let expected = Prefix::new(Ipv6Addr::from([0xff; 16]).into(), len).unwrap();
         assert_eq!(block.iter().collect::<Vec<_>>(), [Nlri::from(expected)]);
     }
@@ -91,7 +96,7 @@ proptest! {
         v6: bool, add_path: bool,
     ) {
         let family = if v6 { Family::Ipv6Unicast } else { Family::Ipv4Unicast };
-        if let Ok(block) = NlriBlock::check(family, add_path, octets.into()) {
+        if let Ok(block) = check(family, add_path, octets) {
             prop_assert_eq!(block.iter().count(), block.count());
             let again = NlriBlock::new(family, &block);
             prop_assert!(block.is_empty() || again == block);

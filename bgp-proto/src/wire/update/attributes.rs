@@ -11,7 +11,7 @@ use super::table::{self, Spec, code, flags};
 use crate::types::{AS_TRANS, AfiSafi, Asn, Community, ExtendedCommunity, Family, LargeCommunity, RouterId};
 use crate::wire::{
     Aggregator, AsPath, AttributeIssue, DecodeContext, DecodeError, Disposition, NextHop, NlriBlock, Origin,
-    PathAttributes, RawAttribute, as_path,
+    RawAttribute, Update, as_path,
 };
 
 /// Subcodes of UPDATE Message Error (RFC 4271 §6.3) that do not belong to one attribute.
@@ -58,10 +58,9 @@ impl WithdrawFault {
     }
 }
 
-/// What the attributes of one UPDATE say.
+/// What the attributes of one UPDATE say, beside the values and the issues.
 #[derive(Debug, Default)]
 pub(super) struct Attributes {
-    pub(super) values: PathAttributes,
     /// NEXT_HOP, not yet known to be a host address.
     pub(super) next_hop: Option<Ipv4Addr>,
     /// MP_REACH_NLRI of a negotiated family; no next hop where it is unusable.
@@ -75,24 +74,30 @@ pub(super) struct Attributes {
     /// There was an attribute other than MP_UNREACH_NLRI.
     pub(super) others: bool,
     pub(super) seen: Codes,
-    pub(super) issues: Vec<AttributeIssue>,
     pub(super) withdraw_fault: Option<WithdrawFault>,
 }
 
 impl Attributes {
     #[cold]
-    fn note(&mut self, code: u8, disposition: Disposition, subcode: u8, detail: String, attribute: Bytes) {
-        if disposition == Disposition::TreatAsWithdraw && self.withdraw_fault.is_none() {
-            self.withdraw_fault = Some(WithdrawFault { subcode, issue: self.issues.len() });
+    fn note(&mut self, issue: AttributeIssue, subcode: u8, issues: &mut Vec<AttributeIssue>) {
+        if issue.disposition == Disposition::TreatAsWithdraw && self.withdraw_fault.is_none() {
+            self.withdraw_fault = Some(WithdrawFault { subcode, issue: issues.len() });
         }
-        self.issues.push(AttributeIssue { code, disposition, detail, attribute });
+        issues.push(issue);
     }
 
     /// A fault of the UPDATE that no octets stand for.
     #[cold]
-    pub(super) fn note_missing(&mut self, code: u8, disposition: Disposition, detail: &str) {
+    pub(super) fn note_missing(
+        &mut self,
+        code: u8,
+        disposition: Disposition,
+        detail: &str,
+        issues: &mut Vec<AttributeIssue>,
+    ) {
         let detail = format!("{}: {detail}", name(code));
-        self.note(code, disposition, MISSING_WELL_KNOWN, detail, Bytes::new());
+        let issue = AttributeIssue { code, disposition, detail, attribute: Bytes::new() };
+        self.note(issue, MISSING_WELL_KNOWN, issues);
     }
 }
 
@@ -129,11 +134,16 @@ impl<'a> Attribute<'a> {
     }
 }
 
-/// Reads the Path Attributes field.
-pub(super) fn decode(field: &Bytes, context: &DecodeContext) -> Result<Attributes, DecodeError> {
-    let mut reader =
-        Reader { field, context, out: Attributes::default(), as4_path: None, as4_aggregator: None };
-    let mut rest: &[u8] = field;
+/// Reads the Path Attributes `field` of the message `frame` into `update`.
+pub(super) fn decode(
+    frame: &Bytes,
+    field: &[u8],
+    context: &DecodeContext,
+    update: &mut Update,
+) -> Result<Attributes, DecodeError> {
+    let out = Attributes::default();
+    let mut reader = Reader { frame, context, update, out, as4_path: None, as4_aggregator: None };
+    let mut rest = field;
     while !rest.is_empty() {
         let Some((attribute, after)) = Attribute::split(rest) else {
             reader.overrun(rest)?;
@@ -149,8 +159,9 @@ pub(super) fn decode(field: &Bytes, context: &DecodeContext) -> Result<Attribute
 }
 
 struct Reader<'a> {
-    field: &'a Bytes,
+    frame: &'a Bytes,
     context: &'a DecodeContext,
+    update: &'a mut Update,
     out: Attributes,
     as4_path: Option<AsPath>,
     as4_aggregator: Option<Aggregator>,
@@ -167,12 +178,13 @@ impl Reader<'_> {
         detail: impl Display,
     ) -> Result<(), DecodeError> {
         let detail = format!("{}: {detail}", name(attribute.code));
-        let whole = self.field.slice_ref(attribute.whole);
+        let whole = self.frame.slice_ref(attribute.whole);
         if disposition == Disposition::SessionReset {
             // "The Data field MUST contain the erroneous attribute (type, length, and value)" (RFC 4271 §6.3).
             return Err(DecodeError::new(3, subcode, whole, detail));
         }
-        self.out.note(attribute.code, disposition, subcode, detail, whole);
+        let issue = AttributeIssue { code: attribute.code, disposition, detail, attribute: whole };
+        self.out.note(issue, subcode, &mut self.update.issues);
         Ok(())
     }
 
@@ -254,8 +266,8 @@ impl Reader<'_> {
 
     /// Keeps the value byte for byte, in the order of codes.
     fn keep(&mut self, attribute: Attribute<'_>, flags: u8) {
-        let value = self.field.slice_ref(attribute.value);
-        let kept = &mut self.out.values.unknown;
+        let value = self.frame.slice_ref(attribute.value);
+        let kept = &mut self.update.attributes.unknown;
         let place = kept.partition_point(|other| other.code < attribute.code);
         kept.insert(place, RawAttribute { flags, code: attribute.code, value });
     }
@@ -263,7 +275,7 @@ impl Reader<'_> {
     /// Reads a value whose flags and length are right.
     fn value(&mut self, attribute: Attribute<'_>, spec: &Spec) -> Result<(), DecodeError> {
         let value = attribute.value;
-        let out = &mut self.out.values;
+        let out = &mut self.update.attributes;
         match attribute.code {
             code::ORIGIN => match value {
                 [0] => out.origin = Some(Origin::Igp),
@@ -330,7 +342,7 @@ impl Reader<'_> {
             let detail = "a confederation segment from outside the confederation";
             return self.fault(attribute, spec.bad_value, spec.subcode, detail);
         }
-        self.out.values.as_path = Some(path);
+        self.update.attributes.as_path = Some(path);
         Ok(())
     }
 
@@ -392,12 +404,12 @@ impl Reader<'_> {
     }
 
     fn routes(&self, family: Family, nlri: &[u8]) -> Result<NlriBlock, impl Display + use<>> {
-        NlriBlock::check(family, self.context.add_path.contains(family), self.field.slice_ref(nlri))
+        NlriBlock::check(family, self.context.add_path.contains(family), self.frame, nlri)
     }
 
     /// RFC 6793 §4.2.3, for a peer with two-octet AS numbers.
     fn merge_four_octet_numbers(&mut self) {
-        let values = &mut self.out.values;
+        let values = &mut self.update.attributes;
         if let (Some(two), Some(four)) = (values.aggregator, self.as4_aggregator) {
             // "if the AS number in the AGGREGATOR attribute is not AS_TRANS, then the AS4_AGGREGATOR
             // attribute and the AS4_PATH attribute SHALL be ignored".
