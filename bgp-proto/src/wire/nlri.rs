@@ -68,8 +68,9 @@ impl NlriBlock {
         let mut bytes = BytesMut::new();
         let mut count = 0;
         for destination in nlri {
-            let wire = WireNlri::new(destination, add_path);
-            bytes.extend_from_slice(wire.octets.get(..wire.len).unwrap_or_default());
+            let mut wire = [0; MAX_WIRE];
+            write(destination, add_path, &mut wire);
+            bytes.extend_from_slice(wire.get(..wire_len(destination, add_path)).unwrap_or_default());
             count += 1;
         }
         Self { family, add_path, count, bytes: bytes.freeze() }
@@ -222,48 +223,45 @@ fn count(field: &[u8], add_path: bool, max_len: u8) -> Result<usize, NlriFault> 
     Ok(count)
 }
 
-/// One destination in wire form, in an array so that it is copied at one go.
-pub(super) struct WireNlri {
-    /// Path identifier, length and prefix; what follows them is not part of it.
-    pub(super) octets: [u8; WireNlri::MAX],
-    /// How many octets are part of it.
-    pub(super) len: usize,
+/// The most octets that one destination takes: a path identifier, a length and an IPv6 address.
+pub(super) const MAX_WIRE: usize = 4 + 1 + 16;
+
+/// The most octets that a destination of `family` takes.
+pub(super) fn max_wire_len(family: Family, add_path: bool) -> usize {
+    usize::from(add_path) * 4 + 1 + octets(family.max_len())
 }
 
-impl WireNlri {
-    /// A path identifier, a length and an IPv6 address.
-    pub(super) const MAX: usize = 4 + 1 + 16;
-
-    /// The longest one of `family`.
-    pub(super) fn max(family: Family, add_path: bool) -> usize {
-        usize::from(add_path) * 4 + 1 + octets(family.max_len())
-    }
-
-    #[inline]
-    pub(super) fn new(nlri: Nlri, add_path: bool) -> Self {
-        let mut octets = [0; Self::MAX];
-        let id = nlri.path_id.unwrap_or_default().to_be_bytes();
-        let len = nlri.prefix.len();
-        let used = usize::from(add_path) * 4 + 1 + self::octets(len);
-        match (nlri.prefix.addr(), add_path) {
-            (IpAddr::V4(addr), false) => {
-                let [a, b, c, d] = addr.octets();
-                if let Some(to) = octets.first_chunk_mut::<5>() {
-                    *to = [len, a, b, c, d];
-                }
-            }
-            (IpAddr::V6(addr), false) => fill(&mut octets, &[], len, &addr.octets()),
-            (IpAddr::V4(addr), true) => fill(&mut octets, &id, len, &addr.octets()),
-            (IpAddr::V6(addr), true) => fill(&mut octets, &id, len, &addr.octets()),
-        }
-        Self { octets, len: used }
-    }
-}
-
+/// How many octets `nlri` takes.
 #[inline]
-fn fill(out: &mut [u8; WireNlri::MAX], id: &[u8], len: u8, addr: &[u8]) {
-    for (to, from) in out.iter_mut().zip(id.iter().chain([&len]).chain(addr)) {
-        *to = *from;
+pub(super) fn wire_len(nlri: Nlri, add_path: bool) -> usize {
+    usize::from(add_path) * 4 + 1 + octets(nlri.prefix.len())
+}
+
+/// Writes `nlri`. The address is written in full, which is faster than a part of it: what stands behind
+/// [`wire_len`] is not part of the destination.
+#[inline]
+pub(super) fn write(nlri: Nlri, add_path: bool, to: &mut [u8; MAX_WIRE]) {
+    let start = if add_path {
+        if let Some(id) = to.first_chunk_mut() {
+            *id = nlri.path_id.unwrap_or_default().to_be_bytes();
+        }
+        4
+    } else {
+        0
+    };
+    let Some([len, to @ ..]) = to.get_mut(start..) else { return };
+    *len = nlri.prefix.len();
+    match nlri.prefix.addr() {
+        IpAddr::V4(addr) => {
+            if let Some(to) = to.first_chunk_mut() {
+                *to = addr.octets();
+            }
+        }
+        IpAddr::V6(addr) => {
+            if let Some(to) = to.first_chunk_mut() {
+                *to = addr.octets();
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::frame::{self, HEADER};
-use super::nlri::WireNlri;
+use super::nlri::{self, MAX_WIRE};
 use super::update::table::{code, flags};
 use super::{EncodeContext, MessageKind, NextHop, Nlri, PathAttributes, Update, encode};
 use crate::types::Family;
@@ -50,7 +50,7 @@ pub fn pack_announcements(
     };
     let max = context.max_message.min(usize::from(u16::MAX));
     let room = max.checked_sub(layout.overhead());
-    match room.filter(|room| *room >= WireNlri::max(family, context.add_path.contains(family))) {
+    match room.filter(|room| *room >= nlri::max_wire_len(family, context.add_path.contains(family))) {
         Some(room) => Ok(Packer { layout, room, out, messages: 0 }.run(context, family, prefixes)),
         None => Err(AttributesTooLong { size: layout.overhead() - HEADER - LENGTHS, max }),
     }
@@ -263,38 +263,37 @@ impl Packer<'_> {
     ) -> usize {
         let add_path = context.add_path.contains(family);
         let mut block = Block::new();
-        let mut message: Option<(Begun, usize)> = None;
+        let mut begun = None;
+        let mut left = 0;
         for nlri in prefixes {
             if nlri.prefix.family() != family {
                 continue;
             }
-            let nlri = WireNlri::new(nlri, add_path);
-            let (begun, left) = match message.take() {
-                Some((begun, left)) if left >= nlri.len => (begun, left),
-                full => {
-                    block.flush(self.out);
-                    self.close(full);
-                    (self.layout.begin(self.out), self.room)
-                }
-            };
-            block.push(&nlri, self.out);
-            message = Some((begun, left - nlri.len));
+            let len = nlri::wire_len(nlri, add_path);
+            if len > left {
+                block.flush(self.out);
+                self.close(begun);
+                begun = Some(self.layout.begin(self.out));
+                left = self.room;
+            }
+            block.push(nlri, add_path, self.out);
+            left -= len;
         }
         block.flush(self.out);
-        self.close(message);
+        self.close(begun);
         self.messages
     }
 
-    fn close(&mut self, message: Option<(Begun, usize)>) {
-        if let Some((begun, _)) = message {
+    fn close(&mut self, begun: Option<Begun>) {
+        if let Some(begun) = begun {
             self.layout.finish(begun, self.out);
             self.messages += 1;
         }
     }
 }
 
-/// NLRI on its way into the buffer: collected here with copies of one fixed size, and appended a block at
-/// a time.
+/// NLRI on its way into the buffer: collected here with stores of fixed sizes, and appended a block at a
+/// time.
 struct Block {
     octets: [u8; Block::SIZE],
     used: usize,
@@ -308,13 +307,13 @@ impl Block {
     }
 
     #[inline]
-    fn push(&mut self, nlri: &WireNlri, out: &mut BytesMut) {
-        if self.used > Self::SIZE - WireNlri::MAX {
+    fn push(&mut self, nlri: Nlri, add_path: bool, out: &mut BytesMut) {
+        if self.used > Self::SIZE - MAX_WIRE {
             self.flush(out);
         }
         if let Some(to) = self.octets.get_mut(self.used..).and_then(|free| free.first_chunk_mut()) {
-            *to = nlri.octets;
-            self.used += nlri.len;
+            nlri::write(nlri, add_path, to);
+            self.used += nlri::wire_len(nlri, add_path);
         }
     }
 
