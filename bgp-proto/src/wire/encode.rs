@@ -8,7 +8,6 @@ use bytes::{BufMut, BytesMut};
 
 use super::update::table::{self, code, flags};
 use super::{Aggregator, EncodeContext, Origin, PathAttributes, RawAttribute, as_path};
-use crate::types::AS_TRANS;
 
 /// The attributes by ascending type code, without MP_REACH_NLRI and MP_UNREACH_NLRI; NEXT_HOP where
 /// `next_hop` is given.
@@ -135,7 +134,7 @@ impl Writer<'_> {
             self.attribute(code::AS4_PATH, &value);
         }
         if let Some(aggregator) =
-            values.aggregator.filter(|aggregator| aggregator.asn.two_octets() == AS_TRANS)
+            values.aggregator.filter(|aggregator| u16::try_from(aggregator.asn.get()).is_err())
         {
             let value = [aggregator.asn.get().to_be_bytes(), aggregator.router.octets()].concat();
             self.attribute(code::AS4_AGGREGATOR, &value);
