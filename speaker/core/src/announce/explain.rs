@@ -1,5 +1,7 @@
 //! `speaker explain`: every reason that there is, or could be, to announce something, with its gates.
 
+use std::collections::BTreeSet;
+
 use bgp_proto::types::{Family, Prefix};
 use serde::{Deserialize, Serialize};
 use speaker_config::objects::{ObjectKey, Service};
@@ -59,10 +61,35 @@ impl Decision {
 pub struct Story {
     /// Gates of the object as a whole, which each of its decisions repeats.
     pub gates: Vec<GateView>,
-    /// One for each prefix, object and advertisement.
+    /// One for each prefix, object and advertisement that means the object: by node, by selector, and
+    /// because it announces such routes at all. Where none does, one for each there is.
     pub decisions: Vec<Decision>,
     /// What works and will surprise.
     pub findings: Vec<Finding>,
+}
+
+/// A decision and, where its advertisement does not mean the object at all, why.
+type Judged = (Decision, Option<String>);
+
+/// Runs further gates; gives back what the first of them that did not pass found.
+fn tail(trace: &mut Vec<GateView>, gates: impl FnOnce(&mut Vec<GateView>)) -> Option<String> {
+    let before = trace.len();
+    gates(trace);
+    trace.iter().skip(before).find(|gate| !gate.passed).map(|gate| gate.detail.clone())
+}
+
+/// The decisions of advertisements that mean the object, and the others with the reason. Where none means
+/// it, that is the story, and all are of the first kind.
+fn by_intent(judged: Vec<Judged>) -> (Vec<Decision>, Vec<(Decision, String)>) {
+    let any = judged.iter().any(|(_, unwanted)| unwanted.is_none());
+    let (mut meant, mut others) = (Vec::new(), Vec::new());
+    for (decision, unwanted) in judged {
+        match unwanted.filter(|_| any) {
+            None => meant.push(decision),
+            Some(why) => others.push((decision, why)),
+        }
+    }
+    (meant, others)
 }
 
 impl Announcer {
@@ -80,7 +107,7 @@ impl Announcer {
         let mut story = Story::default();
         gates::pool_sound(entry, &mut story.gates);
         self.note_advertisements(&mut story.gates);
-        story.decisions = self.pool_decisions(entry);
+        story.decisions = by_intent(self.pool_decisions(entry, |_| true)).0;
         self.pool_findings(entry, &mut story.findings);
         story
     }
@@ -94,22 +121,42 @@ impl Announcer {
             some => format!("recorded in status.loadBalancer.ingress: {}", some.join(", ")),
         });
         self.note_advertisements(&mut story.gates);
-        story.decisions = self.service_decisions(service, inputs);
-        for entry in inputs.pools.iter() {
-            let under = |one: &Decision| {
-                one.prefix.is_some_and(|prefix| service.ingress.iter().any(|addr| prefix.contains(*addr)))
-            };
-            story.decisions.extend(self.pool_decisions(entry).into_iter().filter(under));
+        let mut judged = self.service_decisions(service, inputs);
+        let leads_here = |prefix: Prefix| service.ingress.iter().any(|addr| prefix.contains(*addr));
+        for name in self.pools_towards(service, inputs) {
+            judged.extend(
+                inputs.pools.get(name).into_iter().flat_map(|entry| self.pool_decisions(entry, leads_here)),
+            );
         }
+        let (decisions, unwanted) = by_intent(judged);
+        let mut silent = BTreeSet::new();
+        for (decision, why) in unwanted.iter().filter(|(one, _)| one.source.kind == SourceKind::Service) {
+            if silent.insert(&decision.advertisement) {
+                story.gates.gate("serviceRoutes", true, || format!("no route of its own: {why}"));
+            }
+        }
+        story.decisions = decisions;
         self.service_findings(service, inputs, &mut story.findings);
         story
     }
 
+    /// The pools that a Service has an address of, and those that announce more than they own.
+    fn pools_towards<'a>(&'a self, service: &'a Service, inputs: &'a Inputs) -> BTreeSet<&'a str> {
+        let mut names = BTreeSet::new();
+        for addr in service.ingress.iter().copied() {
+            names.extend(inputs.pools.containing(addr).map(|entry| entry.pool.name.as_str()));
+            let covering = (0..=Family::of(addr).max_len()).filter_map(|len| Prefix::new(addr, len).ok());
+            names.extend(covering.flat_map(|prefix| self.open_at(prefix)).map(|(name, _)| name));
+        }
+        names
+    }
+
     fn explain_prefix(&self, prefix: Prefix, inputs: &Inputs) -> Option<Story> {
-        let mut candidates = self.fixed_decisions();
+        let near = |other: Prefix| other.covers(prefix);
+        let mut judged = self.fixed_decisions(near);
         for service in inputs.services.values() {
             if prefix.is_host() && service.ingress.contains(&prefix.addr()) {
-                candidates.extend(self.service_decisions(service, inputs));
+                judged.extend(self.service_decisions(service, inputs));
             }
         }
         for entry in inputs.pools.iter() {
@@ -117,23 +164,17 @@ impl Announcer {
                 let (first, last) = block.bounds();
                 first <= prefix.last() && prefix.addr() <= last
             });
-            let beyond = self
-                .open
-                .get(&entry.pool.name)
-                .is_some_and(|open| open.iter().any(|(one, _)| *one == prefix));
-            if overlaps || beyond {
-                candidates.extend(self.pool_decisions(entry));
+            if overlaps || self.open_at(prefix).any(|(name, _)| name == entry.pool.name) {
+                judged.extend(self.pool_decisions(entry, near));
             }
         }
-        let exact = |one: &Decision| one.prefix.is_none_or(|other| other == prefix);
-        let named = candidates.iter().any(|one| one.prefix == Some(prefix));
-        let near = |one: &Decision| one.prefix.is_none_or(|other| other.covers(prefix));
-        candidates.retain(|one| if named { exact(one) } else { near(one) });
-        (!candidates.is_empty()).then(|| Story {
-            gates: Vec::new(),
-            decisions: candidates,
-            findings: Vec::new(),
-        })
+        // What names the prefix, else what leads there.
+        let named = judged.iter().any(|(one, _)| one.prefix == Some(prefix));
+        judged.retain(|(one, _)| {
+            one.prefix.is_none_or(|other| if named { other == prefix } else { near(other) })
+        });
+        let (decisions, _) = by_intent(judged);
+        (!decisions.is_empty()).then(|| Story { decisions, ..Story::default() })
     }
 
     fn note_advertisements(&self, gates: &mut Vec<GateView>) {
@@ -142,7 +183,7 @@ impl Announcer {
         }
     }
 
-    fn service_decisions(&self, service: &Service, inputs: &Inputs) -> Vec<Decision> {
+    fn service_decisions(&self, service: &Service, inputs: &Inputs) -> Vec<Judged> {
         let mut all = Vec::new();
         let endpoints = Readiness::of(inputs.slices(&service.key), &self.node);
         for addr in service.ingress.iter().copied() {
@@ -155,21 +196,25 @@ impl Announcer {
                     Some(pool) => format!("{addr} is recorded, an address of pool '{pool}'"),
                     None => format!("{addr} is recorded; it lies in no pool, so that only a peer whose export list permits it is told"),
                 });
+                let unwanted = tail(&mut trace, |trace| {
+                    gates::service_wanted(advertisement, &self.node, service, trace);
+                });
                 let endpoints = *endpoints.get(family);
-                gates::service_route(advertisement, &self.node, service, family, endpoints, &mut trace);
+                gates::endpoints_open(advertisement, &self.node, service, family, endpoints, &mut trace);
                 gates::safe(prefix, self.surroundings.refusal(prefix, advertisement).as_ref(), &mut trace);
                 let source = Source {
                     kind: SourceKind::Service,
                     namespace: Some(service.key.namespace.clone()),
                     name: service.key.name.clone(),
                 };
-                all.push(Decision::new(Some(prefix), source, advertisement, trace));
+                all.push((Decision::new(Some(prefix), source, advertisement, trace), unwanted));
             }
         }
         all
     }
 
-    fn pool_decisions(&self, entry: &PoolEntry) -> Vec<Decision> {
+    /// Of the prefixes, those that `about` is true for.
+    fn pool_decisions(&self, entry: &PoolEntry, about: impl Fn(Prefix) -> bool) -> Vec<Judged> {
         let pool = &entry.pool;
         let mut all = Vec::new();
         let families = |family: &Family| pool.blocks.iter().any(|block| block.family() == *family);
@@ -177,7 +222,9 @@ impl Announcer {
             for advertisement in &self.advertisements {
                 let mut trace = Vec::new();
                 gates::pool_sound(entry, &mut trace);
-                gates::pool_selected(advertisement, &self.node, entry, &mut trace);
+                let unwanted = tail(&mut trace, |trace| {
+                    gates::pool_selected(advertisement, &self.node, entry, trace);
+                });
                 let wish = advertisement.spec.pool_prefix.unwrap_or_default();
                 if advertisement.spec.pool_prefix.is_some() {
                     let count = *self.count(&pool.name).get(family);
@@ -187,9 +234,9 @@ impl Announcer {
                 match pool::cover(&pool.blocks, family, wish) {
                     Err(error) => {
                         trace.gate("poolPrefix.lengths", false, || error.to_string());
-                        all.push(Decision::new(None, source, advertisement, trace));
+                        all.push((Decision::new(None, source, advertisement, trace), unwanted));
                     }
-                    Ok(prefixes) => all.extend(prefixes.into_iter().map(|prefix| {
+                    Ok(prefixes) => all.extend(prefixes.into_iter().filter(|prefix| about(*prefix)).map(|prefix| {
                         let mut trace = trace.clone();
                         self.last_gates(prefix, advertisement, &mut trace);
                         if !self.local_lets_through(prefix) {
@@ -197,7 +244,7 @@ impl Announcer {
                                 format!("{prefix} is the address of a Service with externalTrafficPolicy Local that has no ready endpoint on node '{}'", self.node)
                             });
                         }
-                        Decision::new(Some(prefix), source.clone(), advertisement, trace)
+                        (Decision::new(Some(prefix), source.clone(), advertisement, trace), unwanted.clone())
                     })),
                 }
             }
@@ -205,16 +252,19 @@ impl Announcer {
         all
     }
 
-    fn fixed_decisions(&self) -> Vec<Decision> {
+    /// Of the prefixes, those that `about` is true for.
+    fn fixed_decisions(&self, about: impl Fn(Prefix) -> bool) -> Vec<Judged> {
         let mut all = Vec::new();
         for advertisement in &self.advertisements {
-            for prefix in advertisement.spec.prefixes.iter().copied() {
+            for prefix in advertisement.spec.prefixes.iter().copied().filter(|prefix| about(*prefix)) {
                 let mut trace = Vec::new();
-                gates::applies(advertisement, &self.node, &mut trace);
+                let unwanted = tail(&mut trace, |trace| {
+                    gates::applies(advertisement, &self.node, trace);
+                });
                 self.last_gates(prefix, advertisement, &mut trace);
                 let name = advertisement.name.to_string();
                 let source = Source { kind: SourceKind::Prefix, namespace: None, name };
-                all.push(Decision::new(Some(prefix), source, advertisement, trace));
+                all.push((Decision::new(Some(prefix), source, advertisement, trace), unwanted));
             }
         }
         all

@@ -190,13 +190,24 @@ pub(super) fn service_route(
     trace: &mut impl Trace,
 ) -> bool {
     let wanted = service_wanted(advertisement, node, service, trace);
+    endpoints_open(advertisement, node, service, family, endpoints, trace) && wanted
+}
+
+/// `serviceRoutes.when`, as the traffic policy has it.
+pub(super) fn endpoints_open(
+    advertisement: &Prepared,
+    node: &str,
+    service: &Service,
+    family: Family,
+    endpoints: Readiness,
+    trace: &mut impl Trace,
+) -> bool {
     let when = advertisement.spec.service_routes.map_or_else(ServiceGate::default, |routes| routes.when);
-    let open = if service.external_traffic_policy == TrafficPolicy::Local {
+    if service.external_traffic_policy == TrafficPolicy::Local {
         local_gate(when, family, endpoints, node, trace)
     } else {
         cluster_gate(when, family, endpoints, trace)
-    };
-    wanted && open
+    }
 }
 
 /// `externalTrafficPolicy: Local` asks for an endpoint on this node, whatever `when` says: without one

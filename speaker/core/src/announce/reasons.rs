@@ -43,15 +43,17 @@ impl Announcer {
     }
 
     fn pool_contributions(&self, prefix: Prefix) -> impl Iterator<Item = Contribution> {
-        self.open_by_prefix
-            .range((prefix, String::new(), 0)..)
-            .take_while(move |(other, _, _)| *other == prefix)
-            .filter(move |_| self.local_lets_through(prefix))
-            .filter_map(|(_, name, index)| {
-                let source = Source { kind: SourceKind::Pool, namespace: None, name: name.clone() };
-                let created = self.pools.get(name)?.created;
-                Some(self.advertisements.get(*index)?.contribution(source, created, true))
-            })
+        self.open_at(prefix).filter(move |_| self.local_lets_through(prefix)).filter_map(|(name, index)| {
+            let source = Source { kind: SourceKind::Pool, namespace: None, name: name.to_owned() };
+            let created = self.pools.get(name)?.created;
+            Some(self.advertisements.get(index)?.contribution(source, created, true))
+        })
+    }
+
+    /// The pools whose gate is open for a prefix, with the index of the advertisement.
+    pub(super) fn open_at(&self, prefix: Prefix) -> impl Iterator<Item = (&str, usize)> {
+        let from = self.open_by_prefix.range((prefix, String::new(), 0)..);
+        from.take_while(move |(other, _, _)| *other == prefix).map(|(_, name, index)| (name.as_str(), *index))
     }
 
     fn fixed_contributions(&self, prefix: Prefix) -> impl Iterator<Item = Contribution> {

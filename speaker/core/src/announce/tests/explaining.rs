@@ -188,14 +188,7 @@ fn a_prefix_is_explained_by_everything_that_could_announce_it() {
     };
     assert_eq!(
         kinds(&of(&world, "203.0.113.7/32")),
-        [
-            (SourceKind::Service, "fabric".into(), false),
-            (SourceKind::Service, "hosts".into(), false),
-            (SourceKind::Service, "static".into(), false),
-            (SourceKind::Pool, "fabric".into(), true),
-            (SourceKind::Pool, "hosts".into(), false),
-            (SourceKind::Pool, "static".into(), false),
-        ]
+        [(SourceKind::Service, "hosts".into(), false), (SourceKind::Pool, "fabric".into(), true)]
     );
     world.put(endpoints("web", [ready("n2")]));
     let decisions = of(&world, "203.0.113.7/32");
@@ -295,4 +288,55 @@ fn a_story_survives_json() {
         let text = serde_json::to_string(&subject).unwrap();
         assert_eq!(serde_json::from_str::<Subject>(&text).unwrap(), subject);
     }
+}
+
+#[test]
+fn an_advertisement_that_does_not_mean_a_service_is_a_remark_where_another_route_leads_there() {
+    let fabric = Advertisement {
+        service_routes: services("x", ServiceRoutesWhich::Local, ServiceGate::Ready).service_routes,
+        ..pools("fabric", PoolGate::Always)
+    };
+    let mut world = World::new([fabric, silent("nothing")]);
+    world.put(pool("blue", &["203.0.113.0/24"]));
+    world.put(service("web", &["203.0.113.7"]));
+    let story = world.explain(&web());
+    assert_eq!(story.decisions.len(), 1, "{story:?}");
+    assert!(story.decisions[0].announced);
+    assert_eq!(story.decisions[0].prefix, Some(prefix("203.0.113.0/24")));
+    assert!(story.gates.iter().all(|gate| gate.passed));
+    let remarks: Vec<&str> = story
+        .gates
+        .iter()
+        .filter(|gate| gate.gate == "serviceRoutes")
+        .map(|gate| gate.detail.as_str())
+        .collect();
+    assert_eq!(
+        remarks,
+        [
+            "no route of its own: serviceRoutes.which is local and externalTrafficPolicy is Cluster",
+            "no route of its own: advertisement 'nothing' has no serviceRoutes",
+        ]
+    );
+    world.put(local("web", &["203.0.113.7"]));
+    let story = world.explain(&web());
+    assert_eq!(story.decisions.len(), 2, "its own route is meant now, and held");
+    assert!(!story.decisions[0].announced && story.decisions[1].announced);
+}
+
+#[test]
+fn a_prefix_beyond_its_pool_is_explained_by_that_pool() {
+    let mut fabric = pools("fabric", PoolGate::Always);
+    let wish = fabric.pool_prefix.as_mut().unwrap();
+    wish.allow_beyond_pool = true;
+    wish.lengths =
+        speaker_config::model::PoolLengths::Fixed(bgp_proto::types::FamilyMap { ipv4: Some(23), ipv6: None });
+    let mut world = World::new([fabric]);
+    world.put(pool("blue", &["203.0.113.0/24"]));
+    let story = world.explain(&Subject::Prefix(prefix("203.0.112.0/23")));
+    assert!(story.decisions[0].announced);
+    world.put(service("web", &["203.0.112.7"]));
+    let story = world.explain(&web());
+    assert_eq!(story.decisions.len(), 1);
+    assert_eq!(story.decisions[0].source.name, "blue");
+    assert!(story.decisions[0].announced, "the address is not the pool's, and its prefix leads there");
 }

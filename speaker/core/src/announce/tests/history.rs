@@ -367,7 +367,7 @@ fn references_hold(world: &World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn every_history_ends_where_its_objects_say(first in advertisements(), events in vec(an_event(), 1..60)) {
