@@ -74,11 +74,13 @@ fn slow_peer(rib: &LocRib) {
     for round in 0..20_u32 {
         for batch in changed.chunks(1_000) {
             for prefix in batch {
-                let contribution = &mut rib.routes.get_mut(prefix).unwrap().contributions[0];
-                contribution.attributes = match round % 2 {
+                let contributions = &mut rib.routes.get_mut(prefix).unwrap().contributions;
+                let mut changed = contributions.to_vec();
+                changed[0].attributes = match round % 2 {
                     0 => Arc::clone(&others),
                     _ => Arc::default(),
                 };
+                *contributions = changed.into();
             }
             exporter.apply(&batch.iter().copied().collect(), &rib);
             for cursor in cursors.iter_mut().skip(1) {
@@ -176,7 +178,7 @@ fn route(attributes: &Arc<RouteAttributes>, kind: SourceKind) -> Route {
         peers: None,
         covered: true,
     };
-    Route { contributions: vec![contribution], since: 0 }
+    Route { contributions: vec![contribution].into(), since: 0 }
 }
 
 fn host(index: u32) -> Prefix {

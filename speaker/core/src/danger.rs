@@ -154,6 +154,9 @@ fn overlapping(
     prefix: Prefix,
     networks: &BTreeMap<Prefix, ClusterNetwork>,
 ) -> Option<(Prefix, ClusterNetwork)> {
+    if networks.is_empty() {
+        return None;
+    }
     let covering = (0..=prefix.len()).find_map(|len| {
         let wider = Prefix::new(prefix.addr(), len).ok()?;
         networks.get_key_value(&wider)

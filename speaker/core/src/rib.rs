@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bgp_proto::types::Prefix;
@@ -51,13 +52,40 @@ pub struct Contribution {
     pub covered: bool,
 }
 
+/// Reasons in order, shared: 200,000 prefixes of one advertisement have one list between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contributions(Arc<[Contribution]>);
+
+impl From<Vec<Contribution>> for Contributions {
+    fn from(all: Vec<Contribution>) -> Self {
+        Self(all.into())
+    }
+}
+
+impl Deref for Contributions {
+    type Target = [Contribution];
+
+    fn deref(&self) -> &[Contribution] {
+        &self.0
+    }
+}
+
+impl<'a> IntoIterator for &'a Contributions {
+    type Item = &'a Contribution;
+    type IntoIter = std::slice::Iter<'a, Contribution>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
 /// A prefix with its reasons, never none, ordered by kind of source, name and advertisement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The reasons. Those of kind [`SourceKind::Service`] never share attributes with the others: where
     /// both kinds meet on one prefix, the Services' alone count. Others are left out where every peer that
     /// they name is told on a Service's behalf; a peer that is not still has them.
-    pub contributions: Vec<Contribution>,
+    pub contributions: Contributions,
     /// When the prefix came into the table.
     pub since: UnixSeconds,
 }

@@ -7,7 +7,7 @@ use bgp_proto::types::Prefix;
 use speaker_config::model::{Advertisement, RouteAttributes};
 use speaker_config::objects::{Labels, UnixSeconds};
 
-use crate::rib::{Contribution, Source};
+use crate::rib::{Contribution, Contributions, Source, SourceKind};
 
 /// An advertisement with its shared parts.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub(super) struct Prepared {
     pub attributes: Arc<RouteAttributes>,
     /// Its peers.
     pub peers: Option<Arc<BTreeSet<String>>>,
+    /// What each of its `prefixes` has for a reason.
+    pub fixed: Contributions,
     /// All that it says.
     pub spec: Advertisement,
     /// Its node selector selects this node.
@@ -26,13 +28,19 @@ pub(super) struct Prepared {
 
 impl Prepared {
     pub(super) fn new(spec: Advertisement) -> Self {
-        Self {
-            name: Arc::from(spec.name.as_str()),
-            attributes: Arc::new(spec.attributes.clone()),
-            peers: spec.peers.clone().map(Arc::new),
-            spec,
-            here: false,
-        }
+        let name: Arc<str> = Arc::from(spec.name.as_str());
+        let attributes = Arc::new(spec.attributes.clone());
+        let peers = spec.peers.clone().map(Arc::new);
+        let fixed = Contribution {
+            advertisement: Arc::clone(&name),
+            source: Source { kind: SourceKind::Prefix, namespace: None, name: spec.name.clone() },
+            // As old as the configuration, older than every object.
+            created: 0,
+            attributes: Arc::clone(&attributes),
+            peers: peers.clone(),
+            covered: true,
+        };
+        Self { name, attributes, peers, fixed: vec![fixed].into(), spec, here: false }
     }
 
     /// Judges the node selector by the node's labels; says whether the answer changed.
@@ -54,7 +62,7 @@ impl Prepared {
     }
 
     /// `prefixes` of an advertisement that speaks on this node.
-    pub(super) fn fixed(&self) -> impl Iterator<Item = Prefix> {
+    pub(super) fn prefixes(&self) -> impl Iterator<Item = Prefix> {
         self.spec.prefixes.iter().copied().filter(|_| self.here)
     }
 }

@@ -94,7 +94,7 @@ impl Announcer {
         }
         for advertisement in &self.advertisements {
             let source = |name: &str| Source { kind: SourceKind::Prefix, namespace: None, name: name.into() };
-            for prefix in advertisement.fixed() {
+            for prefix in advertisement.prefixes() {
                 all.extend(self.refused(source(&advertisement.name), advertisement, prefix));
             }
         }

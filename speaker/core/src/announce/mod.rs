@@ -216,8 +216,9 @@ impl Announcer {
     fn judge_fixed(&mut self, dirty: &mut Dirty) {
         let mut fixed = BTreeSet::new();
         for (index, advertisement) in self.advertisements.iter().enumerate() {
-            let safe =
-                advertisement.fixed().filter(|one| self.surroundings.refusal(*one, advertisement).is_none());
+            let safe = advertisement
+                .prefixes()
+                .filter(|one| self.surroundings.refusal(*one, advertisement).is_none());
             fixed.extend(safe.map(|prefix| (prefix, index)));
         }
         dirty.prefixes.extend(fixed.symmetric_difference(&self.fixed).map(|(prefix, _)| *prefix));
@@ -341,10 +342,9 @@ impl Announcer {
     /// Gathers the reasons for a prefix anew; says whether they changed.
     fn settle(&mut self, prefix: Prefix, now: UnixSeconds) -> bool {
         self.work.prefixes += 1;
-        let contributions = self.contributions(prefix);
-        if contributions.is_empty() {
+        let Some(contributions) = self.contributions(prefix) else {
             return self.rib.routes.remove(&prefix).is_some();
-        }
+        };
         match self.rib.routes.get_mut(&prefix) {
             Some(route) if route.contributions == contributions => false,
             Some(route) => {

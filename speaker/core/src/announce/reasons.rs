@@ -6,27 +6,34 @@ use speaker_config::objects::ObjectKey;
 use super::Announcer;
 use super::advertisement::reached_by;
 use super::service::Held;
-use crate::rib::{Contribution, Source, SourceKind};
+use crate::rib::{Contribution, Contributions, Source, SourceKind};
 
 impl Announcer {
-    /// Every reason for a prefix, in the order of [`Route::contributions`].
-    pub(super) fn contributions(&self, prefix: Prefix) -> Vec<Contribution> {
+    /// Every reason for a prefix, in the order of [`Route::contributions`](crate::rib::Route).
+    pub(super) fn contributions(&self, prefix: Prefix) -> Option<Contributions> {
         let mut all = self.service_contributions(prefix);
-        let others = self.pool_contributions(prefix).chain(self.fixed_contributions(prefix));
+        let pools = self.pool_contributions(prefix);
         // A pool prefix and a host route never share attributes: a route that every one of its peers is
         // told on a Service's behalf is that Service's.
-        let others: Vec<_> = others
-            .filter(|other| !reached_by(other.peers.as_deref(), all.iter().map(|one| one.peers.as_deref())))
-            .collect();
-        all.extend(others);
+        let own: Vec<_> = all.iter().map(|one| one.peers.clone()).collect();
+        let stays = |one: &Contribution| !reached_by(one.peers.as_deref(), own.iter().map(Option::as_deref));
+        all.extend(pools.filter(stays));
+        let mut fixed = self.fixed_at(prefix).filter(|one| one.iter().all(stays));
+        if all.is_empty()
+            && let Some(first) = fixed.next()
+        {
+            let Some(second) = fixed.next() else { return Some(first.clone()) };
+            all.extend(first.iter().chain(second.iter()).cloned());
+        }
+        all.extend(fixed.flat_map(|one| one.iter()).cloned());
         all.sort_by(|a, b| (&a.source, &a.advertisement).cmp(&(&b.source, &b.advertisement)));
-        all
+        (!all.is_empty()).then(|| all.into())
     }
 
     pub(super) fn service_contributions(&self, prefix: Prefix) -> Vec<Contribution> {
         let mut all = Vec::new();
         // What "stands in `prefixes`" may leave, also on a Service's behalf.
-        let stands = self.fixed.range((prefix, 0)..=(prefix, usize::MAX)).next().is_some();
+        let stands = self.fixed_at(prefix).next().is_some();
         for (key, held) in self.held(prefix) {
             for index in &held.advertisements {
                 let source = Source {
@@ -56,14 +63,10 @@ impl Announcer {
         from.take_while(move |(other, _, _)| *other == prefix).map(|(_, name, index)| (name.as_str(), *index))
     }
 
-    fn fixed_contributions(&self, prefix: Prefix) -> impl Iterator<Item = Contribution> {
-        self.fixed.range((prefix, 0)..=(prefix, usize::MAX)).filter_map(|(_, index)| {
-            let advertisement = self.advertisements.get(*index)?;
-            let name = advertisement.name.to_string();
-            let source = Source { kind: SourceKind::Prefix, namespace: None, name };
-            // It is as old as the configuration, older than every object.
-            Some(advertisement.contribution(source, 0, true))
-        })
+    /// One list for each advertisement that has the prefix among its `prefixes`.
+    fn fixed_at(&self, prefix: Prefix) -> impl Iterator<Item = &Contributions> {
+        let range = self.fixed.range((prefix, 0)..=(prefix, usize::MAX));
+        range.filter_map(|(_, index)| self.advertisements.get(*index)).map(|one| &one.fixed)
     }
 
     /// The Services that BGP may announce and that have the address of a host route recorded.

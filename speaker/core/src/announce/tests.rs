@@ -14,7 +14,7 @@ use speaker_config::objects::{
 
 use super::{Announcer, Settings, Story, Subject};
 use crate::inputs::{Inputs, Touched};
-use crate::rib::{Contribution, SourceKind};
+use crate::rib::{Contributions, SourceKind};
 
 mod explaining;
 mod history;
@@ -135,7 +135,7 @@ impl World {
 }
 
 /// The Loc-RIB without `since`, which depends on history.
-pub(super) fn contributions(announcer: &Announcer) -> BTreeMap<Prefix, Vec<Contribution>> {
+pub(super) fn contributions(announcer: &Announcer) -> BTreeMap<Prefix, Contributions> {
     let routes = announcer.rib().routes.iter();
     routes.map(|(prefix, route)| (*prefix, route.contributions.clone())).collect()
 }

@@ -67,7 +67,7 @@ pub(super) fn med(value: u32) -> RouteAttributes {
 }
 
 pub(super) fn set(rib: &mut LocRib, text: &str, contributions: Vec<Contribution>) {
-    rib.routes.insert(prefix(text), Route { contributions, since: 1_795_262_400 });
+    rib.routes.insert(prefix(text), Route { contributions: contributions.into(), since: 1_795_262_400 });
 }
 
 /// An external peer, AS 64500, of AS 64501 with both families and ordinary next hops.

@@ -477,7 +477,7 @@ fn two_hundred_thousand_routes_with_a_hundred_attribute_sets_take_210_messages()
         let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + (index << 8));
         let mut contribution = pool("many", RouteAttributes::default());
         contribution.attributes = Arc::clone(&sets[index as usize % 100]);
-        let route = Route { contributions: vec![contribution], since: 0 };
+        let route = Route { contributions: vec![contribution].into(), since: 0 };
         rib.routes.insert(Prefix::new(address.into(), 24).unwrap(), route);
     }
     let mut exporter = Exporter::new();

@@ -4,7 +4,7 @@ use super::super::testing::{asn, communities, external, med, pool, prefix, servi
 use super::*;
 
 fn route(contributions: Vec<Contribution>) -> Route {
-    Route { contributions, since: 0 }
+    Route { contributions: contributions.into(), since: 0 }
 }
 
 fn rule(text: &str, le: u8) -> ExportRule {

@@ -40,7 +40,7 @@ impl Routes {
             peers: None,
             covered: true,
         };
-        let route = Route { contributions: vec![contribution], since: 0 };
+        let route = Route { contributions: vec![contribution].into(), since: 0 };
         let all = Family::ALL.into_iter().flat_map(|family| prefixes(family, count));
         let rib = LocRib { routes: all.map(|prefix| (prefix, route.clone())).collect() };
         let mut exporter = Exporter::new();
