@@ -42,6 +42,14 @@ impl Clock {
 }
 
 #[cfg(test)]
+impl Clock {
+    /// A clock that has run for so long.
+    pub(crate) fn started_before(ago: std::time::Duration) -> Self {
+        Self { start: Instant::now() - ago }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 

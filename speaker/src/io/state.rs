@@ -363,4 +363,12 @@ fn set_aside(folder: &Path) -> io::Result<PathBuf> {
 }
 
 #[cfg(test)]
+impl Store {
+    /// Makes every write fail, as a full disk does, until the returned file is put back.
+    pub(crate) fn swap_file(&mut self, file: File) -> File {
+        std::mem::replace(&mut self.journal.file, file)
+    }
+}
+
+#[cfg(test)]
 mod tests;

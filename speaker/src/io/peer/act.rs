@@ -15,6 +15,8 @@ use crate::io::egress::EgressAddresses;
 
 /// Between two log lines about faulty UPDATEs.
 const FAULTY_INTERVAL: Duration = Duration::from_secs(10);
+/// How long the kernel may take to say what the way to the peer is.
+const LOOKUP: Duration = Duration::from_secs(2);
 /// Log lines that are remembered, so as not to repeat them.
 const MAX_SAID: usize = 8;
 /// Notes that wait for the hub; more are logged alone.
@@ -71,7 +73,10 @@ impl Task {
         self.feed = Feed::new(negotiated.enhanced_refresh);
         self.received = AdjRibIn::new(self.spec.settings.receive, self.spec.settings.max_prefixes);
         let (egress, local, remote) = (self.context.egress.clone(), negotiated.local, negotiated.remote);
-        let lookup = Box::pin(async move { egress.towards(local, remote).await });
+        let lookup = Box::pin(async move {
+            // Routes do not wait for a kernel that does not answer.
+            tokio::time::timeout(LOOKUP, egress.towards(local, remote)).await.unwrap_or_default()
+        });
         self.lookup = Some((lookup, negotiated));
     }
 

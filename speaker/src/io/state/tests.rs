@@ -201,10 +201,10 @@ fn a_write_that_failed_leaves_nothing_behind() {
 fn a_disk_that_refuses_is_an_error_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());
-    let good = std::mem::replace(&mut store.journal.file, File::open("/dev/null").unwrap());
+    let good = store.swap_file(File::open("/dev/null").unwrap());
     assert!(store.append(&[service("a", 1, &[])]).is_err());
     assert_eq!(store.service(&key("a")), None);
-    store.journal.file = good;
+    store.swap_file(good);
     store.append(&[service("a", 1, &[])]).unwrap();
     assert!(store.service(&key("a")).is_some());
 }
