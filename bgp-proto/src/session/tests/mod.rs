@@ -1,6 +1,7 @@
 //! A session on a bench: inputs by hand, a clock by hand, messages read back from the wire.
 
 mod collision;
+mod network;
 mod rules;
 mod table;
 
