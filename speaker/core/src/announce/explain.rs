@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use speaker_config::objects::{ObjectKey, Service};
 
 use super::advertisement::{Prepared, reached_by};
-use super::gates::{self, Readiness, Trace as _};
+use super::gates::{self, FirstHeld, Readiness, Trace as _};
 use super::{Announcer, Finding, pool};
 use crate::inputs::Inputs;
 use crate::pools::PoolEntry;
@@ -211,6 +211,40 @@ impl Announcer {
             }
         }
         all
+    }
+
+    /// The host routes of a Service, each with what holds it back: the end of the story alone, at a cost
+    /// that a table of thousands can bear.
+    #[must_use]
+    pub fn service_routes(&self, service: &Service, inputs: &Inputs) -> Vec<(Prefix, Option<String>)> {
+        let endpoints = Readiness::of(inputs.slices(&service.key), &self.node);
+        let held_by = |addr| {
+            let (prefix, endpoints) = (Prefix::host(addr), *endpoints.get(Family::of(addr)));
+            let mut reason = Some("no advertisement is configured".to_owned());
+            for (index, advertisement) in self.advertisements.iter().enumerate() {
+                let mut held = FirstHeld::default();
+                gates::may_announce(service, self.default_class, &mut held);
+                let wanted = gates::service_wanted(advertisement, &self.node, service, &mut held);
+                gates::endpoints_open(
+                    advertisement,
+                    &self.node,
+                    service,
+                    Family::of(addr),
+                    endpoints,
+                    &mut held,
+                );
+                gates::safe(prefix, self.surroundings.refusal(prefix, advertisement).as_ref(), &mut held);
+                if held.0.is_none() {
+                    return (prefix, None);
+                }
+                // An advertisement that means the Service says more than one that does not.
+                if wanted || index == 0 {
+                    reason = held.0;
+                }
+            }
+            (prefix, reason)
+        };
+        service.ingress.iter().copied().map(held_by).collect()
     }
 
     /// Of the prefixes, those that `about` is true for.

@@ -28,6 +28,19 @@ impl Trace for Silent {
     }
 }
 
+/// The first gate that holds a route back: enough for a table of thousands.
+#[derive(Debug, Default)]
+pub(super) struct FirstHeld(pub(super) Option<String>);
+
+impl Trace for FirstHeld {
+    fn gate(&mut self, _: &str, passed: bool, detail: impl FnOnce() -> String) -> bool {
+        if !passed && self.0.is_none() {
+            self.0 = Some(detail());
+        }
+        passed
+    }
+}
+
 impl Trace for Vec<GateView> {
     fn gate(&mut self, gate: &str, passed: bool, detail: impl FnOnce() -> String) -> bool {
         self.push(GateView { gate: gate.to_owned(), passed, detail: detail() });

@@ -35,7 +35,7 @@ impl World {
             used: number(IPS_USED),
             available: number(IPS_AVAILABLE),
             conditions,
-            routes: self.route_states(&story, SourceKind::Pool),
+            routes: self.route_states(&story),
         }
     }
 
@@ -47,8 +47,7 @@ impl World {
     }
 
     fn service_view(&self, service: &Service) -> ServiceView {
-        let story =
-            self.announcer.explain(&Subject::Service(service.key.clone()), &self.inputs).unwrap_or_default();
+        let routes = self.announcer.service_routes(service, &self.inputs).into_iter();
         let endpoints = || self.inputs.slices(&service.key).flat_map(|slice| &slice.endpoints);
         let here = |node: &Option<String>| node.as_deref() == Some(self.node.as_str());
         ServiceView {
@@ -65,14 +64,21 @@ impl World {
                 .filter(|endpoint| endpoint.ready && here(&endpoint.node))
                 .count(),
             conditions: service.conditions.clone(),
-            routes: self.route_states(&story, SourceKind::Service),
+            routes: routes
+                .map(|(prefix, reason)| RouteState {
+                    prefix,
+                    announced: reason.is_none(),
+                    peers: if reason.is_none() { self.peers_told(prefix) } else { Vec::new() },
+                    reason,
+                })
+                .collect(),
         }
     }
 
     /// One line for each prefix of an object, whatever the number of advertisements that could announce it.
-    fn route_states(&self, story: &Story, kind: SourceKind) -> Vec<RouteState> {
+    fn route_states(&self, story: &Story) -> Vec<RouteState> {
         let mut by_prefix: BTreeMap<Prefix, Vec<&Decision>> = BTreeMap::new();
-        for decision in story.decisions.iter().filter(|decision| decision.source.kind == kind) {
+        for decision in &story.decisions {
             if let Some(prefix) = decision.prefix {
                 by_prefix.entry(prefix).or_default().push(decision);
             }

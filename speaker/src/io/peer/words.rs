@@ -48,7 +48,9 @@ fn sent_advice(notification: &Notification) -> Option<&'static str> {
     match (notification.code, notification.subcode) {
         (2, 1) => Some("the peer does not speak BGP-4"),
         (2, 2) => Some("compare the peer's AS with `asn` here"),
-        (2, 3) => Some("give the peer a router ID that is not 0.0.0.0 and that no other router of the AS has"),
+        (2, 3) => {
+            Some("give the peer a router ID that is not 0.0.0.0 and that no other router of the AS has")
+        }
         (2, 6) => Some("the hold time is 0 or at least 3 s; change it on the peer"),
         (2, 7) => Some("enable a common address family on both sides"),
         _ => None,

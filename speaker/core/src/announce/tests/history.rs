@@ -337,6 +337,16 @@ fn in_stories(world: &World) -> BTreeSet<Reason> {
     let mut all = BTreeSet::new();
     for subject in pools.chain(services).chain(fixed) {
         let story = world.explain(&subject);
+        if let Subject::Service(key) = &subject {
+            let service = &world.inputs.services[key];
+            for (prefix, held_by) in world.announcer.service_routes(service, &world.inputs) {
+                let own = story.decisions.iter().filter(|one| {
+                    one.prefix == Some(prefix) && one.source.kind == SourceKind::Service
+                });
+                let told = own.clone().any(|one| one.announced);
+                assert_eq!(held_by.is_none(), told, "{prefix}: {held_by:?} {:?}", own.collect::<Vec<_>>());
+            }
+        }
         for one in story.decisions.into_iter().filter(|one| one.announced) {
             assert!(one.held_by().is_none());
             let source = &one.source;
