@@ -40,7 +40,7 @@ pub enum Disposition {
 /// One fault in one attribute that the session survives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttributeIssue {
-    /// The attribute's type code.
+    /// The attribute's type code; 0 for the Withdrawn Routes and NLRI fields.
     pub code: u8,
     /// What is done about it.
     pub disposition: Disposition,

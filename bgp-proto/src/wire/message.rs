@@ -131,7 +131,8 @@ pub struct Announcement {
 }
 
 /// UPDATE after RFC 7606: what it says, not how it was said. With treat-as-withdraw the announced
-/// destinations are already among the withdrawn ones.
+/// destinations are already among the withdrawn ones. Withdrawals come first: a destination that is in both
+/// lists is announced.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Update {
     /// Withdrawn destinations, at most one block from each of Withdrawn Routes, MP_UNREACH_NLRI and what

@@ -23,7 +23,9 @@ impl From<Prefix> for Nlri {
 }
 
 /// A run of NLRI that was checked once and stays in wire form, so that counting a full table costs no
-/// allocation a prefix. Two blocks are equal when they name the same destinations in the same order.
+/// allocation a prefix. It shares memory with the buffer that the message was read from, which lives as long:
+/// what is to be kept is copied out of it. Two blocks are equal when they name the same destinations in the
+/// same order.
 #[derive(Clone)]
 pub struct NlriBlock {
     family: Family,

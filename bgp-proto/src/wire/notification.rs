@@ -109,8 +109,9 @@ impl Notification {
         Self { code: codes::CEASE, subcode: codes::CEASE_MAX_PREFIXES, data: data.into() }
     }
 
-    /// Unsupported Capability, with the capabilities that the peer must have: "the Data field MUST contain
-    /// a list of capabilities that caused the speaker to send the message" (RFC 5492 §5).
+    /// Unsupported Capability, with the capabilities that the peer must have: "The Data field in the
+    /// NOTIFICATION message MUST list the set of capabilities that cause the speaker to send the message"
+    /// (RFC 5492 §5).
     #[must_use]
     pub fn unsupported_capability(required: &[Capability]) -> Self {
         let data = encode_capabilities(required, MAX_DATA).freeze();

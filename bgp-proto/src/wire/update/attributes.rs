@@ -6,9 +6,8 @@ use std::net::Ipv4Addr;
 
 use bytes::Bytes;
 
-use super::mp::{self, NextHopField};
 use super::table::{self, Spec, code, flags};
-use crate::types::{AS_TRANS, AfiSafi, Asn, Community, ExtendedCommunity, Family, LargeCommunity, RouterId};
+use crate::types::{AS_TRANS, Asn, Community, ExtendedCommunity, LargeCommunity, RouterId};
 use crate::wire::{
     Aggregator, AsPath, AttributeIssue, DecodeContext, DecodeError, Disposition, NextHop, NlriBlock, Origin,
     RawAttribute, Update, as_path,
@@ -107,10 +106,10 @@ fn name(code: u8) -> String {
 
 /// One attribute as it stands in the message.
 #[derive(Clone, Copy)]
-struct Attribute<'a> {
+pub(super) struct Attribute<'a> {
     flags: u8,
     code: u8,
-    value: &'a [u8],
+    pub(super) value: &'a [u8],
     /// Flags, type, length and value.
     whole: &'a [u8],
 }
@@ -158,11 +157,11 @@ pub(super) fn decode(
     Ok(reader.out)
 }
 
-struct Reader<'a> {
-    frame: &'a Bytes,
-    context: &'a DecodeContext,
+pub(super) struct Reader<'a> {
+    pub(super) frame: &'a Bytes,
+    pub(super) context: &'a DecodeContext,
     update: &'a mut Update,
-    out: Attributes,
+    pub(super) out: Attributes,
     as4_path: Option<AsPath>,
     as4_aggregator: Option<Aggregator>,
 }
@@ -170,7 +169,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Does what the table asks for; an error where that is a session reset.
     #[cold]
-    fn fault(
+    pub(super) fn fault(
         &mut self,
         attribute: Attribute<'_>,
         disposition: Disposition,
@@ -336,75 +335,13 @@ impl Reader<'_> {
             Ok(path) => path,
             Err(fault) => return self.fault(attribute, spec.bad_value, spec.subcode, fault),
         };
-        // "It is an error for a BGP speaker to receive an UPDATE message from an external peer with an
-        // AS_PATH that has AS_CONFED_SEQUENCE or AS_CONFED_SET segments" in substance (RFC 5065 §5).
+        // Segments of a confederation from a speaker outside of it make the path malformed (RFC 5065 §5).
         if self.context.external && path.segments.iter().any(|segment| segment.kind.is_confed()) {
             let detail = "a confederation segment from outside the confederation";
             return self.fault(attribute, spec.bad_value, spec.subcode, detail);
         }
         self.update.attributes.as_path = Some(path);
         Ok(())
-    }
-
-    /// The family where it was negotiated. The routes of any other are ignored (RFC 4760 §8).
-    fn negotiated(&self, family: AfiSafi) -> Option<Family> {
-        family.family().filter(|family| self.context.families.contains(*family))
-    }
-
-    #[cold]
-    fn ignored(&mut self, attribute: Attribute<'_>, family: AfiSafi) -> Result<(), DecodeError> {
-        self.fault(attribute, Disposition::AttributeDiscard, 0, format!("{family} was not negotiated"))
-    }
-
-    fn mp_reach(&mut self, attribute: Attribute<'_>, spec: &Spec) -> Result<(), DecodeError> {
-        let Some(reach) = mp::split_reach(attribute.value) else {
-            let detail = "the next hop runs past the attribute";
-            return self.fault(attribute, spec.bad_value, spec.subcode, detail);
-        };
-        self.out.reachable = !reach.nlri.is_empty();
-        let Some(family) = self.negotiated(reach.family) else {
-            return self.ignored(attribute, reach.family);
-        };
-        let field = mp::next_hop(reach.next_hop, family, self.context.extended_next_hop);
-        if field == NextHopField::WrongLength {
-            let detail = format!("a next hop of {} octets for {family}", reach.next_hop.len());
-            return self.fault(attribute, spec.bad_value, spec.subcode, detail);
-        }
-        let nlri = match self.routes(family, reach.nlri) {
-            Ok(nlri) => nlri,
-            Err(fault) => return self.fault(attribute, spec.bad_value, spec.subcode, fault),
-        };
-        let next_hop = match field {
-            NextHopField::Usable(next_hop) => Some(next_hop),
-            NextHopField::Unusable | NextHopField::WrongLength => None,
-        };
-        self.out.reach = (!nlri.is_empty()).then_some((next_hop, nlri));
-        match next_hop {
-            Some(_) => Ok(()),
-            None => {
-                let detail = "the next hop is not a host address";
-                self.fault(attribute, Disposition::TreatAsWithdraw, spec.subcode, detail)
-            }
-        }
-    }
-
-    fn mp_unreach(&mut self, attribute: Attribute<'_>, spec: &Spec) -> Result<(), DecodeError> {
-        let Some((family, nlri)) = mp::split_unreach(attribute.value) else {
-            return self.fault(attribute, spec.bad_value, spec.subcode, "it is cut off");
-        };
-        let Some(family) = self.negotiated(family) else {
-            self.out.unreach_ignored = true;
-            return self.ignored(attribute, family);
-        };
-        match self.routes(family, nlri) {
-            Ok(nlri) => self.out.unreach = Some(nlri),
-            Err(fault) => return self.fault(attribute, spec.bad_value, spec.subcode, fault),
-        }
-        Ok(())
-    }
-
-    fn routes(&self, family: Family, nlri: &[u8]) -> Result<NlriBlock, impl Display + use<>> {
-        NlriBlock::check(family, self.context.add_path.contains(family), self.frame, nlri)
     }
 
     /// RFC 6793 §4.2.3, for a peer with two-octet AS numbers.

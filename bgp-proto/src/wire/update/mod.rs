@@ -93,9 +93,8 @@ impl Parts {
             self.drop_plain_routes(&mut update.issues);
         }
         self.check_mandatory(&mut update.issues);
-        // "if any path attribute errors are encountered in an UPDATE message ... and that do not encode any
-        // reachable NLRI, and the error is other than attribute discard, then the session reset approach
-        // MUST be used" in substance (RFC 7606 §5.2): the routes may be in what could not be read.
+        // RFC 7606 §5.2: with attributes, no reachable NLRI and an error that asks for more than attribute
+        // discard the session reset approach MUST be used: the routes may be in what could not be read.
         if let (false, Some(fault)) = (reachable, self.attributes.withdraw_fault) {
             return Err(fault.into_error(std::mem::take(&mut update.issues)));
         }

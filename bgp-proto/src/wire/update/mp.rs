@@ -1,19 +1,22 @@
 //! MP_REACH_NLRI and MP_UNREACH_NLRI (RFC 4760, RFC 2545, RFC 8950).
 
+use std::fmt::Display;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::attributes::{Attribute, Reader};
+use super::table::Spec;
 use crate::types::{AfiSafi, Family};
-use crate::wire::NextHop;
+use crate::wire::{DecodeError, Disposition, NextHop, NlriBlock};
 
 /// What stands in front of the NLRI of an MP_REACH_NLRI.
-pub(super) struct Reach<'a> {
-    pub(super) family: AfiSafi,
-    pub(super) next_hop: &'a [u8],
-    pub(super) nlri: &'a [u8],
+struct Reach<'a> {
+    family: AfiSafi,
+    next_hop: &'a [u8],
+    nlri: &'a [u8],
 }
 
 /// Family, next hop and NLRI of an MP_REACH_NLRI; `None` where the next hop runs past the attribute.
-pub(super) fn split_reach(value: &[u8]) -> Option<Reach<'_>> {
+fn split_reach(value: &[u8]) -> Option<Reach<'_>> {
     let ([high, low, safi, length], rest) = value.split_first_chunk::<4>()?;
     let (next_hop, rest) = rest.split_at_checked(usize::from(*length))?;
     // One reserved octet, "SHOULD be ignored upon receipt" (RFC 4760 §3).
@@ -22,7 +25,7 @@ pub(super) fn split_reach(value: &[u8]) -> Option<Reach<'_>> {
 }
 
 /// Family and NLRI of an MP_UNREACH_NLRI.
-pub(super) fn split_unreach(value: &[u8]) -> Option<(AfiSafi, &[u8])> {
+fn split_unreach(value: &[u8]) -> Option<(AfiSafi, &[u8])> {
     let ([high, low, safi], nlri) = value.split_first_chunk::<3>()?;
     Some((afi_safi(*high, *low, *safi), nlri))
 }
@@ -33,7 +36,7 @@ const fn afi_safi(high: u8, low: u8, safi: u8) -> AfiSafi {
 
 /// What a next hop field says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NextHopField {
+enum NextHopField {
     /// A next hop that can be used.
     Usable(NextHop),
     /// Of a right length, and nothing that a packet can be sent to.
@@ -43,7 +46,7 @@ pub(super) enum NextHopField {
 }
 
 /// Reads the next hop of a family of ours.
-pub(super) fn next_hop(field: &[u8], family: Family, extended_next_hop: bool) -> NextHopField {
+fn next_hop(field: &[u8], family: Family, extended_next_hop: bool) -> NextHopField {
     let v6 = family == Family::Ipv6Unicast || extended_next_hop;
     if let (Family::Ipv4Unicast, Some((octets, []))) = (family, field.split_first_chunk::<4>()) {
         let addr = Ipv4Addr::from(*octets);
@@ -81,6 +84,69 @@ fn select(addresses: &[Ipv6Addr]) -> NextHopField {
 pub(super) fn usable_v4(addr: Ipv4Addr) -> bool {
     let [first, ..] = addr.octets();
     (1..224).contains(&first)
+}
+
+impl Reader<'_> {
+    /// The family where it was negotiated. The routes of any other are ignored (RFC 4760 §8).
+    fn negotiated(&self, family: AfiSafi) -> Option<Family> {
+        family.family().filter(|family| self.context.families.contains(*family))
+    }
+
+    #[cold]
+    fn ignored(&mut self, attribute: Attribute<'_>, family: AfiSafi) -> Result<(), DecodeError> {
+        self.fault(attribute, Disposition::AttributeDiscard, 0, format!("{family} was not negotiated"))
+    }
+
+    pub(super) fn mp_reach(&mut self, attribute: Attribute<'_>, spec: &Spec) -> Result<(), DecodeError> {
+        let Some(reach) = split_reach(attribute.value) else {
+            let detail = "the next hop runs past the attribute";
+            return self.fault(attribute, spec.bad_value, spec.subcode, detail);
+        };
+        self.out.reachable = !reach.nlri.is_empty();
+        let Some(family) = self.negotiated(reach.family) else {
+            return self.ignored(attribute, reach.family);
+        };
+        let field = next_hop(reach.next_hop, family, self.context.extended_next_hop);
+        if field == NextHopField::WrongLength {
+            let detail = format!("a next hop of {} octets for {family}", reach.next_hop.len());
+            return self.fault(attribute, spec.bad_value, spec.subcode, detail);
+        }
+        let nlri = match self.routes(family, reach.nlri) {
+            Ok(nlri) => nlri,
+            Err(fault) => return self.fault(attribute, spec.bad_value, spec.subcode, fault),
+        };
+        let next_hop = match field {
+            NextHopField::Usable(next_hop) => Some(next_hop),
+            NextHopField::Unusable | NextHopField::WrongLength => None,
+        };
+        self.out.reach = (!nlri.is_empty()).then_some((next_hop, nlri));
+        match next_hop {
+            Some(_) => Ok(()),
+            None => {
+                let detail = "the next hop is not a host address";
+                self.fault(attribute, Disposition::TreatAsWithdraw, spec.subcode, detail)
+            }
+        }
+    }
+
+    pub(super) fn mp_unreach(&mut self, attribute: Attribute<'_>, spec: &Spec) -> Result<(), DecodeError> {
+        let Some((family, nlri)) = split_unreach(attribute.value) else {
+            return self.fault(attribute, spec.bad_value, spec.subcode, "it is cut off");
+        };
+        let Some(family) = self.negotiated(family) else {
+            self.out.unreach_ignored = true;
+            return self.ignored(attribute, family);
+        };
+        match self.routes(family, nlri) {
+            Ok(nlri) => self.out.unreach = Some(nlri),
+            Err(fault) => return self.fault(attribute, spec.bad_value, spec.subcode, fault),
+        }
+        Ok(())
+    }
+
+    fn routes(&self, family: Family, nlri: &[u8]) -> Result<NlriBlock, impl Display + use<>> {
+        NlriBlock::check(family, self.context.add_path.contains(family), self.frame, nlri)
+    }
 }
 
 #[cfg(test)]
