@@ -88,7 +88,8 @@ pub enum Input {
         /// In the operating system's words; "closed by the peer" at an end of file.
         reason: String,
     },
-    /// Bytes of UPDATEs or ROUTE-REFRESHes were put behind what waits for the connection.
+    /// Bytes of the caller's own messages (tables, refresh markers, End-of-RIB) were put behind what waits
+    /// for the connection. The session counts what it sends by [`Action::Send`] itself.
     Enqueued {
         /// Which one.
         conn: ConnId,
@@ -104,7 +105,8 @@ pub enum Input {
     },
     /// Ask the peer for its table again (RFC 2918).
     RequestRefresh(Family),
-    /// The deadline has come.
+    /// The deadline has come. After a stall of the caller, what the peer sent meanwhile goes first: a
+    /// KEEPALIVE that waits in the socket is no reason for the hold timer to expire.
     Timeout,
 }
 

@@ -18,7 +18,7 @@
 //! `Established`. Whatever ends one makes an `Ended` of it, the only thing that can send a NOTIFICATION,
 //! and only once.
 //!
-//! Departures from the letter of RFC 4271 §8.2.2 are rows of `session/tests/table.rs` with their reasons.
+//! Departures from the letter of RFC 4271 §8.2.2 are rows of `session/tests/table/rows.rs` with their reasons.
 
 mod backoff;
 mod collision;

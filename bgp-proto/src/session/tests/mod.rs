@@ -4,6 +4,7 @@ mod collision;
 mod network;
 mod rules;
 mod table;
+mod timing;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +13,10 @@ use bytes::{Bytes, BytesMut};
 
 use super::*;
 use crate::types::{Asn, Family, FamilyMap, FamilySet, HoldTime, RouterId, Timestamp};
-use crate::wire::{Capability, DecodeContext, Message, Notification, Open, keepalive, read_message};
+use crate::wire::{
+    Capability, DecodeContext, Message, Notification, Open, RefreshKind, RouteRefresh, end_of_rib, keepalive,
+    read_message,
+};
 
 pub(super) const OUR_ASN: u32 = 64500;
 pub(super) const PEER_ASN: u32 = 64501;
@@ -228,4 +232,22 @@ impl Bench {
     pub(super) fn timer(&self) -> Option<&'static str> {
         self.session.deadline().map(|(_, name)| name)
     }
+}
+
+pub(super) fn hold(seconds: u16) -> HoldTime {
+    HoldTime::new(seconds).unwrap()
+}
+
+pub(super) fn with_hold(seconds: u16) -> SessionConfig {
+    let mut config = ours();
+    config.timers.hold = hold(seconds);
+    config
+}
+
+pub(super) fn keepalives(outcome: &Outcome) -> usize {
+    outcome.sent().iter().filter(|m| **m == Message::Keepalive).count()
+}
+
+pub(super) fn refresh(kind: RefreshKind) -> Bytes {
+    RouteRefresh { family: Family::Ipv4Unicast.afi_safi(), kind }.encode()
 }
