@@ -2,7 +2,7 @@
 #![no_main]
 
 #[path = "../bodies.rs"]
-#[allow(dead_code, reason = "the other target uses the rest")]
+#[expect(dead_code, reason = "the other target uses the rest")]
 mod bodies;
 
 libfuzzer_sys::fuzz_target!(|octets: &[u8]| bodies::decode(octets));
