@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::wait::try_eventually;
@@ -40,6 +41,7 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(out.try_clone().expect("log file"))
             .stderr(out)
+            .process_group(0)
             .spawn()
             .unwrap_or_else(|e| panic!("{name} cannot be started ({command:?}): {e}"));
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("pid"));
@@ -107,14 +109,21 @@ impl Process {
         }
     }
 
+    /// To it and the processes that it has started: OpenBGPD is three.
+    fn signal_all(&self, signal: Signal) {
+        if self.running() {
+            killpg(self.pid, signal).unwrap_or_else(|e| panic!("{signal} to all of {}: {e}", self.name));
+        }
+    }
+
     /// SIGSTOP.
     pub fn pause(&self) {
-        self.signal(Signal::SIGSTOP);
+        self.signal_all(Signal::SIGSTOP);
     }
 
     /// SIGCONT.
     pub fn resume(&self) {
-        self.signal(Signal::SIGCONT);
+        self.signal_all(Signal::SIGCONT);
     }
 
     /// SIGHUP.
@@ -124,7 +133,7 @@ impl Process {
 
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&self) {
-        self.signal(Signal::SIGKILL);
+        self.signal_all(Signal::SIGKILL);
         self.wait(Duration::from_secs(10));
     }
 

@@ -10,9 +10,11 @@
 
 use std::time::Duration;
 
+use tests::bgp;
 use tests::daemon::features::{Feature, lack};
 use tests::daemon::{self, Family, Kind, RouteSpec};
 use tests::pair::Sides;
+use tests::pcap::Capture;
 use tests::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -103,4 +105,91 @@ verbs! {
     gobgp: GoBgp sees OpenBgpd;
     exabgp: ExaBgp sees GoBgp;
     openbgpd: OpenBgpd sees ExaBgp;
+}
+
+/// A password on both sides holds a session; different ones do not, until they are the same.
+fn md5(a: Kind, b: Kind, session: Family) {
+    let same = Sides::new(a, b, session).start(|_, peer| peer.md5 = Some("k3y of the lab".replace(' ', "-")));
+    daemon::wait_established(&*same.left, same.right_address, SOON);
+    drop(same);
+    let nodes = tests::pair::nodes();
+    let capture = Capture::start(&nodes.0, &nodes.2, "eth0");
+    let different = Sides::new(a, b, session).start_on(nodes, |n, peer| peer.md5 = Some(format!("key-{n}")));
+    // Each has dialled, its SYN carries the option, and nobody has answered one.
+    eventually(SOON, "a signed SYN", || {
+        let segments = capture.segments();
+        let signed = segments.iter().filter(|s| s.syn && s.md5).count();
+        if signed >= 3 { Ok(()) } else { Err(format!("{signed} of {} segments", segments.len())) }
+    });
+    assert!(bgp::messages(&capture.stop()).is_empty(), "a message got through with different keys");
+    assert!(!different.left.established(different.right_address));
+}
+
+macro_rules! md5 {
+    ($($name:ident: $a:ident with $b:ident, $session:ident;)*) => {$(
+        #[test]
+        fn $name() {
+            md5(Kind::$a, Kind::$b, Family::$session);
+        }
+    )*};
+}
+
+md5! {
+    md5_frr_bird_ipv4: Frr with Bird, V4;
+    md5_frr_bird_ipv6: Frr with Bird, V6;
+    md5_gobgp_frr_ipv4: GoBgp with Frr, V4;
+    md5_gobgp_frr_ipv6: GoBgp with Frr, V6;
+    md5_exabgp_bird_ipv4: ExaBgp with Bird, V4;
+    md5_exabgp_bird_ipv6: ExaBgp with Bird, V6;
+    md5_openbgpd_frr_ipv4: OpenBgpd with Frr, V4;
+    md5_openbgpd_frr_ipv6: OpenBgpd with Frr, V6;
+}
+
+/// The operator's shutdown arrives as Cease/2 and every adapter reads it.
+fn shutdown(a: Kind, b: Kind) {
+    let pair = Sides::new(a, b, Family::V4).start(|_, _| {});
+    daemon::wait_established(&*pair.left, pair.right_address, SOON);
+    daemon::wait_established(&*pair.right, pair.left_address, SOON);
+    let text = if lack(a, Feature::ShutdownText).is_some() { "" } else { "maintenance" };
+    pair.right.shut(pair.left_address, text);
+    eventually(SOON, "Cease/2", || {
+        let got = pair.left.notifications_received(pair.right_address);
+        if got.contains(&(6, 2)) { Ok(()) } else { Err(format!("{got:?}, {}", pair.left.state(pair.right_address))) }
+    });
+}
+
+#[test]
+fn shutdown_is_read_by_every_adapter() {
+    shutdown(Kind::Frr, Kind::Bird);
+    shutdown(Kind::Bird, Kind::GoBgp);
+    shutdown(Kind::GoBgp, Kind::OpenBgpd);
+    shutdown(Kind::ExaBgp, Kind::Frr);
+    shutdown(Kind::OpenBgpd, Kind::ExaBgp);
+}
+
+/// A stopped daemon loses its session by the hold timer, and the other side sends 4/0, which it reads on.
+fn hold_timer(a: Kind, b: Kind) {
+    let pair = Sides::new(a, b, Family::V4).start(|_, peer| peer.hold = Some(3));
+    daemon::wait_established(&*pair.left, pair.right_address, SOON);
+    daemon::wait_established(&*pair.right, pair.left_address, SOON);
+    pair.left.process().pause();
+    eventually(SOON, "the hold timer of the other side", || {
+        let state = pair.right.state(pair.left_address);
+        if state == "established" { Err(state) } else { Ok(()) }
+    });
+    pair.left.process().resume();
+    eventually(SOON, "4/0", || {
+        let got = pair.left.notifications_received(pair.right_address);
+        if got.contains(&(4, 0)) { Ok(()) } else { Err(format!("{got:?}")) }
+    });
+}
+
+#[test]
+fn hold_timer_expiry_is_read_by_every_adapter() {
+    // BIRD would say nothing to FRR, which offers graceful restart.
+    hold_timer(Kind::Frr, Kind::OpenBgpd);
+    hold_timer(Kind::Bird, Kind::Frr);
+    hold_timer(Kind::GoBgp, Kind::Bird);
+    hold_timer(Kind::ExaBgp, Kind::Bird);
+    hold_timer(Kind::OpenBgpd, Kind::Bird);
 }

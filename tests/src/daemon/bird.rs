@@ -343,7 +343,8 @@ impl Router for Bird {
     }
 
     fn shut(&self, peer: IpAddr, text: &str) {
-        let answer = self.birdc(&format!("disable {} \"{text}\"", self.name(peer)));
+        let text = if text.is_empty() { String::new() } else { format!(" \"{text}\"") };
+        let answer = self.birdc(&format!("disable {}{text}", self.name(peer)));
         assert!(answer.contains("disabled"), "BIRD: {answer}");
     }
 

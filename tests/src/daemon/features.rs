@@ -22,6 +22,8 @@ pub enum Feature {
     TwoOctetAs,
     /// A community of its own choice on a route that it originates, extended ones included.
     ExtendedCommunities,
+    /// Reads the text of a shutdown (RFC 9003).
+    ShutdownText,
     /// Refuses a hold time below a configured minimum.
     MinimumHoldTime,
 }
@@ -38,6 +40,9 @@ pub fn lack(kind: Kind, feature: Feature) -> Option<&'static str> {
         }
         (Kind::GoBgp | Kind::OpenBgpd, Feature::ExtendedMessages) => {
             Some("not in this version: the capability (6) is never sent")
+        }
+        (Kind::ExaBgp, Feature::ShutdownText) => {
+            Some("not in this version: it fails to decode a Cease/2 that has a text, and answers 1/0")
         }
         _ => None,
     }

@@ -322,7 +322,8 @@ impl Router for Frr {
 
     fn shut(&self, peer: IpAddr, text: &str) {
         let router = format!("router bgp {}", self.asn);
-        self.vtysh(&["configure terminal", &router, &format!("neighbor {peer} shutdown message {text}")]);
+        let message = if text.is_empty() { String::new() } else { format!(" message {text}") };
+        self.vtysh(&["configure terminal", &router, &format!("neighbor {peer} shutdown{message}")]);
     }
 
     fn process(&self) -> &Process {

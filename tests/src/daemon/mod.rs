@@ -240,8 +240,8 @@ pub trait Router: fmt::Debug {
     fn request_refresh(&self, peer: IpAddr, family: Family);
     /// Code and subcode of the NOTIFICATIONs that `peer` has sent, in order.
     fn notifications_received(&self, peer: IpAddr) -> Vec<(u8, u8)>;
-    /// Takes the session with `peer` down by the operator's command, with a text for the peer (RFC 9003) where
-    /// the daemon can.
+    /// Takes the session with `peer` down by the operator's command, with a text for the peer (RFC 9003;
+    /// none where empty) where the daemon can.
     fn shut(&self, peer: IpAddr, text: &str);
     /// The process of the BGP daemon.
     fn process(&self) -> &Process;
