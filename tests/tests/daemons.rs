@@ -154,7 +154,11 @@ fn shutdown(a: Kind, b: Kind) {
     pair.right.shut(pair.left_address, text);
     eventually(SOON, "Cease/2", || {
         let got = pair.left.notifications_received(pair.right_address);
-        if got.contains(&(6, 2)) { Ok(()) } else { Err(format!("{got:?}, {}", pair.left.state(pair.right_address))) }
+        if got.contains(&(6, 2)) {
+            Ok(())
+        } else {
+            Err(format!("{got:?}, {}", pair.left.state(pair.right_address)))
+        }
     });
 }
 

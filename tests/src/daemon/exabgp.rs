@@ -175,7 +175,7 @@ fn render(spec: &Spec, api: &str) -> String {
         }
         text.push_str(
             " }\n api {\n  processes [ lab ];\n  neighbor-changes;\n  receive {\n   parsed;\n   open;\n   \
-             update;\n   notification;\n   refresh;\n  }\n }\n}\n",
+             update;\n   notification;\n  }\n }\n}\n",
         );
     }
     text
@@ -223,11 +223,19 @@ fn replay(events: &[Value], family: Family) -> BTreeMap<IpNet, SeenRoute> {
         for nlri in update["withdraw"][&key].as_array().into_iter().flatten() {
             prefix(nlri).map(|p| table.remove(&p));
         }
+        // A next hop of two IPv6 addresses is shown as the same prefixes twice.
+        let mut announced: BTreeMap<IpNet, SeenRoute> = BTreeMap::new();
         for (next_hop, list) in update["announce"][&key].as_object().into_iter().flatten() {
             for prefix in list.as_array().into_iter().flatten().filter_map(prefix) {
-                table.insert(prefix, seen(prefix, next_hop, &update["attribute"]));
+                let route = seen(prefix, next_hop, &update["attribute"]);
+                let hops = &mut announced
+                    .entry(prefix)
+                    .or_insert_with(|| SeenRoute { next_hops: Vec::new(), ..route.clone() });
+                hops.next_hops.extend(route.next_hops);
+                hops.next_hops.sort_by_key(|hop| matches!(hop, IpAddr::V6(a) if a.is_unicast_link_local()));
             }
         }
+        table.extend(announced);
     }
     table
 }

@@ -6,7 +6,7 @@ pub mod features;
 mod frr;
 mod gobgp;
 mod openbgpd;
-mod words;
+pub mod words;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};

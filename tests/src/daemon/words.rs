@@ -1,7 +1,8 @@
 //! What several daemons print in words, as numbers.
 
 /// A community in the form `high:low`, well-known names (IANA) included.
-pub(crate) fn community(text: &str) -> String {
+#[must_use]
+pub fn community(text: &str) -> String {
     let key: String = text.to_ascii_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
     let low = match key.as_str() {
         "gracefulshutdown" | "plannedshut" => 0,
@@ -18,7 +19,8 @@ pub(crate) fn community(text: &str) -> String {
 }
 
 /// An extended community as `rt:ADMIN:VALUE` or `soo:…`; anything else as it stands.
-pub(crate) fn extended(text: &str) -> String {
+#[must_use]
+pub fn extended(text: &str) -> String {
     let lower = text.trim().to_ascii_lowercase().replace([' ', ','], ":");
     let parts: Vec<&str> = lower.split(':').filter(|p| !p.is_empty()).collect();
     match parts.as_slice() {
@@ -30,7 +32,8 @@ pub(crate) fn extended(text: &str) -> String {
 
 /// Code and subcode from the words in which BIRD and OpenBGPD print an error: the longest phrase that
 /// `text` contains.
-pub(crate) fn notification(text: &str, table: &[(&str, u8, u8)]) -> Option<(u8, u8)> {
+#[must_use]
+pub fn notification(text: &str, table: &[(&str, u8, u8)]) -> Option<(u8, u8)> {
     let lower = text.to_ascii_lowercase();
     let found = table.iter().filter(|(words, ..)| lower.contains(&words.to_ascii_lowercase()));
     found.max_by_key(|(words, ..)| words.len()).map(|(_, code, subcode)| (*code, *subcode))

@@ -1,0 +1,51 @@
+//! What the speaker refuses, and how it says so.
+
+use super::{Bench, OUR_AS, SESSIONS, SOON, Setup};
+use crate::bgp;
+use crate::daemon::Kind;
+use crate::pair::nodes;
+use crate::pcap::Capture;
+use crate::wait::eventually;
+
+/// Starts the bench and waits until the speaker has sent `code`/`subcode` on both sessions and said so in its
+/// log with `words`. Read from the wire: the daemon may have closed before it reads.
+#[track_caller]
+fn refused(setup: &Setup, code: u8, subcode: u8, words: &[&str]) {
+    let nodes = nodes();
+    let capture = Capture::start(&nodes.0, &nodes.2, "eth0");
+    let bench = setup.start_on(nodes);
+    for (name, family) in SESSIONS {
+        eventually(SOON, &format!("the speaker sends {code}/{subcode} on {name}"), || {
+            let messages = bgp::messages(&capture.segments());
+            let ours = messages.iter().filter(|m| m.from.ip() == Bench::ours(family));
+            let sent: Vec<_> = ours.filter_map(bgp::Message::notification).collect();
+            if sent.contains(&(code, subcode)) { Ok(()) } else { Err(format!("{sent:?}")) }
+        });
+        let words: Vec<&str> = [name].iter().chain(words).copied().collect();
+        bench.speaker.wait_log(&words, SOON);
+        assert_ne!(bench.speaker.peer(name)["state"], "Established");
+    }
+}
+
+/// The daemon's AS is not the one that is configured for it: 2/2.
+///
+/// # Panics
+/// If it is told anything else.
+pub fn wrong_as(kind: Kind) {
+    let setup = Setup { peer_keys: "asn: 64999".to_owned(), ..Setup::new(kind) };
+    refused(&setup, 2, 2, &["Bad Peer AS", "64999", "64502"]);
+}
+
+/// Inside one AS the daemon has our identifier (RFC 6286): 2/3.
+///
+/// # Panics
+/// If it is told anything else.
+pub fn identifier_clash(kind: Kind) {
+    let setup = Setup {
+        router_as: OUR_AS,
+        router_id: [10, 0, 0, 1],
+        peer_keys: "asn: internal".to_owned(),
+        ..Setup::new(kind)
+    };
+    refused(&setup, 2, 3, &["Bad BGP Identifier", "10.0.0.1"]);
+}

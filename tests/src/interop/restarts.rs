@@ -1,0 +1,79 @@
+//! Either side goes away and comes back.
+
+use super::manifests::{POOL_PREFIXES, SERVICE_ROUTES};
+use super::{Bench, SESSIONS, SOON, Setup};
+use crate::bgp;
+use crate::daemon::Kind;
+use crate::daemon::features::{Feature, lack};
+use crate::pair::nodes;
+use crate::pcap::Capture;
+use crate::wait::eventually;
+
+fn all() -> Vec<&'static str> {
+    POOL_PREFIXES.into_iter().chain(SERVICE_ROUTES).collect()
+}
+
+/// The daemon is told to end, and killed; each time it is told everything when it is back.
+///
+/// # Panics
+/// If not.
+pub fn daemon_restarts(kind: Kind) {
+    let mut bench = Setup::new(kind).establish();
+    bench.wait_prefixes(&all());
+    for kill in [false, true] {
+        if kill {
+            bench.router.process().kill();
+        } else {
+            bench.router.process().terminate();
+        }
+        for (name, _) in SESSIONS {
+            eventually(SOON, &format!("the speaker sees that {name} is gone"), || {
+                let state = bench.speaker.peer(name)["state"].clone();
+                if state == "Established" { Err(state.to_string()) } else { Ok(()) }
+            });
+        }
+        bench.router.start_again();
+        bench.wait_established();
+        bench.wait_prefixes(&all());
+        bench.wait_same_tables();
+    }
+}
+
+/// The speaker is killed: the daemon loses the routes. It is started again: the same addresses, the same
+/// routes. It is told to end: Cease, and the routes go at once.
+///
+/// # Panics
+/// If not.
+pub fn speaker_restarts(kind: Kind) {
+    let nodes = nodes();
+    let capture = Capture::start(&nodes.0, &nodes.1, "eth0");
+    let mut bench = Setup::new(kind).start_on(nodes);
+    bench.wait_established();
+    bench.wait_prefixes(&all());
+    let before = bench.speaker.json(&["services"])[0]["ingress"].clone();
+    bench.speaker.process().kill();
+    bench.wait_prefixes(&[]);
+    bench.speaker.start_again();
+    bench.wait_established();
+    bench.wait_prefixes(&all());
+    bench.wait_same_tables();
+    assert_eq!(bench.speaker.json(&["services"])[0]["ingress"], before, "an address moved");
+
+    let status = bench.speaker.process().terminate();
+    assert!(status.success(), "SIGTERM: {status}");
+    bench.wait_prefixes(&[]);
+    let messages = bgp::messages(&capture.stop());
+    for (name, family) in SESSIONS {
+        let last = messages.iter().rfind(|m| m.from.ip() == Bench::ours(family));
+        let last = last.and_then(bgp::Message::notification);
+        assert!(matches!(last, Some((6, _))), "{name}: Cease is the last message, not {last:?}");
+        if let Some(why) = lack(kind, Feature::ShutdownText) {
+            println!("{kind} {name}: {why}");
+            continue;
+        }
+        eventually(SOON, &format!("the daemon reads Cease on {name}"), || {
+            let got = bench.router.notifications_received(Bench::ours(family));
+            if got.iter().any(|(code, _)| *code == 6) { Ok(()) } else { Err(format!("{got:?}")) }
+        });
+    }
+}
