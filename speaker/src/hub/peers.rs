@@ -410,10 +410,8 @@ fn peer_out(running: &Running, established: &Established) -> PeerOut {
         configured_ipv6: settings.next_hop_ipv6,
         local: negotiated.local.ip(),
         remote: negotiated.remote.ip(),
-        on_link: egress.on_link,
         egress_ipv4: egress.ipv4.clone(),
         egress_ipv6: egress.ipv6.clone(),
-        egress_link_local: egress.link_local,
         extended_next_hop: negotiated.encode.extended_next_hop,
     };
     let next_hops = FamilyMap::from_fn(|family| next_hop(family, &inputs));

@@ -23,8 +23,6 @@ pub struct EgressAddresses {
     pub ipv6: Vec<Ipv6Addr>,
     /// Its link-local IPv6 address.
     pub link_local: Option<Ipv6Addr>,
-    /// The peer is on the link, not behind a router.
-    pub on_link: bool,
 }
 
 /// The node's own addresses, for the danger rules (design §5).
@@ -42,12 +40,6 @@ pub struct EgressLookup {
     handle: Handle,
 }
 
-/// The way to an address.
-struct Way {
-    interface: u32,
-    on_link: bool,
-}
-
 impl EgressLookup {
     /// Opens the netlink socket and the task that serves it until the last clone is gone; call inside the
     /// runtime.
@@ -62,16 +54,13 @@ impl EgressLookup {
 
     /// Addresses on the interface that leads from `local` to `remote`. What cannot be found is empty.
     pub async fn towards(&self, local: SocketAddr, remote: SocketAddr) -> EgressAddresses {
-        let way = match remote {
-            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
-                Some(Way { interface: v6.scope_id(), on_link: true })
-            }
+        let interface = match remote {
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => Some(v6.scope_id()),
             _ => self.way(local.ip(), remote.ip()).await,
         };
-        let Some(way) = way else { return EgressAddresses::default() };
-        let mut found = self.addresses(way.interface).await.unwrap_or_default();
-        found.interface = self.name(way.interface).await;
-        found.on_link = way.on_link;
+        let Some(interface) = interface else { return EgressAddresses::default() };
+        let mut found = self.addresses(interface).await.unwrap_or_default();
+        found.interface = self.name(interface).await;
         found
     }
 
@@ -121,7 +110,7 @@ impl EgressLookup {
         Ok(host)
     }
 
-    async fn way(&self, local: IpAddr, remote: IpAddr) -> Option<Way> {
+    async fn way(&self, local: IpAddr, remote: IpAddr) -> Option<u32> {
         let query = match (local, remote) {
             (IpAddr::V4(local), IpAddr::V4(remote)) => RouteMessageBuilder::<Ipv4Addr>::new()
                 .destination_prefix(remote, 32)
@@ -138,7 +127,7 @@ impl EgressLookup {
             RouteAttribute::Oif(index) => Some(*index),
             _ => None,
         })?;
-        Some(Way { interface, on_link: gateways(&route).is_empty() })
+        Some(interface)
     }
 
     async fn addresses(&self, interface: u32) -> Result<EgressAddresses, rtnetlink::Error> {
@@ -238,8 +227,7 @@ mod tests {
     async fn the_way_to_loopback_has_no_next_hop_to_offer() {
         let lookup = EgressLookup::open().unwrap();
         let way = lookup.towards("127.0.0.1:1790".parse().unwrap(), "127.0.0.2:179".parse().unwrap()).await;
-        let expected =
-            EgressAddresses { interface: Some("lo".to_owned()), on_link: true, ..EgressAddresses::default() };
+        let expected = EgressAddresses { interface: Some("lo".to_owned()), ..EgressAddresses::default() };
         assert_eq!(way, expected);
     }
 

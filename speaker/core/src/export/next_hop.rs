@@ -18,16 +18,12 @@ pub struct NextHopInputs {
     pub local: IpAddr,
     /// The peer's end.
     pub remote: IpAddr,
-    /// The peer is on a subnet of ours, so that link-local addresses mean something to it (RFC 2545 §3).
-    pub on_link: bool,
     /// IPv4 addresses of the egress interface, the preferred one first; those that mean nothing beyond this
     /// host are passed over.
     pub egress_ipv4: Vec<Ipv4Addr>,
     /// IPv6 addresses of the egress interface, the preferred one first; those that are not global are
     /// passed over.
     pub egress_ipv6: Vec<Ipv6Addr>,
-    /// The link-local IPv6 address of the egress interface.
-    pub egress_link_local: Option<Ipv6Addr>,
     /// IPv4 routes may go with an IPv6 next hop (RFC 8950).
     pub extended_next_hop: bool,
 }
@@ -46,10 +42,8 @@ impl NextHopInputs {
             configured_ipv6: settings.next_hop_ipv6,
             local,
             remote,
-            on_link: false,
             egress_ipv4: Vec::new(),
             egress_ipv6: Vec::new(),
-            egress_link_local: None,
             extended_next_hop,
         }
     }
@@ -130,19 +124,19 @@ fn ipv6(inputs: &NextHopInputs) -> Result<Option<NextHop>, NoNextHop> {
         return Ok(Some(NextHop::V6 { address, link_local: None }));
     }
     let global = inputs.egress_ipv6.iter().copied().find(|address| is_global(*address));
-    // RFC 2545 §3: "The link-local address shall be included in the Next Hop field if and only if the BGP
-    // speaker shares a common subnet with the entity identified by the global IPv6 address carried in the
-    // Network Address of Next Hop field and the peer the route is being advertised to."
-    let link_local = inputs.egress_link_local.filter(|_| inputs.on_link);
+    // RFC 2545 §3 wants the link-local address beside the global one wherever the peer is on the same
+    // subnet. It goes along on link-local sessions alone: the global one always works on a common subnet,
+    // and FRR treats routes as withdrawn, or resets the session, where it cannot tell the interface of a
+    // link-local next hop.
     Ok(match inputs.local.to_canonical() {
         IpAddr::V6(local) if local.is_unicast_link_local() => Some(match global {
             Some(address) => NextHop::V6 { address, link_local: Some(local) },
             None => NextHop::V6 { address: local, link_local: None },
         }),
         IpAddr::V6(local) if !local.is_unspecified() => {
-            Some(NextHop::V6 { address: local, link_local: link_local.filter(|_| !local.is_loopback()) })
+            Some(NextHop::V6 { address: local, link_local: None })
         }
-        _ => global.map(|address| NextHop::V6 { address, link_local }),
+        _ => global.map(|address| NextHop::V6 { address, link_local: None }),
     })
 }
 

@@ -340,9 +340,10 @@ fn in_stories(world: &World) -> BTreeSet<Reason> {
         if let Subject::Service(key) = &subject {
             let service = &world.inputs.services[key];
             for (prefix, held_by) in world.announcer.service_routes(service, &world.inputs) {
-                let own = story.decisions.iter().filter(|one| {
-                    one.prefix == Some(prefix) && one.source.kind == SourceKind::Service
-                });
+                let own = story
+                    .decisions
+                    .iter()
+                    .filter(|one| one.prefix == Some(prefix) && one.source.kind == SourceKind::Service);
                 let told = own.clone().any(|one| one.announced);
                 assert_eq!(held_by.is_none(), told, "{prefix}: {held_by:?} {:?}", own.collect::<Vec<_>>());
             }

@@ -10,10 +10,8 @@ fn session(local: &str, remote: &str) -> NextHopInputs {
         configured_ipv6: None,
         local: ip(local),
         remote: ip(remote),
-        on_link: true,
         egress_ipv4: Vec::new(),
         egress_ipv6: Vec::new(),
-        egress_link_local: None,
         extended_next_hop: false,
     }
 }
@@ -75,7 +73,6 @@ fn ipv4_over_ipv6_needs_rfc_8950() {
 fn an_unnumbered_peer_gets_both_addresses_or_the_link_local_one_alone() {
     let mut inputs = session("fe80::1", "fe80::2");
     inputs.extended_next_hop = true;
-    inputs.egress_link_local = Some("fe80::1".parse().unwrap());
     assert_eq!(ipv6_of(&inputs), v6("fe80::1", None));
     assert_eq!(ipv4_of(&inputs), v6("fe80::1", None));
     inputs.egress_ipv6 = vec!["2001:db8::7".parse().unwrap()];
@@ -84,11 +81,9 @@ fn an_unnumbered_peer_gets_both_addresses_or_the_link_local_one_alone() {
 }
 
 #[test]
-fn the_link_local_address_goes_along_only_on_a_common_subnet() {
+fn a_global_session_is_told_the_global_address_alone() {
     let mut inputs = session("2001:db8::1", "2001:db8::2");
-    inputs.egress_link_local = Some("fe80::1".parse().unwrap());
-    assert_eq!(ipv6_of(&inputs), v6("2001:db8::1", Some("fe80::1")));
-    inputs.on_link = false;
+    inputs.egress_ipv6 = ["fe80::1", "2001:db8::1"].map(|text| text.parse().unwrap()).into();
     assert_eq!(ipv6_of(&inputs), v6("2001:db8::1", None));
 }
 
