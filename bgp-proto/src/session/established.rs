@@ -10,7 +10,7 @@ use super::open_sent::unexpected;
 use super::timers::{Timer, Visit};
 use super::{Action, Negotiated, State, StopReason};
 use crate::types::{Family, Timestamp};
-use crate::wire::{Message, MessageKind, Notification, RefreshKind, RouteRefresh, codes};
+use crate::wire::{Capability, Message, MessageKind, Notification, RefreshKind, RouteRefresh, codes};
 
 /// "SendHoldTimer … the greater of 8 minutes or 2 times the negotiated HoldTime" (RFC 9687 §5).
 const SHORTEST_DEFAULT_SEND_HOLD: Duration = Duration::from_secs(8 * 60);
@@ -105,7 +105,9 @@ impl Established {
             return;
         };
         let known = match refresh.kind {
-            RefreshKind::Request => negotiated.route_refresh,
+            // "a BGP speaker advertises to its peer that the BGP speaker is capable of receiving and properly
+            // handling the ROUTE-REFRESH message" (RFC 2918 §2): ours counts. RouterOS asks without its own.
+            RefreshKind::Request => negotiated.our_capabilities.contains(&Capability::RouteRefresh),
             RefreshKind::Begin | RefreshKind::End => negotiated.enhanced_refresh,
             // "it MUST ignore the received ROUTE-REFRESH message" (RFC 7313 §5).
             RefreshKind::Unknown(_) => false,

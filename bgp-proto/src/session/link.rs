@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::ConnId;
 use super::end::End;
 use super::memory::Context;
-use crate::wire::{DecodeContext, Message, read_message};
+use crate::wire::{DecodeContext, Message, MessageKind, codes, read_message};
 
 /// Who dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,19 +49,25 @@ impl Link {
         }
     }
 
-    /// The next whole message, counted.
+    /// The next whole message, counted. One that is refused for what it says has come all the same; behind
+    /// a faulty header there is no message.
     pub(super) fn read(
         &mut self,
         cx: &mut Context<'_>,
         decode: &DecodeContext,
     ) -> Result<Option<Message>, End> {
+        let kind = MessageKind::of(&self.buffer);
         match read_message(&mut self.buffer, decode) {
             Ok(None) => Ok(None),
             Ok(Some(message)) => {
                 cx.memory.received.count(message.kind());
                 Ok(Some(message))
             }
-            Err(fault) => Err(End::Fault(fault.notification, fault.detail)),
+            Err(fault) => {
+                let kind = kind.filter(|_| fault.notification.code != codes::MESSAGE_HEADER);
+                kind.into_iter().for_each(|kind| cx.memory.received.count(kind));
+                Err(End::Fault(fault.notification, fault.detail))
+            }
         }
     }
 

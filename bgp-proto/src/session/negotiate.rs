@@ -15,6 +15,9 @@ const SEND: u8 = 2;
 /// The address family of an IPv6 next hop (RFC 8950 §4).
 const AFI_IPV6: u16 = 2;
 
+/// The allowed pairs of roles (RFC 9234 §4.2, table 2): 0 provider, 1 RS, 2 RS-client, 3 customer, 4 peer.
+const ROLE_PAIRS: [(u8, u8); 5] = [(0, 3), (3, 0), (1, 2), (2, 1), (4, 4)];
+
 /// Why an OPEN is not acceptable: what goes to the peer, and what goes into the log.
 pub(super) type Refusal = (Notification, String);
 
@@ -27,6 +30,9 @@ pub(super) fn negotiate(
 ) -> Result<Negotiated, Refusal> {
     check_asn(config, theirs.asn)?;
     check_router_id(config, &theirs)?;
+    if theirs.asn != config.local_asn {
+        check_roles(&ours.capabilities, &theirs.capabilities)?;
+    }
     let families = families(&ours.capabilities).intersection(families(&theirs.capabilities));
     if families.is_empty() {
         return Err(no_common_family(config, &theirs));
@@ -106,6 +112,33 @@ fn check_router_id(config: &SessionConfig, theirs: &Open) -> Result<(), Refusal>
     let detail =
         format!("the peer in our AS has our router ID {}; every router needs its own", config.router_id);
     Err((notification, detail))
+}
+
+/// "If the roles do not correspond …, the BGP speaker MUST reject the connection using the Role Mismatch
+/// Notification", and so it is with several roles of one peer; a peer without a role is taken (RFC 9234 §4.2).
+fn check_roles(ours: &[Capability], theirs: &[Capability]) -> Result<(), Refusal> {
+    let Some(role) = roles(ours).next() else { return Ok(()) };
+    let Some(wrong) = roles(theirs).find(|theirs| !ROLE_PAIRS.contains(&(role, *theirs))) else {
+        return Ok(());
+    };
+    let notification = Notification::new(codes::OPEN, codes::OPEN_ROLE_MISMATCH);
+    let [role, wrong] = [role, wrong].map(role_name);
+    Err((notification, format!("the peer's role is {wrong}, which does not go with ours, {role}")))
+}
+
+fn roles(capabilities: &[Capability]) -> impl Iterator<Item = u8> {
+    capabilities.iter().filter_map(|capability| match capability {
+        Capability::Role(role) => Some(*role),
+        _ => None,
+    })
+}
+
+/// RFC 9234 §4.1.
+fn role_name(role: u8) -> String {
+    match ["provider", "rs", "rs-client", "customer", "peer"].get(usize::from(role)) {
+        Some(name) => (*name).to_owned(),
+        None => format!("unknown ({role})"),
+    }
 }
 
 /// RFC 5492 §5: the data lists the capabilities that we require.

@@ -24,6 +24,11 @@ impl MessageKind {
         }
     }
 
+    /// The type that the header at the front of `buffer` says; `None` where it is not whole or not known.
+    pub(crate) fn of(buffer: &[u8]) -> Option<Self> {
+        Self::from_code(*buffer.get(HEADER - 1)?)
+    }
+
     const fn from_code(code: u8) -> Option<Self> {
         match code {
             1 => Some(Self::Open),

@@ -200,3 +200,32 @@ fn four_octet_as_numbers_need_both_sides() {
     let negotiated = negotiate_with(&base(), open).unwrap();
     assert!(!negotiated.encode.asn4 && !negotiated.decode.asn4);
 }
+
+/// RFC 9234 §4.2: our role in rows, the peer's in columns.
+#[test]
+fn roles_have_to_correspond_where_both_sides_announce_one() {
+    let good = [(0, 3), (1, 2), (2, 1), (3, 0), (4, 4)];
+    for ours in 0..5 {
+        let config = SessionConfig { role: Some(ours), ..base() };
+        let with = |roles: &[u8]| {
+            let mut open = peer_open();
+            open.capabilities.extend(roles.iter().map(|role| Capability::Role(*role)));
+            open
+        };
+        for theirs in 0..6 {
+            let result = negotiate_with(&config, with(&[theirs]));
+            assert_eq!(result.is_ok(), good.contains(&(ours, theirs)), "{ours} {theirs}");
+            if let Err((notification, detail)) = result {
+                assert_eq!((notification.code, notification.subcode), (2, 11));
+                assert!(detail.starts_with("the peer's role is "), "{detail}");
+            }
+        }
+        assert!(negotiate_with(&config, with(&[])).is_ok(), "a peer without a role is taken");
+        // "If multiple BGP Role Capabilities are received and not all of them have the same value".
+        assert_eq!(code(negotiate_with(&config, with(&[0, 1, 2, 3, 4]))), (2, 11));
+        assert!(negotiate_with(&base(), with(&[0, 1])).is_ok(), "without a role of ours nothing is checked");
+        let internal = SessionConfig { peer_asn: PeerAsn::Any, ..config };
+        let open = Open { asn: internal.local_asn, ..with(&[9]) };
+        assert!(negotiate_with(&internal, open).is_ok(), "roles are for external sessions (RFC 9234 §4)");
+    }
+}

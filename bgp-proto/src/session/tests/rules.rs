@@ -243,11 +243,30 @@ fn a_refresh_is_passed_on_before_our_first_update() {
     assert_eq!(outcome.0, [Action::Refresh(Family::Ipv4Unicast, RefreshKind::Request)]);
 }
 
+/// wdbgp#37: RouterOS sends ROUTE-REFRESH without the capability. By RFC 2918 §4 ours is the one that counts.
 #[test]
-fn a_refresh_that_was_not_negotiated_is_noted_and_the_session_lives() {
+fn a_refresh_is_answered_because_we_announced_that_we_take_it() {
     let mut open = peer_open();
     open.capabilities.retain(|c| *c != Capability::RouteRefresh);
     let (mut bench, conn, _) = Bench::established(ours(), &open);
+    let outcome = bench.receive(conn, refresh(RefreshKind::Request));
+    assert_eq!(outcome.0, [Action::Refresh(Family::Ipv4Unicast, RefreshKind::Request)]);
+}
+
+#[test]
+fn a_refresh_that_we_do_not_take_is_noted_and_the_session_lives() {
+    let mut bench = Bench::started(ours());
+    // Two refusals of our capabilities: the third OPEN has the families alone.
+    for _ in 0..2 {
+        let (conn, _) = bench.connected();
+        bench.receive(conn, Notification::new(2, 7).encode());
+        bench.next_timer();
+    }
+    let (conn, outcome) = bench.connected();
+    assert!(!codes_in(&outcome).contains(&2));
+    bench.receive(conn, peer_open().encode());
+    bench.receive(conn, keepalive());
+    assert_eq!(bench.state(), State::Established);
     let outcome = bench.receive(conn, refresh(RefreshKind::Request));
     assert!(outcome.notes().contains("ignored a ROUTE-REFRESH"));
     assert_eq!((outcome.0.len(), bench.state()), (1, State::Established));
@@ -433,4 +452,25 @@ fn the_view_counts_messages_and_remembers_the_last_end() {
     assert_eq!(view.last_down, Some((bench.now, reason)));
     assert_eq!((view.negotiated, view.state, view.established), (None, State::Idle, 1));
     assert_eq!(MessageKind::Open.code(), 1);
+}
+
+/// `peers` shows whether anything came: a refused message did, and what has a bad header is no message.
+#[test]
+fn a_message_that_is_refused_counts_as_received() {
+    let mut bench = Bench::started(ours());
+    let (conn, _) = bench.connected();
+    let mut version_3 = peer_open().encode().to_vec();
+    version_3[19] = 3;
+    assert_eq!(bench.receive(conn, version_3).notifications(), [(2, 1)]);
+    assert_eq!(bench.session.view().received.opens, 1);
+
+    let (mut bench, conn, _) = Bench::established(ours(), &peer_open());
+    let withdrawn_runs_out = [vec![0xff; 16], vec![0, 23, 2, 0xff, 0xff, 0, 0]].concat();
+    assert_eq!(bench.receive(conn, withdrawn_runs_out).notifications(), [(3, 1)]);
+    assert_eq!(bench.session.view().received.updates, 1);
+
+    let (mut bench, conn, _) = Bench::established(ours(), &peer_open());
+    let long_keepalive = [vec![0xff; 16], vec![0, 20, 4, 0]].concat();
+    assert_eq!(bench.receive(conn, long_keepalive).notifications(), [(1, 2)]);
+    assert_eq!(bench.session.view().received.keepalives, 1, "the one that brought it up");
 }

@@ -141,7 +141,8 @@ pub(super) fn decode(
     update: &mut Update,
 ) -> Result<Attributes, DecodeError> {
     let out = Attributes::default();
-    let mut reader = Reader { frame, context, update, out, as4_path: None, as4_aggregator: None };
+    let (as4_path, as4_aggregator, repeated) = (None, None, Codes::default());
+    let mut reader = Reader { frame, context, update, out, as4_path, as4_aggregator, repeated };
     let mut rest = field;
     while !rest.is_empty() {
         let Some((attribute, after)) = Attribute::split(rest) else {
@@ -164,6 +165,8 @@ pub(super) struct Reader<'a> {
     pub(super) out: Attributes,
     as4_path: Option<AsPath>,
     as4_aggregator: Option<Aggregator>,
+    /// Codes that were noted to come more than once.
+    repeated: Codes,
 }
 
 impl Reader<'_> {
@@ -246,6 +249,10 @@ impl Reader<'_> {
         if matches!(attribute.code, code::MP_REACH_NLRI | code::MP_UNREACH_NLRI) {
             let detail = format!("{}: {detail}", name(attribute.code));
             return Err(DecodeError::new(3, MALFORMED_LIST, Bytes::new(), detail));
+        }
+        // Said once: a message has room for thousands of empty attributes.
+        if !self.repeated.insert(attribute.code) {
+            return Ok(());
         }
         self.fault(attribute, Disposition::AttributeDiscard, 0, detail)
     }

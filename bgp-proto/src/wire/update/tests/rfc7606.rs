@@ -340,7 +340,7 @@ fn section_3_g_duplicates() {
     let attributes = |extra: &str| ORIGIN.to_owned() + AS_PATH + NEXT_HOP + extra;
     // The first one counts, whether it is right or wrong.
     let octets = update("", &attributes("800404 00000001 800404 00000002 800403 000000"), NLRI);
-    assert_eq!(outcome(&octets, &external()), "discard 4 4");
+    assert_eq!(outcome(&octets, &external()), "discard 4");
     assert_eq!(decode(&octets, &external()).unwrap().attributes.med, Some(1));
     let octets = update("", &attributes("800403 000000 800404 00000002"), NLRI);
     assert_eq!(outcome(&octets, &external()), "withdraw 4");
@@ -352,6 +352,16 @@ fn section_3_g_duplicates() {
     assert_eq!(twice(reach("80", REACH)), "reset 3/1");
     assert_eq!(twice("800f03 0002 01".to_owned()), "reset 3/1");
     assert_eq!(twice("800f03 4004 47".to_owned()), "reset 3/1");
+}
+
+/// What a fault costs us does not grow with the number of its repetitions: one message has room for
+/// thousands.
+#[test]
+fn an_attribute_that_comes_a_thousand_times_is_one_issue() {
+    let attributes = ORIGIN.to_owned() + AS_PATH + NEXT_HOP + &"c0fe00".repeat(1000) + &"400600".repeat(200);
+    let octets = update("", &attributes, NLRI);
+    assert_eq!(outcome(&octets, &external()), "discard 254 6");
+    assert!(decode(&octets, &external()).unwrap().attributes.atomic_aggregate);
 }
 
 /// RFC 7606 §3 (d): mandatory attributes; §3 (h): the strongest treatment wins.
