@@ -53,6 +53,15 @@ impl Fake {
         let stream = eventually(deadline, "the speaker dials", || {
             listener.accept().map(|(stream, _)| stream).map_err(|e| e.to_string())
         });
+        Self::over(stream)
+    }
+
+    /// Over a connection that is there.
+    ///
+    /// # Panics
+    /// If the socket is broken.
+    #[must_use]
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nonblocking(false).expect("blocking");
         Self { stream, buffer: Vec::new() }
     }

@@ -61,3 +61,8 @@ pub fn always(time: Duration, what: &str, mut probe: impl FnMut() -> Result<(), 
         std::thread::sleep(POLL);
     }
 }
+
+/// Waits for the time between two looks, for a loop that has its own deadline.
+pub fn pause() {
+    std::thread::sleep(POLL);
+}

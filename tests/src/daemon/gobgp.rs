@@ -262,8 +262,11 @@ impl Router for GoBgp {
 
     fn notifications_received(&self, peer: IpAddr) -> Vec<(u8, u8)> {
         let log = self.process.log();
-        let key = format!("Key={peer} ");
-        let lines = log.lines().filter(|l| l.contains("received notification") && l.contains(&key));
+        // An IPv6 address stands in quotes.
+        let keys = [format!("Key={peer} "), format!("Key=\"{peer}\" ")];
+        let lines = log
+            .lines()
+            .filter(|l| l.contains("received notification") && keys.iter().any(|key| l.contains(key)));
         lines
             .map(|line| {
                 let field = |name: &str| -> u8 {

@@ -5,6 +5,7 @@ pub mod refusals;
 pub mod restarts;
 pub mod routes;
 pub mod sessions;
+pub mod strangers;
 
 use std::net::IpAddr;
 use std::time::Duration;
