@@ -88,7 +88,7 @@ impl App {
         let predecessor = boot::follow(&loaded.config.ipam.state_dir)?;
         let listener = listen::spawn(&loaded.config.router.listen, listen_events);
         if let Some(file) = file {
-            helpers.push(crate::reload::watch(file, loaded.text.clone(), messages.clone()));
+            helpers.push(crate::reload::watch(file, &loaded, messages.clone()));
         }
 
         let context = PeerContext { events: peer_events, clock, egress };

@@ -73,3 +73,48 @@ fn role_name(role: u8) -> String {
         other => format!("role {other}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bgp_proto::types::{Asn, Family};
+    use bgp_proto::wire::GracefulRestart;
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn said(capability: &Capability) -> String {
+        let CapabilityView { code, name, value } = view(capability);
+        format!("{code} {name}: {value}")
+    }
+
+    #[test]
+    fn capabilities_are_named_as_the_registry_names_them() {
+        let restart = GracefulRestart {
+            restart_time: 120,
+            restarted: true,
+            notification: true,
+            families: vec![(Family::Ipv4Unicast.afi_safi(), true), (Family::Ipv6Unicast.afi_safi(), false)],
+        };
+        let directions = [1, 2, 3, 7].map(|direction| (Family::Ipv4Unicast.afi_safi(), direction)).to_vec();
+        let fqdn = |host: &str, domain: &str| Capability::Fqdn { host: host.into(), domain: domain.into() };
+        for (capability, expected) in [
+            (Capability::RouteRefresh, "2 route refresh: "),
+            (Capability::FourOctetAsn(Asn::new(64500).unwrap()), "65 four-octet AS: 64500"),
+            (
+                Capability::GracefulRestart(restart),
+                "64 graceful restart: 120 s restarted notification ipv4-unicast (forwarding kept), ipv6-unicast",
+            ),
+            (
+                Capability::AddPath(directions),
+                "69 ADD-PATH: ipv4-unicast receive, ipv4-unicast send, ipv4-unicast both, ipv4-unicast unknown",
+            ),
+            (Capability::Role(3), "9 role: customer"),
+            (Capability::Role(9), "9 role: role 9"),
+            (fqdn("tor-a", "example.net"), "73 host name: tor-a.example.net"),
+            (fqdn("tor-a", ""), "73 host name: tor-a"),
+            (Capability::Unknown { code: 200, value: Bytes::from_static(b"ab") }, "200 unknown: 2 octets"),
+        ] {
+            assert_eq!(said(&capability), expected);
+        }
+    }
+}

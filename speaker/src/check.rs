@@ -1,13 +1,15 @@
 //! `speaker check` beyond the configuration file: what its manifests come to, and what this host has.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use speaker_config::diagnostic::Severity::{self, Error, Warning};
 use speaker_config::manifest::{self, Content};
 use speaker_config::model::SpeakerConfig;
-use speaker_config::objects::{Object, Service};
+use speaker_config::objects::{Object, ObjectRef, Service};
 use speaker_core::world::{Start, World};
 
+use crate::io::manifests::files;
 use crate::{hub, load};
 
 /// A finding.
@@ -19,19 +21,19 @@ pub fn manifests(config: &SpeakerConfig) -> Vec<Finding> {
     let mut findings = Vec::new();
     let node = load::node_name(config).unwrap_or_default();
     let mut world = World::new(config, &Start { node, ..Start::default() });
-    let mut services: Vec<Service> = Vec::new();
+    let mut read = Read::default();
     for path in &config.sources.manifests {
         for file in files(path).unwrap_or_else(|error| {
             findings.push((Error, format!("{}: cannot be read: {error}", path.display())));
             Vec::new()
         }) {
-            read(&file, &mut world, &mut services, &mut findings);
+            read.file(&file, &mut world, &mut findings);
         }
     }
     // Twice: what the first turn gives out is announced once it is recorded.
     let now = hub::unix_now();
     for status in world.settle(now).ipam.services {
-        if let Some(service) = services.iter_mut().find(|service| service.key == status.key) {
+        if let Some(service) = read.services.iter_mut().find(|service| service.key == status.key) {
             service.ingress = status.ingress;
             service.conditions = status.conditions;
             world.upsert(Object::Service(Box::new(service.clone())));
@@ -52,32 +54,56 @@ pub fn manifests(config: &SpeakerConfig) -> Vec<Finding> {
     findings
 }
 
-fn read(file: &Path, world: &mut World, services: &mut Vec<Service>, findings: &mut Vec<Finding>) {
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) => {
-            findings.push((Error, format!("{}: cannot be read: {error}", file.display())));
+/// What was read so far.
+#[derive(Default)]
+struct Read {
+    services: Vec<Service>,
+    /// In which file each object stands.
+    places: BTreeMap<ObjectRef, PathBuf>,
+}
+
+impl Read {
+    fn file(&mut self, file: &Path, world: &mut World, findings: &mut Vec<Finding>) {
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) => {
+                findings.push((Error, format!("{}: cannot be read: {error}", file.display())));
+                return;
+            }
+        };
+        for document in manifest::parse(&text) {
+            let place = format!("{}:{}", file.display(), document.line);
+            match document.content {
+                Content::Object(object) => self.object(object, file, &place, world, findings),
+                Content::Skipped { kind, api_version, .. } => {
+                    let text = format!("{place}: {kind} {api_version} is none of the kinds that are read");
+                    findings.push((Warning, text));
+                }
+                Content::Broken(error) => findings.push((Error, format!("{}:{error}", file.display()))),
+            }
+        }
+    }
+
+    /// The first of several of one name counts, as in the daemon.
+    fn object(
+        &mut self,
+        object: Object,
+        file: &Path,
+        place: &str,
+        world: &mut World,
+        findings: &mut Vec<Finding>,
+    ) {
+        let reference = object.reference();
+        if let Some(first) = self.places.get(&reference) {
+            let text = format!("{place}: {reference} stands in {} too, and that one counts", first.display());
+            findings.push((Error, text));
             return;
         }
-    };
-    for document in manifest::parse(&text) {
-        match document.content {
-            Content::Object(object) => {
-                if let Object::Service(service) = &object {
-                    services.push((**service).clone());
-                }
-                world.upsert(object);
-            }
-            Content::Skipped { kind, api_version, .. } => {
-                let line = document.line;
-                let text = format!(
-                    "{}:{line}: {kind} {api_version} is none of the kinds that are read",
-                    file.display()
-                );
-                findings.push((Warning, text));
-            }
-            Content::Broken(error) => findings.push((Error, format!("{}:{error}", file.display()))),
+        self.places.insert(reference, file.to_owned());
+        if let Object::Service(service) = &object {
+            self.services.push((**service).clone());
         }
+        world.upsert(object);
     }
 }
 
@@ -118,21 +144,4 @@ pub fn node(config: &SpeakerConfig) -> Vec<Finding> {
         }
     }
     findings
-}
-
-fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        let file = entry?.path();
-        let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let manifest = file.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
-        if manifest && !hidden {
-            files.push(file);
-        }
-    }
-    files.sort();
-    Ok(files)
 }

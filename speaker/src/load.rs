@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use bgp_proto::types::RouterId;
-use speaker_config::diagnostic::Diagnostic;
+use speaker_config::diagnostic::{Diagnostic, Severity};
 use speaker_config::model::{PasswordSource, SpeakerConfig};
 use thiserror::Error;
 
@@ -36,6 +36,20 @@ pub enum LoadError {
     /// The file says something wrong.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Invalid(Vec<Diagnostic>),
+}
+
+impl LoadError {
+    /// Every error, one text each; warnings are left out.
+    #[must_use]
+    pub fn errors(&self) -> Vec<String> {
+        match self {
+            Self::Read { .. } => vec![self.to_string()],
+            Self::Invalid(diagnostics) => {
+                let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+                errors.map(ToString::to_string).collect()
+            }
+        }
+    }
 }
 
 /// Reads `speaker.yaml`. Relative paths in it start at its folder.
@@ -135,6 +149,48 @@ mod tests {
         assert_eq!(password(&PasswordSource::File(file.clone())).unwrap().octets(), b"secret\n");
         std::fs::write(&file, "\n").unwrap();
         assert!(password(&PasswordSource::File(file)).unwrap_err().contains("tor.key"));
+    }
+
+    #[test]
+    fn a_hashed_router_id_is_never_zero() {
+        // RFC 6286 §2.1.
+        for number in 0..1000 {
+            assert_ne!(router_id_of(&format!("node-{number}")).to_string(), "0.0.0.0");
+        }
+    }
+
+    #[test]
+    fn a_secret_of_the_cluster_is_no_key_on_a_host() {
+        let source = PasswordSource::Secret { name: "bgp".to_owned(), key: "tor".to_owned() };
+        let error = password(&source).unwrap_err();
+        assert!(error.contains("bgp/tor") && error.contains("sources.kubernetes"), "{error}");
+    }
+
+    #[test]
+    fn the_configured_name_of_the_node_comes_first() {
+        let named = parse("node: {name: leaf1-n1}\n".to_owned(), "speaker.yaml", Path::new(".")).unwrap();
+        assert_eq!(node_name(&named.config).unwrap(), "leaf1-n1");
+        let unnamed = parse("readiness: none\n".to_owned(), "speaker.yaml", Path::new(".")).unwrap();
+        assert!(!node_name(&unnamed.config).unwrap().is_empty());
+    }
+
+    #[test]
+    fn paths_start_at_the_folder_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("speaker.yaml");
+        std::fs::write(&file, "sources: {manifests: [m]}\n").unwrap();
+        assert_eq!(load(&file).unwrap().config.sources.manifests, [folder.path().join("m")]);
+    }
+
+    #[test]
+    fn a_refusal_lists_its_errors_alone() {
+        let text = "l2: {enabled: true}\nnodes: {}\nreadiness: maybe\n".to_owned();
+        let error = parse(text, "speaker.yaml", Path::new(".")).unwrap_err();
+        let errors = error.errors();
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(errors[0].starts_with("speaker.yaml:2:1: nodes: unknown key"), "{errors:?}");
+        assert!(errors[1].starts_with("speaker.yaml:3:12: readiness: "), "{errors:?}");
+        assert!(error.to_string().contains("warning: "), "the log has the warnings too: {error}");
     }
 
     #[test]

@@ -1,33 +1,75 @@
 //! A changed `speaker.yaml` is picked up; a bad one is refused and the old one stays in force.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use speaker_config::model::{PasswordSource, SpeakerConfig};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::hub::Message;
-use crate::load;
+use crate::load::{self, Loaded};
 
 /// How often the file is looked at: a poll works on every file system and through a ConfigMap's symlinks,
 /// where notifications do not.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Tells the hub of each new text of `file`, until the hub is gone.
-pub(crate) fn watch(file: PathBuf, mut known: String, hub: mpsc::Sender<Message>) -> JoinHandle<()> {
+/// Files with TCP MD5 keys, and what they held when they were last looked at; `None` cannot be read.
+type KeyFiles = BTreeMap<PathBuf, Option<Vec<u8>>>;
+
+/// Tells the hub of each new text of `file`, and of each change of a key that it names, until the hub is
+/// gone.
+pub(crate) fn watch(file: PathBuf, loaded: &Loaded, hub: mpsc::Sender<Message>) -> JoinHandle<()> {
+    let mut known = loaded.text.clone();
+    let mut keys = key_files(&loaded.config);
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(EVERY);
         loop {
             ticks.tick().await;
             // A file that is away for a moment is being replaced.
             let Ok(text) = tokio::fs::read_to_string(&file).await else { continue };
-            if text == known {
+            let message = if text != known {
+                known = text;
+                let loaded = load::load(&file).map(Box::new);
+                if let Ok(loaded) = &loaded {
+                    keys = key_files(&loaded.config);
+                }
+                Message::Reload(loaded)
+            } else if read_again(&mut keys) {
+                Message::KeysChanged
+            } else {
                 continue;
-            }
-            known.clone_from(&text);
-            if hub.send(Message::Reload(load::load(&file).map(Box::new))).await.is_err() {
+            };
+            if hub.send(message).await.is_err() {
                 return;
             }
         }
     })
+}
+
+fn key_files(config: &SpeakerConfig) -> KeyFiles {
+    let peers = config.peers.iter().map(|peer| &peer.settings);
+    let settings = peers.chain(config.dynamic_peers.iter().map(|entry| &entry.settings));
+    let files = settings.filter_map(|settings| match &settings.password {
+        Some(PasswordSource::File(path)) => Some(path.clone()),
+        _ => None,
+    });
+    files.map(|path| (path.clone(), std::fs::read(path).ok())).collect()
+}
+
+/// Whether any of them holds something else now.
+fn read_again(keys: &mut KeyFiles) -> bool {
+    let mut changed = false;
+    for (path, known) in keys {
+        // One that is away for a moment is being replaced.
+        if let Ok(now) = std::fs::read(path)
+            && known.as_ref() != Some(&now)
+        {
+            *known = Some(now);
+            changed = true;
+        }
+    }
+    changed
 }

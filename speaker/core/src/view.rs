@@ -30,6 +30,10 @@ pub struct PeerSummary {
     pub shutdown: Option<String>,
     /// Seconds in this state.
     pub state_seconds: u64,
+    /// Seconds since the session came up, or since it went down; null where it was never up.
+    pub up_down_seconds: Option<u64>,
+    /// How often the session came up.
+    pub established_count: u64,
     /// Messages from the peer.
     pub messages_received: u64,
     /// Messages to the peer.
@@ -44,6 +48,8 @@ pub struct PeerSummary {
     pub advertised: Vec<FamilyCount>,
     /// Why the session last ended or did not come up.
     pub last_error: Option<LastError>,
+    /// What was last seen of the peer that ended nothing: that it cannot be reached, for example.
+    pub last_note: Option<LastError>,
 }
 
 /// A number of prefixes.
@@ -99,8 +105,6 @@ pub struct PeerDetail {
     pub received_by_kind: MessageCounts,
     /// Messages sent by kind.
     pub sent_by_kind: MessageCounts,
-    /// How often the session came up.
-    pub established_count: u64,
     /// The next timer and in how many milliseconds it fires.
     pub next_timer: Option<NextTimer>,
     /// Routes that this peer is not told, with the reason.
@@ -203,8 +207,28 @@ pub struct VersionView {
     pub started: String,
     /// Sources that have not delivered their first list yet.
     pub waiting_for: Vec<String>,
-    /// Errors of the last configuration that was refused.
+    /// The sockets of `router.listen`.
+    pub listeners: Vec<ListenerView>,
+    /// Errors of the configuration file where it was refused: an older one is in force.
     pub config_errors: Vec<String>,
+    /// Keys whose new values take effect after a restart.
+    pub restart_needed: Vec<String>,
+    /// What is wrong with manifests and the state folder.
+    pub faults: Vec<String>,
+}
+
+/// A socket of `router.listen`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerView {
+    /// As configured.
+    pub address: String,
+    /// Where it listens: the same, but for port 0.
+    pub bound: Option<String>,
+    /// Why it does not; it is tried again.
+    pub error: Option<String>,
+    /// Prefixes from which nobody is let in for want of a key, with the reason.
+    pub refused: Vec<String>,
 }
 
 /// A capability of an OPEN (RFC 5492).

@@ -1,15 +1,15 @@
 //! `run` and `check`.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::path::Path;
 
 use anyhow::Context as _;
 use speaker_config::diagnostic::Severity;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::Exit;
 use super::args::{Check, Run};
+use super::{Exit, out};
 use crate::app::{App, AppSpec};
 use crate::load::{self, LoadError};
 
@@ -52,15 +52,17 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
 }
 
 /// Prints every error and warning of a configuration and of what it names.
-pub(crate) fn check(check: &Check) -> Exit {
+pub(crate) fn check(check: &Check) -> anyhow::Result<Exit> {
     let Check { config: file, node } = check;
     let (mut errors, mut warnings) = (0_usize, 0_usize);
+    let mut report = String::new();
     let mut say = |severity: Severity, text: &dyn std::fmt::Display| {
         match severity {
             Severity::Error => errors += 1,
             Severity::Warning => warnings += 1,
         }
-        println!("{text}");
+        // Writing to a String cannot fail.
+        let _ = writeln!(report, "{text}");
     };
     match load::load(file) {
         Err(LoadError::Invalid(diagnostics)) => {
@@ -73,16 +75,19 @@ pub(crate) fn check(check: &Check) -> Exit {
             for warning in &loaded.warnings {
                 say(warning.severity, warning);
             }
-            for (severity, text) in crate::check::manifests(&loaded.config) {
-                say(severity, &text);
-            }
+            let mut findings = crate::check::manifests(&loaded.config);
             if *node {
-                for (severity, text) in crate::check::node(&loaded.config) {
-                    say(severity, &text);
+                findings.extend(crate::check::node(&loaded.config));
+            }
+            for (severity, text) in findings {
+                match severity {
+                    Severity::Error => say(severity, &text),
+                    Severity::Warning => say(severity, &format_args!("warning: {text}")),
                 }
             }
         }
     }
-    println!("{}: {errors} error(s), {warnings} warning(s)", Path::new(file).display());
-    if errors > 0 { Exit::Error } else { Exit::Done }
+    let _ = writeln!(report, "{}: {errors} error(s), {warnings} warning(s)", file.display());
+    out(&report)?;
+    Ok(if errors > 0 { Exit::Error } else { Exit::Done })
 }

@@ -5,6 +5,7 @@ mod client;
 mod daemon;
 mod read;
 pub(crate) mod rib;
+mod sessions;
 mod show;
 mod table;
 mod watch;
@@ -66,7 +67,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
             crate::demo::run().await.map(|()| Exit::Done)
         }
         Command::Run(run) => daemon::run(run).await,
-        Command::Check(check) => Ok(daemon::check(&check)),
+        Command::Check(check) => daemon::check(&check),
         Command::Crds => crds(),
         Command::Watch(daemon) => watch::watch(daemon).await,
         Command::Rib(rib) => read::rib(rib).await,
@@ -84,7 +85,17 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
 /// `crds`: what a cluster without Cilium needs.
 fn crds() -> anyhow::Result<Exit> {
     for crd in speaker_config::crd::crds() {
-        print!("---\n{}", speaker_config::crd::to_yaml(&crd).map_err(anyhow::Error::msg)?);
+        out(&format!("---\n{}", speaker_config::crd::to_yaml(&crd).map_err(anyhow::Error::msg)?))?;
     }
     Ok(Exit::Done)
+}
+
+/// Writes to standard output. A reader such as `head` may have gone: that is no error of ours.
+pub(crate) fn out(text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
 }

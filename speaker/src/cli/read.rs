@@ -1,6 +1,5 @@
 //! Commands that ask the daemon.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
@@ -10,7 +9,7 @@ use speaker_core::view::{Explanation, PeerDetail, PeerSummary, PoolView, Service
 
 use super::args::{Clear, Direction, Explain, Format, OnePeer, Peers, Reader, Rib, RibQuery, Shutdown};
 use super::client::{self, Answer, escape};
-use super::{Exit, show};
+use super::{Exit, out, sessions, show};
 
 /// Prints an answer in the format asked for; `table` is called for the two that are tables.
 fn print<T: Serialize>(value: &T, format: Format, table: impl FnOnce(bool) -> String) -> anyhow::Result<()> {
@@ -20,11 +19,7 @@ fn print<T: Serialize>(value: &T, format: Format, table: impl FnOnce(bool) -> St
         Format::Json => serde_json::to_string_pretty(value)? + "\n",
         Format::Yaml => serde_yaml::to_string(value)?,
     };
-    // A reader such as `head` may have gone: that is no error of ours.
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    Ok(out(&text)?)
 }
 
 /// Asks, prints, and says how it went.
@@ -87,13 +82,13 @@ pub(crate) async fn peers(peers: Peers) -> anyhow::Result<Exit> {
     let Peers { name, reader } = peers;
     if let Some(name) = name {
         let path = format!("/v1/peers/{}", escape(&name));
-        return read::<PeerDetail>(&reader, &path, |peer, _| show::peer(peer)).await;
+        return read::<PeerDetail>(&reader, &path, |peer, _| sessions::peer(peer)).await;
     }
     let version = match client::get::<VersionView>(&reader.daemon.socket, "/v1/version").await? {
         Answer::Ok(version) => version,
         Answer::NotFound(text) => return Ok(not_found(&text)),
     };
-    read::<Vec<PeerSummary>>(&reader, "/v1/peers", |peers, wide| show::peers(peers, &version, wide)).await
+    read::<Vec<PeerSummary>>(&reader, "/v1/peers", |peers, wide| sessions::peers(peers, &version, wide)).await
 }
 
 /// `pools`.
@@ -109,9 +104,9 @@ pub(crate) async fn services(reader: Reader) -> anyhow::Result<Exit> {
 /// `version`: ours first, since the daemon may not run.
 pub(crate) async fn version(reader: Reader) -> anyhow::Result<Exit> {
     if matches!(reader.output, Format::Table | Format::Wide) {
-        println!("speaker {}", env!("CARGO_PKG_VERSION"));
+        out(&format!("speaker {}\n", env!("CARGO_PKG_VERSION")))?;
         if !reader.daemon.socket.exists() {
-            println!("daemon  none on {}", reader.daemon.socket.display());
+            out(&format!("daemon  none on {}\n", reader.daemon.socket.display()))?;
             return Ok(Exit::Done);
         }
     }
@@ -136,7 +131,7 @@ async fn tell(socket: &Path, path: &str) -> anyhow::Result<Exit> {
     match client::post::<String>(socket, path).await? {
         Answer::NotFound(text) => Ok(not_found(&text)),
         Answer::Ok(done) => {
-            println!("{done}");
+            out(&format!("{done}\n"))?;
             Ok(Exit::Done)
         }
     }

@@ -14,7 +14,7 @@ use speaker_core::view::{PeerSummary, VersionView};
 
 use super::args::Daemon;
 use super::client::{self, Answer};
-use super::{Exit, rib, show};
+use super::{Exit, rib, sessions};
 
 /// How often the daemon is asked.
 const EVERY: Duration = Duration::from_millis(500);
@@ -77,7 +77,7 @@ async fn ask(socket: &Path) -> anyhow::Result<Screen> {
     let peers = known(client::get::<Vec<PeerSummary>>(socket, "/v1/peers").await?)?;
     let routes = known(client::get::<Vec<Value>>(socket, "/v1/rib/advertised").await?)?;
     Ok(Screen {
-        peers: show::peers(&peers, &version, false),
+        peers: sessions::peers(&peers, &version, false),
         routes: rib::rib("advertised", &routes, false),
         scroll: 0,
     })

@@ -4,21 +4,27 @@ use bgp_proto::session::{Counters, SessionView, State};
 use bgp_proto::types::Timestamp;
 use serde::Serialize;
 use speaker_config::model::Ttl;
+use speaker_config::objects::UnixSeconds;
 use speaker_core::received::ReceivedCount;
 use speaker_core::rfc3339;
 use speaker_core::view::{
-    FamilyCount, HeldRoute, LastError, MessageCounts, NextTimer, PeerDetail, PeerSummary, VersionView,
+    FamilyCount, HeldRoute, LastError, ListenerView, MessageCounts, NextTimer, PeerDetail, PeerSummary,
+    VersionView,
 };
 use tokio::sync::oneshot;
 
 use super::Hub;
-use super::peers::Running;
+use super::running::Running;
 use crate::capability;
+use crate::io::listen::ListenStatus;
 use crate::io::peer::PeerView;
 use crate::question::{Answer, Asked, Question, Refused, RibFilter};
 
 /// The most held routes that `peers NAME` lists.
 const HELD: usize = 20;
+
+/// "The length of the Shutdown Communication" fits into one octet (RFC 9003 §2).
+const SHUTDOWN_TEXT: usize = 255;
 
 fn answer<T: Serialize + Send + 'static>(value: T) -> Answer {
     Ok(Box::new(value))
@@ -47,15 +53,27 @@ impl Hub {
             Question::Soft { peer, inbound, outbound } => {
                 self.each(&peer, |peers, name| peers.soft(name, inbound, outbound), "routes exchanged again with")
             }
-            Question::Shutdown { peer, message } => {
-                if self.peers.shut_down(&peer, &message) { answer(format!("{peer} is shut down")) } else { Err(self.no_peer(&peer)) }
-            }
+            Question::Shutdown { peer, message } => self.shut_down(&peer, &message),
             Question::NoShutdown(peer) => {
-                if self.peers.no_shut_down(&peer) { answer(format!("{peer} may come up")) } else { Err(self.no_peer(&peer)) }
+                if self.peers.no_shut_down(&peer, &mut self.world) { answer(format!("{peer} may come up")) } else { Err(self.no_peer(&peer)) }
             }
         };
         // Who asked may have gone.
         drop(reply.send(answer));
+    }
+
+    fn shut_down(&mut self, peer: &str, message: &str) -> Answer {
+        if message.len() > SHUTDOWN_TEXT {
+            let len = message.len();
+            return Err(Refused::Invalid(format!(
+                "the message has {len} octets, and {SHUTDOWN_TEXT} fit into a NOTIFICATION (RFC 9003); say it shorter"
+            )));
+        }
+        if self.peers.shut_down(peer, message) {
+            answer(format!("{peer} is shut down"))
+        } else {
+            Err(self.no_peer(peer))
+        }
     }
 
     fn no_peer(&self, name: &str) -> Refused {
@@ -178,13 +196,16 @@ impl Hub {
             state: format!("{:?}", State::Idle),
             shutdown: peer.shutdown.clone(),
             state_seconds: 0,
+            up_down_seconds: peer.changed.map(|changed| now.since(changed).as_secs()),
+            established_count: 0,
             messages_received: 0,
             messages_sent: 0,
             in_queue: 0,
             out_queue: 0,
             received: Vec::new(),
             advertised: Vec::new(),
-            last_error: peer.last_error.clone().map(|(at, text)| LastError { at: rfc3339(at), text }),
+            last_error: peer.last_error.clone().map(told),
+            last_note: peer.last_note.clone().map(told),
         };
         let advertised = tables
             .iter()
@@ -197,6 +218,7 @@ impl Hub {
             let Some(view) = view else { return summary };
             let session = &view.session;
             summary.state = format!("{:?}", session.state);
+            summary.established_count = session.established;
             summary.state_seconds = now.since(session.since).as_secs();
             summary.messages_received = sum(&counts(&session.received));
             summary.messages_sent = sum(&sent(view));
@@ -221,8 +243,7 @@ impl Hub {
     }
 
     fn version(&self) -> VersionView {
-        let mut errors = self.config_errors.clone();
-        errors.extend(self.faults.iter().cloned());
+        let listeners = self.listening.borrow().iter().map(listener).collect();
         VersionView {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: self.world.node().to_owned(),
@@ -230,8 +251,25 @@ impl Hub {
             router_id: self.peers.router_id(),
             started: rfc3339(self.started),
             waiting_for: self.world.waiting().iter().cloned().collect(),
-            config_errors: errors,
+            listeners,
+            config_errors: self.config_errors.clone(),
+            restart_needed: self.restart_needed.clone(),
+            faults: self.faults.clone(),
         }
+    }
+}
+
+fn told((at, text): (UnixSeconds, String)) -> LastError {
+    LastError { at: rfc3339(at), text }
+}
+
+fn listener(status: &ListenStatus) -> ListenerView {
+    let refused = status.refused.iter().map(|(prefix, reason)| format!("{prefix}: {reason}"));
+    ListenerView {
+        address: status.wanted.to_string(),
+        bound: status.bound.as_ref().ok().map(ToString::to_string),
+        error: status.bound.as_ref().err().cloned(),
+        refused: refused.collect(),
     }
 }
 
@@ -280,7 +318,6 @@ fn detail(
                 .unwrap_or_default(),
             received_by_kind: session.map(|session| counts(&session.received)).unwrap_or_default(),
             sent_by_kind: view.map(sent).unwrap_or_default(),
-            established_count: session.map_or(0, |session| session.established),
             next_timer: session.and_then(|session| session.deadline).map(|(at, name)| NextTimer {
                 name: name.to_owned(),
                 milliseconds: u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX),

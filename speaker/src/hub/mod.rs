@@ -2,6 +2,7 @@
 
 mod answers;
 mod peers;
+mod running;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +46,8 @@ pub enum Message {
     Asked(Asked),
     /// The configuration file changed.
     Reload(Result<Box<Loaded>, LoadError>),
+    /// A file with a TCP MD5 key changed.
+    KeysChanged,
     /// Stop in an orderly way.
     Stop,
 }
@@ -76,6 +79,8 @@ pub struct HubSpec {
 #[derive(Debug)]
 pub struct Hub {
     config: SpeakerConfig,
+    /// The configuration at the start: some of it stays in force until the end.
+    first_config: SpeakerConfig,
     world: World,
     peers: Peers,
     manifests: ManifestsHandle,
@@ -86,6 +91,8 @@ pub struct Hub {
     started: UnixSeconds,
     /// Why the last new configuration was refused.
     config_errors: Vec<String>,
+    /// What of the configuration in force waits for a restart.
+    restart_needed: Vec<String>,
     /// Files that are not in force as they stand.
     faults: Vec<String>,
 }
@@ -105,6 +112,7 @@ impl Hub {
         let world = World::new(&loaded.config, &start);
         let peers = Peers::new(context, listener, node, predecessor);
         let mut hub = Self {
+            first_config: loaded.config.clone(),
             config: loaded.config,
             world,
             peers,
@@ -114,6 +122,7 @@ impl Hub {
             unsettled: false,
             started: unix_now(),
             config_errors: Vec::new(),
+            restart_needed: Vec::new(),
             faults: Vec::new(),
         };
         hub.record(&Event::Start { text: loaded.text, start });
@@ -163,9 +172,13 @@ impl Hub {
             Message::Listen(ListenEvent::Status(status)) => self.listen_status(status),
             Message::Asked(asked) => self.answer(asked),
             Message::Reload(Ok(loaded)) => self.reload(*loaded),
+            Message::KeysChanged => {
+                tracing::info!("a passwordFile has changed");
+                self.peers.configuration_changed();
+            }
             Message::Reload(Err(error)) => {
                 tracing::error!("the new configuration is refused, the old one stays in force:\n{error}");
-                self.config_errors = error.to_string().lines().map(str::to_owned).collect();
+                self.config_errors = error.errors();
             }
             Message::Stop => {}
         }
@@ -240,23 +253,25 @@ impl Hub {
             tracing::warn!("{warning}");
         }
         self.config_errors.clear();
-        self.config_errors.extend(restart_needed(&self.config, &loaded.config));
-        for error in &self.config_errors {
-            tracing::warn!("{error}");
+        self.restart_needed = restart_needed(&self.first_config, &loaded.config);
+        for key in &self.restart_needed {
+            tracing::warn!("the new value of {key} takes effect after a restart");
         }
         let node = self.world.node().to_owned();
         self.config = loaded.config;
         self.world.configure(&self.config, &node);
         self.record(&Event::Configure { text: loaded.text, node });
         self.peers.listen_on(&self.config);
+        let listen = &self.config.router.listen;
+        self.listening.send_modify(|all| all.retain(|status| listen.contains(&status.wanted)));
         self.peers.configuration_changed();
         tracing::info!("the new configuration is in force");
     }
 
     fn listen_status(&mut self, status: ListenStatus) {
-        match &status.bound {
-            Ok(bound) => tracing::info!(%bound, "listening"),
-            Err(error) => tracing::warn!(address = %status.wanted, "cannot listen, trying again: {error}"),
+        if !self.config.router.listen.contains(&status.wanted) {
+            // A last word of a socket that a reload has closed.
+            return;
         }
         self.listening.send_modify(|all| {
             all.retain(|known| known.wanted != status.wanted);
@@ -275,20 +290,16 @@ impl Hub {
     }
 }
 
-/// What a reload cannot change.
+/// The keys whose new values a reload cannot bring into force.
 fn restart_needed(old: &SpeakerConfig, new: &SpeakerConfig) -> Vec<String> {
-    let mut needed = Vec::new();
-    let mut fixed = |key: &str, same: bool| {
-        if !same {
-            needed.push(format!("a new value of {key} takes effect after a restart"));
-        }
-    };
-    fixed("node.name", old.node_name == new.node_name);
-    fixed("router.routerId", old.router.router_id == new.router.router_id);
-    fixed("sources", old.sources == new.sources);
-    fixed("ipam", old.ipam == new.ipam);
-    fixed("api", old.api == new.api);
-    needed
+    let fixed = [
+        ("node.name", old.node_name == new.node_name),
+        ("router.routerId", old.router.router_id == new.router.router_id),
+        ("sources", old.sources == new.sources),
+        ("ipam", old.ipam == new.ipam),
+        ("api", old.api == new.api),
+    ];
+    fixed.into_iter().filter(|(_, same)| !same).map(|(key, _)| key.to_owned()).collect()
 }
 
 /// Wall time: seconds since 1970.

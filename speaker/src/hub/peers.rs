@@ -7,17 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::session::{DownReason, StopReason};
-use bgp_proto::types::{FamilyMap, FamilySet, Prefix, RouterId, Timestamp};
+use bgp_proto::types::{FamilySet, Prefix, RouterId, Timestamp};
 use bgp_proto::wire::Notification;
 use speaker_config::model::SpeakerConfig;
-use speaker_core::export::{NextHopInputs, PeerOut, is_loopback, next_hop};
+use speaker_core::export::is_loopback;
 use speaker_core::world::World;
 
 use super::ByName;
+use super::running::{Running, peer_out};
 use super::wanted::{self, Difference, Identity, Wanted};
 use crate::io::boot::Predecessor;
 use crate::io::listen::{Incoming, ListenHandle, ListenKey, RefusalLog};
-use crate::io::peer::{self, Established, PeerContext, PeerEvent, PeerHandle, PeerName};
+use crate::io::peer::{self, PeerContext, PeerEvent, PeerName};
 use crate::load;
 
 /// How long a session's last words may take.
@@ -29,20 +30,6 @@ pub(super) mod cease {
     pub(crate) const PEER_DECONFIGURED: u8 = 3;
     pub(crate) const ADMINISTRATIVE_RESET: u8 = 4;
     pub(crate) const OTHER_CONFIGURATION_CHANGE: u8 = 6;
-}
-
-/// One peer with a task.
-#[derive(Debug)]
-pub(super) struct Running {
-    pub(super) wanted: Wanted,
-    pub(super) handle: PeerHandle,
-    pub(super) established: Option<Box<Established>>,
-    /// Down by an operator's word, with what was said.
-    pub(super) shutdown: Option<String>,
-    /// Why it last went down, and when.
-    pub(super) last_error: Option<(i64, String)>,
-    /// Made for somebody who dialled from a `dynamicPeers` prefix.
-    pub(super) dynamic: bool,
 }
 
 /// All of them.
@@ -121,7 +108,7 @@ impl Peers {
         self.stale = false;
         let identity = self
             .identity
-            .get_or_insert_with(|| identify(config, world, &self.node, self.predecessor))
+            .get_or_insert_with(|| wanted::identify(config, world, &self.node, self.predecessor))
             .clone();
         let wanted = wanted::wanted(config, &identity, &labels);
         self.labels = labels;
@@ -136,48 +123,59 @@ impl Peers {
             self.end(&name, world, cease::PEER_DECONFIGURED, "removed from the configuration");
         }
         for (name, wanted) in wanted {
-            self.bring_in_line(&name, wanted, world);
+            if self.running.contains_key(&name) {
+                self.bring_in_line(&name, wanted, world);
+            } else {
+                let shutdown = wanted.spec.settings.shutdown.clone();
+                self.begin(&name, wanted, shutdown, false);
+            }
         }
         self.bring_dynamic_in_line(config, &identity, world);
     }
 
     fn bring_in_line(&mut self, name: &PeerName, wanted: Wanted, world: &mut World) {
-        let Some(running) = self.running.get_mut(name) else {
-            self.begin(name, wanted, false);
-            return;
-        };
-        match wanted::difference(&running.wanted.spec, &wanted.spec) {
-            Difference::Reset => {
-                self.end(name, world, cease::OTHER_CONFIGURATION_CHANGE, "configuration changed");
-                self.begin(name, wanted, false);
+        let Some(running) = self.running.get_mut(name) else { return };
+        let (old, new) = (&running.wanted.spec, &wanted.spec);
+        let shutdown_changed = old.settings.shutdown != new.settings.shutdown;
+        if wanted::difference(old, new) == Difference::Reset {
+            // What an operator said on the command line outlives the session that it was said of.
+            let shutdown =
+                if shutdown_changed { new.settings.shutdown.clone() } else { running.shutdown.clone() };
+            self.replace(name, wanted, shutdown, world);
+        } else {
+            running.adopt(wanted, name, world);
+            if shutdown_changed {
+                self.obey_configured_shutdown(name, world);
             }
-            Difference::Soft | Difference::None => {
-                let timers = wanted::timers(&wanted.spec.settings);
-                if timers != running.wanted.spec.session.timers {
-                    running.handle.set_timers(timers);
-                }
-                let shutdown_changed = running.wanted.spec.settings.shutdown != wanted.spec.settings.shutdown;
-                running.wanted = wanted;
-                if let Some(established) = &running.established {
-                    let tables = world.peer_up(name, peer_out(running, established));
-                    running.handle.attach(established.negotiated.conn, tables);
-                }
-                if shutdown_changed {
-                    self.obey_configured_shutdown(name);
-                }
+        }
+    }
+
+    /// Ends a session and begins another one with the same peer.
+    fn replace(&mut self, name: &PeerName, wanted: Wanted, shutdown: Option<String>, world: &mut World) {
+        let changed = self.running.get(name).and_then(|old| match &old.established {
+            Some(_) => Some(self.now()),
+            None => old.changed,
+        });
+        self.end(name, world, cease::OTHER_CONFIGURATION_CHANGE, "configuration changed");
+        let blocked = wanted.blocked.is_some();
+        self.begin(name, wanted, shutdown, false);
+        if let Some(running) = self.running.get_mut(name) {
+            running.changed = changed;
+            if !blocked {
+                running.last_error = Some((super::unix_now(), "the configuration changed".to_owned()));
             }
         }
     }
 
     /// `shutdown` in the file came, changed or went.
-    fn obey_configured_shutdown(&mut self, name: &PeerName) {
+    fn obey_configured_shutdown(&mut self, name: &PeerName, world: &mut World) {
         let Some(message) = self.running.get(name).map(|peer| peer.wanted.spec.settings.shutdown.clone())
         else {
             return;
         };
         match message {
             Some(message) => drop(self.shut_down(name, &message)),
-            None => drop(self.no_shut_down(name)),
+            None => drop(self.no_shut_down(name, world)),
         }
     }
 
@@ -195,11 +193,7 @@ impl Peers {
                     Some(running)
                         if wanted::difference(&running.wanted.spec, &wanted.spec) != Difference::Reset =>
                     {
-                        running.wanted = wanted;
-                        if let Some(established) = &running.established {
-                            let tables = world.peer_up(&name, peer_out(running, established));
-                            running.handle.attach(established.negotiated.conn, tables);
-                        }
+                        running.adopt(wanted, &name, world);
                     }
                     _ => self.end(&name, world, cease::OTHER_CONFIGURATION_CHANGE, "configuration changed"),
                 },
@@ -219,18 +213,26 @@ impl Peers {
         self.listener.set_keys(peers.chain(dynamic).collect());
     }
 
-    fn begin(&mut self, name: &PeerName, wanted: Wanted, dynamic: bool) {
+    fn begin(&mut self, name: &PeerName, wanted: Wanted, shutdown: Option<String>, dynamic: bool) {
         let handle = peer::spawn(wanted.spec.clone(), self.context.clone());
-        let shutdown = wanted.spec.settings.shutdown.clone();
         let blocked = wanted.blocked.clone();
         match (&shutdown, &blocked) {
-            (Some(message), _) => tracing::info!(peer = %name, "shut down by configuration: {message}"),
+            (Some(message), _) => tracing::info!(peer = %name, "shut down: {message}"),
             // A session without its key would be worse than none (design §5, "MD5 fails closed").
             (None, Some(error)) => tracing::error!(peer = %name, "not started: {error}"),
             (None, None) => handle.start(),
         }
         let last_error = blocked.map(|error| (super::unix_now(), error));
-        let running = Running { wanted, handle, established: None, shutdown, last_error, dynamic };
+        let running = Running {
+            wanted,
+            handle,
+            established: None,
+            shutdown,
+            last_error,
+            last_note: None,
+            changed: None,
+            dynamic,
+        };
         self.running.insert(Arc::clone(name), running);
     }
 
@@ -245,8 +247,15 @@ impl Peers {
     }
 
     /// What a peer's task tells.
-    pub(super) fn event(&mut self, world: &mut World, name: &str, event: PeerEvent) {
-        let Some(running) = self.running.get_mut(name) else { return };
+    pub(super) fn event(&mut self, world: &mut World, name: &PeerName, event: PeerEvent) {
+        let now = self.now();
+        // The last words of a task that was replaced say nothing of its successor, which has a name of its
+        // own: the same text in another place.
+        let Some(running) =
+            self.running.get_mut(name).filter(|running| Arc::ptr_eq(running.handle.name(), name))
+        else {
+            return;
+        };
         match event {
             PeerEvent::Established(established) => {
                 let out = peer_out(running, &established);
@@ -256,24 +265,37 @@ impl Peers {
                             tracing::warn!(peer = %name, %family, "the next hop is a loopback address, of use on this host alone");
                         }
                         Err(reason) if established.negotiated.families.contains(family) => {
-                            tracing::warn!(peer = %name, %family, "routes are held: {reason}");
+                            tracing::info!(peer = %name, %family, "routes would be held: {reason}");
                         }
                         _ => {}
                     }
                 }
                 running.handle.attach(established.negotiated.conn, world.peer_up(name, out));
                 running.established = Some(established);
+                running.changed = Some(now);
+                running.last_note = None;
             }
             PeerEvent::Down(reason) => {
-                running.last_error = Some((super::unix_now(), in_words(&reason)));
-                if running.established.take().is_some() {
+                let was_up = running.established.take().is_some();
+                let told = Some((super::unix_now(), reason.to_string()));
+                // An attempt that came to nothing does not hide the NOTIFICATION that tells why.
+                if !was_up && matches!(reason, DownReason::Transport(_)) {
+                    running.last_note = told;
+                } else {
+                    running.last_error = told;
+                    running.last_note = None;
+                }
+                if was_up {
+                    running.changed = Some(now);
                     world.peer_down(name);
                 }
-                if running.dynamic {
+                // One that an operator has shut down stays, so that it is known when it dials again.
+                if running.dynamic && running.shutdown.is_none() {
                     self.end(name, world, cease::PEER_DECONFIGURED, "the dynamic peer has left");
                 }
             }
-            PeerEvent::State(_) | PeerEvent::Note(_) => {}
+            PeerEvent::Note(text) => running.last_note = Some((super::unix_now(), text)),
+            PeerEvent::State(_) => {}
         }
     }
 
@@ -303,7 +325,8 @@ impl Peers {
             return;
         }
         let name = Arc::clone(&wanted.spec.name);
-        self.begin(&name, wanted, true);
+        let shutdown = wanted.spec.settings.shutdown.clone();
+        self.begin(&name, wanted, shutdown, true);
         if let Some(peer) = self.running.get(&name) {
             peer.handle.accepted(incoming);
         }
@@ -355,10 +378,13 @@ impl Peers {
     }
 
     /// `no-shutdown PEER`.
-    pub(super) fn no_shut_down(&mut self, name: &str) -> bool {
+    pub(super) fn no_shut_down(&mut self, name: &str, world: &mut World) -> bool {
         let Some(peer) = self.running.get_mut(name) else { return false };
         peer.shutdown = None;
-        if peer.wanted.blocked.is_none() {
+        if peer.dynamic && peer.established.is_none() {
+            // It begins anew when it dials.
+            self.end(name, world, cease::PEER_DECONFIGURED, "waiting for the dynamic peer to dial");
+        } else if peer.wanted.blocked.is_none() {
             peer.handle.start();
         }
         true
@@ -381,52 +407,5 @@ impl Peers {
                 tracing::error!(%error, "a peer's task ended badly");
             }
         }
-    }
-}
-
-/// The BGP identifier: configured, else the Node's InternalIP, else a hash of its name (design §4).
-fn identify(config: &SpeakerConfig, world: &World, node: &str, predecessor: Predecessor) -> Identity {
-    let internal = world.inputs().nodes.get(node).into_iter().flat_map(|node| &node.internal_ips);
-    let from_node = internal.into_iter().find_map(|ip| match ip {
-        IpAddr::V4(address) => RouterId::new(*address),
-        IpAddr::V6(_) => None,
-    });
-    let router_id = config.router.router_id.or(from_node).unwrap_or_else(|| load::router_id_of(node));
-    tracing::info!(%router_id, "BGP identifier");
-    Identity {
-        router_id,
-        host_name: node.to_owned(),
-        restarted: predecessor.existed,
-        forwarding_kept: predecessor.same_boot,
-    }
-}
-
-fn peer_out(running: &Running, established: &Established) -> PeerOut {
-    let settings = &running.wanted.spec.settings;
-    let negotiated = &established.negotiated;
-    let egress = &established.egress;
-    let inputs = NextHopInputs {
-        configured_ipv4: settings.next_hop_ipv4,
-        configured_ipv6: settings.next_hop_ipv6,
-        local: negotiated.local.ip(),
-        remote: negotiated.remote.ip(),
-        egress_ipv4: egress.ipv4.clone(),
-        egress_ipv6: egress.ipv6.clone(),
-        extended_next_hop: negotiated.encode.extended_next_hop,
-    };
-    let next_hops = FamilyMap::from_fn(|family| next_hop(family, &inputs));
-    PeerOut::new(&running.wanted.selected_as, settings, negotiated, next_hops)
-}
-
-/// The end of a session as operators read it.
-fn in_words(reason: &DownReason) -> String {
-    match reason {
-        DownReason::Sent(notification, detail) if detail.is_empty() => format!("we sent {notification}"),
-        DownReason::Sent(notification, detail) => format!("we sent {notification}: {detail}"),
-        DownReason::Received(notification) => format!("the peer sent {notification}"),
-        DownReason::Transport(text) => text.clone(),
-        DownReason::HoldTimerExpired => "hold timer expired: nothing was heard from the peer".to_owned(),
-        DownReason::SendHoldTimerExpired => "send hold timer expired: the peer reads nothing".to_owned(),
-        DownReason::Stopped => "stopped without a word".to_owned(),
     }
 }

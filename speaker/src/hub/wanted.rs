@@ -8,7 +8,9 @@ use bgp_proto::session::{GracefulRestartConfig, SessionConfig, TimerConfig};
 use bgp_proto::types::{Asn, RouterId};
 use speaker_config::model::{Peer, PeerAddress, PeerSettings, SpeakerConfig};
 use speaker_config::objects::Labels;
+use speaker_core::world::World;
 
+use crate::io::boot::Predecessor;
 use crate::io::peer::{Password, PeerName, PeerSpec};
 
 /// What this process is to its peers; fixed while it runs.
@@ -139,6 +141,28 @@ pub(super) fn timers(settings: &PeerSettings) -> TimerConfig {
     }
 }
 
+/// The BGP identifier: configured, else the Node's InternalIP, else a hash of its name (design §4).
+pub(super) fn identify(
+    config: &SpeakerConfig,
+    world: &World,
+    node: &str,
+    predecessor: Predecessor,
+) -> Identity {
+    let internal = world.inputs().nodes.get(node).into_iter().flat_map(|node| &node.internal_ips);
+    let from_node = internal.into_iter().find_map(|ip| match ip {
+        IpAddr::V4(address) => RouterId::new(*address),
+        IpAddr::V6(_) => None,
+    });
+    let router_id = config.router.router_id.or(from_node).unwrap_or_else(|| crate::load::router_id_of(node));
+    tracing::info!(%router_id, "BGP identifier");
+    Identity {
+        router_id,
+        host_name: node.to_owned(),
+        restarted: predecessor.existed,
+        forwarding_kept: predecessor.same_boot,
+    }
+}
+
 /// Different on every node and for every peer, so that a rack's power cycle does not bring all sessions up
 /// in the same millisecond; the same after a restart.
 fn seed(node: &str, peer: &str) -> u64 {
@@ -164,5 +188,119 @@ pub(super) fn difference(running: &PeerSpec, wanted: &PeerSpec) -> Difference {
         Difference::Soft
     } else {
         Difference::None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            router_id: RouterId::new([10, 0, 0, 1].into()).unwrap(),
+            host_name: "n1".to_owned(),
+            restarted: false,
+            forwarding_kept: false,
+        }
+    }
+
+    fn config(peer: &str, rest: &str) -> SpeakerConfig {
+        let text = format!(
+            "router: {{asn: 64501, listen: [\"127.0.0.1:179\"]}}\npeers:\n  - {{name: tor, {peer}}}\n{rest}"
+        );
+        crate::load::parse(text, "speaker.yaml", Path::new(".")).unwrap().config
+    }
+
+    fn spec(peer: &str) -> PeerSpec {
+        let all = wanted(&config(peer, ""), &identity(), &Labels::new());
+        all.get("tor").unwrap().spec.clone()
+    }
+
+    #[test]
+    fn only_a_change_of_identity_resets_a_session() {
+        const PEER: &str = "address: 10.0.0.254, asn: 64500";
+        for (change, expected) in [
+            ("", Difference::None),
+            (", timers: {hold: 9s}", Difference::Soft),
+            (", timers: {connectRetry: 1s}", Difference::Soft),
+            (", export: [{prefix: 10.0.0.0/8}]", Difference::Soft),
+            (", maxAdvertised: {ipv4-unicast: 1}", Difference::Soft),
+            (", receive: all", Difference::Soft),
+            (", maxPrefixes: {ipv6-unicast: 1}", Difference::Soft),
+            (", nextHop: {ipv4: 10.0.0.9}", Difference::Soft),
+            (", shutdown: true", Difference::Soft),
+            (", localAsn: 64777", Difference::Reset),
+            (", families: [ipv4-unicast]", Difference::Reset),
+            (", gracefulRestart: {restartTime: 30s}", Difference::Reset),
+            (", addPath: receive", Difference::Reset),
+            (", role: customer", Difference::Reset),
+            (", passive: true", Difference::Reset),
+            (", port: 1790", Difference::Reset),
+            (", localAddress: 10.0.0.1", Difference::Reset),
+            (", sourceInterface: eth0", Difference::Reset),
+            (", ttlSecurity: {hops: 1}", Difference::Reset),
+            (", multihop: {ttl: 4}", Difference::Reset),
+        ] {
+            assert_eq!(difference(&spec(PEER), &spec(&format!("{PEER}{change}"))), expected, "{change}");
+        }
+        assert_eq!(
+            difference(&spec(PEER), &spec("address: 10.0.0.253, asn: 64500")),
+            Difference::Reset,
+            "another address"
+        );
+        assert_eq!(difference(&spec(PEER), &spec("address: 10.0.0.254, asn: external")), Difference::Reset);
+    }
+
+    #[test]
+    fn a_new_key_is_a_new_identity_and_a_missing_one_blocks() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("tor.key");
+        let peer = format!("address: 10.0.0.254, asn: 64500, passwordFile: {}", key.display());
+        let config = config(&peer, "");
+        let now = || wanted(&config, &identity(), &Labels::new()).remove("tor").unwrap();
+        let missing = now();
+        assert!(missing.blocked.as_ref().unwrap().contains("tor.key"), "{:?}", missing.blocked);
+        assert_eq!(missing.spec.password, None);
+        std::fs::write(&key, "one\n").unwrap();
+        let one = now();
+        assert_eq!(one.blocked, None);
+        assert_eq!(difference(&missing.spec, &one.spec), Difference::Reset);
+        std::fs::write(&key, "two").unwrap();
+        assert_eq!(difference(&one.spec, &now().spec), Difference::Reset);
+        std::fs::write(&key, "one").unwrap();
+        assert_eq!(difference(&one.spec, &now().spec), Difference::None, "the newline is not part of it");
+    }
+
+    #[test]
+    fn a_node_has_the_peers_that_select_it() {
+        let selected = "address: 10.0.0.254, asn: 64500, nodeSelector: {matchLabels: {rack: r1}}";
+        let config = config(selected, "  - {name: everywhere, address: 10.0.0.253, asn: 64500}\n");
+        let names = |labels: &[(&str, &str)]| -> Vec<String> {
+            let labels: Labels =
+                labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            wanted(&config, &identity(), &labels).keys().map(ToString::to_string).collect()
+        };
+        assert_eq!(names(&[]), ["everywhere"]);
+        assert_eq!(names(&[("rack", "r1")]), ["everywhere", "tor"]);
+    }
+
+    #[test]
+    fn a_dynamic_peer_waits_for_the_other_side_and_is_named_after_its_address() {
+        let rest = "dynamicPeers: [{name: rack, prefix: 10.1.0.0/24, asn: external}]\n";
+        let config = config("address: 10.0.0.254, asn: 64500", rest);
+        let found = dynamic(&config, &identity(), "10.1.0.7".parse().unwrap()).unwrap();
+        assert_eq!((&*found.spec.name, found.selected_as.as_str()), ("rack:10.1.0.7", "rack"));
+        assert!(found.spec.session.passive);
+        assert!(dynamic(&config, &identity(), "10.2.0.7".parse().unwrap()).is_none());
+    }
+
+    #[test]
+    fn peers_and_nodes_have_jitter_of_their_own() {
+        assert_eq!(seed("n1", "tor"), seed("n1", "tor"));
+        assert_ne!(seed("n1", "tor"), seed("n2", "tor"));
+        assert_ne!(seed("n1", "tor"), seed("n1", "tor-b"));
+        assert_ne!(seed("n", "1/tor"), seed("n/1", "or"));
     }
 }

@@ -19,6 +19,8 @@ mod due;
 mod source;
 mod worker;
 
+pub(crate) use source::files;
+
 /// What the source is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestsSpec {

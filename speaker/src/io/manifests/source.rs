@@ -185,6 +185,19 @@ fn is_manifest(path: &Path) -> bool {
     !hidden && matches!(extension, Some("yaml" | "yml" | "json"))
 }
 
+/// The manifests that `path` stands for, a file or a folder, by name.
+///
+/// # Errors
+/// It cannot be looked at.
+pub(crate) fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if !fs::metadata(path)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = BTreeMap::new();
+    read_folder(path, &mut files)?;
+    Ok(files.into_keys().collect())
+}
+
 fn read_folder(folder: &Path, files: &mut BTreeMap<PathBuf, Stamp>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

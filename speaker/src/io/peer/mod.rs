@@ -9,7 +9,7 @@ use bgp_proto::session::{
     ConnId, DownReason, Negotiated, SessionConfig, SessionView, State, StopReason, TimerConfig,
 };
 use bgp_proto::types::{FamilyMap, FamilySet, Prefix};
-use speaker_config::model::PeerSettings;
+use speaker_config::model::{PeerSettings, Receive};
 use speaker_core::export::Table;
 use speaker_core::received::{ReceivedCount, ReceivedRoute};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -155,6 +155,7 @@ pub(crate) enum Command {
     SoftOut(FamilySet),
     RequestRefresh(FamilySet),
     Timers(TimerConfig),
+    Receive(Receive, FamilyMap<Option<u32>>),
     View(oneshot::Sender<PeerView>),
     Received(Wanted, oneshot::Sender<Vec<ReceivedRoute>>),
     Shutdown { reason: StopReason, flush: Duration },
@@ -222,6 +223,11 @@ impl PeerHandle {
     /// New timers, in force at the next connection.
     pub fn set_timers(&self, timers: TimerConfig) {
         self.send(Command::Timers(timers));
+    }
+
+    /// What becomes of received routes from now on; those kept are asked for again.
+    pub fn set_receive(&self, receive: Receive, max_prefixes: FamilyMap<Option<u32>>) {
+        self.send(Command::Receive(receive, max_prefixes));
     }
 
     /// What operators see; `None` where the task has ended.

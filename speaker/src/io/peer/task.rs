@@ -223,7 +223,22 @@ impl Task {
             }
             Command::SoftOut(families) => families.iter().for_each(|family| self.feed.rewind(family)),
             Command::RequestRefresh(families) => self.request_refresh(families),
-            Command::Timers(timers) => self.session.set_timers(timers),
+            Command::Timers(timers) => {
+                self.options.hold = timers.hold;
+                self.session.set_timers(timers);
+            }
+            Command::Receive(receive, max_prefixes) => {
+                self.spec.settings.receive = receive;
+                self.spec.settings.max_prefixes = max_prefixes;
+                // Without route refresh what is kept stays, and the next session begins with the new rule.
+                if let Some(up) = &self.up
+                    && up.route_refresh
+                {
+                    let families = up.families;
+                    self.received = AdjRibIn::new(receive, max_prefixes);
+                    self.request_refresh(families);
+                }
+            }
             Command::View(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.view());

@@ -1,0 +1,281 @@
+//! BGP sessions as routers print them.
+
+use std::fmt::Write as _;
+
+use speaker_core::view::{CapabilityView, FamilyCount, LastError, PeerDetail, PeerSummary, VersionView};
+
+use super::table::{left, render, right, uptime};
+
+/// `speaker peers`.
+pub(crate) fn peers(peers: &[PeerSummary], version: &VersionView, wide: bool) -> String {
+    let mut out = String::new();
+    if let (Some(id), Some(asn)) = (version.router_id, version.asn) {
+        let _ = writeln!(out, "BGP router identifier {id}, local AS number {asn}\n");
+    }
+    if peers.is_empty() {
+        out.push_str("no peer is configured\n");
+        return out;
+    }
+    let mut columns = vec![
+        left("Neighbor"),
+        right("AS"),
+        right("MsgRcvd"),
+        right("MsgSent"),
+        right("InQ"),
+        right("OutQ"),
+        right("Up/Down"),
+        right("State/PfxRcd"),
+        right("PfxSnt"),
+    ];
+    if wide {
+        columns.extend([
+            left("PfxRcd by family"),
+            left("PfxSnt by family"),
+            left("Description"),
+            left("Last error"),
+        ]);
+    }
+    let rows: Vec<Vec<String>> = peers.iter().map(|peer| peer_row(peer, wide)).collect();
+    out.push_str(&render(&columns, &rows));
+    let reasons: Vec<String> = peers.iter().filter_map(why_down).collect();
+    if !reasons.is_empty() {
+        let _ = write!(out, "\n{}", reasons.concat());
+    }
+    out
+}
+
+/// Why a peer is not up, where something is known: whoever sees `Idle` asks just that.
+fn why_down(peer: &PeerSummary) -> Option<String> {
+    if peer.state == "Established" || peer.shutdown.is_some() {
+        return None;
+    }
+    let told = [&peer.last_error, &peer.last_note].into_iter().flatten().max_by_key(|told| &told.at)?;
+    let LastError { at, text } = told;
+    Some(format!("{} is down: {text} ({at})\n", peer.name))
+}
+
+fn peer_row(peer: &PeerSummary, wide: bool) -> Vec<String> {
+    let up = peer.state == "Established";
+    let state = match (up, &peer.shutdown) {
+        (true, _) => total(&peer.received),
+        (false, Some(_)) => "Idle (Admin)".to_owned(),
+        (false, None) => peer.state.clone(),
+    };
+    let mut row = vec![
+        format!("{}({})", peer.name, peer.address),
+        peer.remote_as.map_or_else(|| "-".to_owned(), |asn| asn.to_string()),
+        peer.messages_received.to_string(),
+        peer.messages_sent.to_string(),
+        peer.in_queue.to_string(),
+        peer.out_queue.to_string(),
+        peer.up_down_seconds.map_or_else(|| "never".to_owned(), uptime),
+        state,
+        if up { total(&peer.advertised) } else { "0".to_owned() },
+    ];
+    if wide {
+        row.push(by_family(&peer.received));
+        row.push(by_family(&peer.advertised));
+        row.push(peer.description.clone().unwrap_or_default());
+        row.push(
+            peer.last_error.as_ref().map(|error| format!("{} {}", error.at, error.text)).unwrap_or_default(),
+        );
+    }
+    row
+}
+
+fn total(counts: &[FamilyCount]) -> String {
+    let more = if counts.iter().any(|count| count.more) { ">" } else { "" };
+    format!("{more}{}", counts.iter().map(|count| count.count).sum::<u64>())
+}
+
+fn by_family(counts: &[FamilyCount]) -> String {
+    let each = counts.iter().map(|c| format!("{} {}{}", c.family, if c.more { ">" } else { "" }, c.count));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// `speaker peers NAME`.
+pub(crate) fn peer(detail: &PeerDetail) -> String {
+    let mut out = String::new();
+    let peer = &detail.summary;
+    let asn = peer.remote_as.map_or_else(|| "unknown".to_owned(), |asn| asn.to_string());
+    let local = peer.local_as.map_or_else(|| "unknown".to_owned(), |asn| asn.to_string());
+    let kind = match detail.internal {
+        Some(true) => "internal link",
+        Some(false) => "external link",
+        None => "not negotiated",
+    };
+    let mut line = |text: String| {
+        out.push_str(&text);
+        out.push('\n');
+    };
+    line(format!(
+        "BGP neighbor {} at {}, remote AS {asn}, local AS {local}, {kind}",
+        peer.name, peer.address
+    ));
+    if let Some(description) = &peer.description {
+        line(format!("  Description: {description}"));
+    }
+    if let Some(group) = &detail.group {
+        line(format!("  Peer group: {group}"));
+    }
+    line(format!("  BGP state = {}, for {}", peer.state, uptime(peer.state_seconds)));
+    match peer.shutdown.as_deref() {
+        Some("") => line("  Administratively shut down".to_owned()),
+        Some(message) => line(format!("  Administratively shut down: {message}")),
+        None => {}
+    }
+    if let Some(id) = peer.router_id {
+        line(format!("  Remote router ID {id}"));
+    }
+    if let Some(address) = &detail.local_address {
+        line(format!("  Local address {address}"));
+    }
+    let keepalive = detail.keepalive.map_or_else(|| "off".to_owned(), |seconds| format!("{seconds} s"));
+    line(format!("  Hold time {} s, keepalive {keepalive}", detail.hold_time));
+    if let Some(timer) = &detail.next_timer {
+        line(format!("  Next timer {} in {:.1} s", timer.name, precise(timer.milliseconds)));
+    }
+    line(format!("  TTL: {}; TCP MD5: {}", detail.ttl, if detail.md5 { "on" } else { "off" }));
+    line(format!("  Established {} time(s)", peer.established_count));
+    if let Some(error) = &peer.last_error {
+        line(format!("  Last error {}: {}", error.at, error.text));
+    }
+    if let Some(note) = &peer.last_note {
+        line(format!("  Last note {}: {}", note.at, note.text));
+    }
+    out.push_str(&capabilities(detail));
+    out.push_str(&messages(detail));
+    for count in &peer.advertised {
+        let received = peer.received.iter().find(|received| received.family == count.family);
+        let received = received.map_or_else(|| "0".to_owned(), |count| total(std::slice::from_ref(count)));
+        let _ = writeln!(out, "  {}: {} advertised, {received} received", count.family, count.count);
+    }
+    for held in &detail.held {
+        let _ = writeln!(out, "  held back {}: {}", held.prefix, held.reason);
+    }
+    out
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a timer of 2^52 ms is beyond any display")]
+fn precise(milliseconds: u64) -> f64 {
+    milliseconds as f64 / 1000.0
+}
+
+fn capabilities(detail: &PeerDetail) -> String {
+    let all: std::collections::BTreeSet<(u8, &str)> = detail
+        .our_capabilities
+        .iter()
+        .chain(&detail.peer_capabilities)
+        .map(|capability| (capability.code, capability.name.as_str()))
+        .collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    let values = |side: &[CapabilityView], code: u8| {
+        let found: Vec<&str> = side.iter().filter(|c| c.code == code).map(|c| c.value.as_str()).collect();
+        match (found.is_empty(), found.iter().all(|value| value.is_empty())) {
+            (true, _) => "-".to_owned(),
+            (false, true) => "yes".to_owned(),
+            (false, false) => found.join(", "),
+        }
+    };
+    let rows: Vec<Vec<String>> = all
+        .into_iter()
+        .map(|(code, name)| {
+            vec![
+                format!("    {name} ({code})"),
+                values(&detail.our_capabilities, code),
+                values(&detail.peer_capabilities, code),
+            ]
+        })
+        .collect();
+    render(&[left("  Capabilities"), left("advertised"), left("received")], &rows)
+}
+
+fn messages(detail: &PeerDetail) -> String {
+    let (sent, received) = (&detail.sent_by_kind, &detail.received_by_kind);
+    let row = |name: &str, sent: u64, received: u64| {
+        vec![format!("    {name}"), sent.to_string(), received.to_string()]
+    };
+    render(
+        &[left("  Messages"), right("sent"), right("received")],
+        &[
+            row("OPEN", sent.opens, received.opens),
+            row("UPDATE", sent.updates, received.updates),
+            row("NOTIFICATION", sent.notifications, received.notifications),
+            row("KEEPALIVE", sent.keepalives, received.keepalives),
+            row("ROUTE-REFRESH", sent.route_refreshes, received.route_refreshes),
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(name: &str, state: &str) -> PeerSummary {
+        serde_json::from_value(serde_json::json!({
+            "name": name, "address": "10.0.0.254", "description": null, "remoteAs": 64500, "localAs": 64501,
+            "routerId": null, "state": state, "shutdown": null, "stateSeconds": 5, "upDownSeconds": null,
+            "establishedCount": 0, "messagesReceived": 3, "messagesSent": 4, "inQueue": 0, "outQueue": 0,
+            "received": [], "advertised": [], "lastError": null, "lastNote": null,
+        }))
+        .unwrap()
+    }
+
+    fn version() -> VersionView {
+        serde_json::from_value(serde_json::json!({
+            "version": "0.1.0", "node": "n1", "asn": 64501, "routerId": "10.0.0.1", "started": "",
+            "waitingFor": [], "listeners": [], "configErrors": [], "restartNeeded": [], "faults": [],
+        }))
+        .unwrap()
+    }
+
+    fn told(at: &str, text: &str) -> LastError {
+        LastError { at: at.to_owned(), text: text.to_owned() }
+    }
+
+    #[test]
+    fn state_or_count_and_uptime_are_what_routers_show() {
+        let count = |count, more| FamilyCount { family: bgp_proto::types::Family::Ipv4Unicast, count, more };
+        let up = PeerSummary {
+            up_down_seconds: Some(3671),
+            received: vec![count(10_000, true)],
+            advertised: vec![count(2, false), count(1, false)],
+            ..peer("up", "Established")
+        };
+        let never = peer("never", "Active");
+        let down = PeerSummary { up_down_seconds: Some(60), ..peer("down", "Idle") };
+        let off = PeerSummary { shutdown: Some(String::new()), ..peer("off", "Idle") };
+        let table = peers(&[up, never, down, off], &version(), false);
+        let tail = |name: &str| {
+            let line = table.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().skip(6).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(tail("up("), "01:01:11 >10000 3");
+        assert_eq!(tail("never("), "never Active 0");
+        assert_eq!(tail("down("), "00:01:00 Idle 0");
+        assert_eq!(tail("off("), "never Idle (Admin) 0");
+        assert!(!table.contains("is down"), "nothing is known of why: {table}");
+    }
+
+    #[test]
+    fn the_latest_reason_stands_below_the_table() {
+        let refused = told("2026-01-01T00:00:00Z", "received Cease");
+        let unreachable = told("2026-01-01T00:00:01Z", "Connection refused");
+        let down = PeerSummary {
+            last_error: Some(refused.clone()),
+            last_note: Some(unreachable),
+            ..peer("down", "Active")
+        };
+        let up = PeerSummary { last_error: Some(refused.clone()), ..peer("up", "Established") };
+        let off = PeerSummary {
+            last_error: Some(refused),
+            shutdown: Some("work".to_owned()),
+            ..peer("off", "Idle")
+        };
+        let table = peers(&[down, up, off], &version(), false);
+        let reasons: Vec<&str> = table.lines().filter(|line| line.contains(" is down: ")).collect();
+        assert_eq!(reasons, ["down is down: Connection refused (2026-01-01T00:00:01Z)"]);
+    }
+}

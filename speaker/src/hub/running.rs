@@ -1,0 +1,65 @@
+//! One peer with its task, and what the hub knows of it.
+
+use bgp_proto::types::{FamilyMap, Timestamp};
+use speaker_config::objects::UnixSeconds;
+use speaker_core::export::{NextHopInputs, PeerOut, next_hop};
+use speaker_core::world::World;
+
+use super::wanted::{self, Wanted};
+use crate::io::peer::{Established, PeerHandle};
+
+/// One peer with a task.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) wanted: Wanted,
+    pub(super) handle: PeerHandle,
+    pub(super) established: Option<Box<Established>>,
+    /// Down by an operator's word, with what was said.
+    pub(super) shutdown: Option<String>,
+    /// When and why it last went down or was refused.
+    pub(super) last_error: Option<(UnixSeconds, String)>,
+    /// When and what was last seen that ended nothing.
+    pub(super) last_note: Option<(UnixSeconds, String)>,
+    /// When the session came up, or went down after it had been up.
+    pub(super) changed: Option<Timestamp>,
+    /// Made for somebody who dialled from a `dynamicPeers` prefix.
+    pub(super) dynamic: bool,
+}
+
+impl Running {
+    /// Takes on new settings that leave the session up.
+    pub(super) fn adopt(&mut self, wanted: Wanted, name: &str, world: &mut World) {
+        let timers = wanted::timers(&wanted.spec.settings);
+        if timers != wanted::timers(&self.wanted.spec.settings) {
+            self.handle.set_timers(timers);
+        }
+        let kept = |wanted: &Wanted| (wanted.spec.settings.receive, wanted.spec.settings.max_prefixes);
+        if kept(&wanted) != kept(&self.wanted) {
+            let (receive, max_prefixes) = kept(&wanted);
+            self.handle.set_receive(receive, max_prefixes);
+        }
+        self.wanted = wanted;
+        if let Some(established) = &self.established {
+            let tables = world.peer_up(name, peer_out(self, established));
+            self.handle.attach(established.negotiated.conn, tables);
+        }
+    }
+}
+
+/// What goes into the peer's update group.
+pub(super) fn peer_out(running: &Running, established: &Established) -> PeerOut {
+    let settings = &running.wanted.spec.settings;
+    let negotiated = &established.negotiated;
+    let egress = &established.egress;
+    let inputs = NextHopInputs {
+        configured_ipv4: settings.next_hop_ipv4,
+        configured_ipv6: settings.next_hop_ipv6,
+        local: negotiated.local.ip(),
+        remote: negotiated.remote.ip(),
+        egress_ipv4: egress.ipv4.clone(),
+        egress_ipv6: egress.ipv6.clone(),
+        extended_next_hop: negotiated.encode.extended_next_hop,
+    };
+    let next_hops = FamilyMap::from_fn(|family| next_hop(family, &inputs));
+    PeerOut::new(&running.wanted.selected_as, settings, negotiated, next_hops)
+}
