@@ -1,0 +1,88 @@
+//! `speaker check`.
+
+use crate::harness::{FABRIC, LOCAL, Scene, endpoint, node, pool, service};
+
+#[test]
+fn a_sound_configuration_passes() {
+    let scene = Scene::new();
+    scene.write("m/pool.yaml", &pool("public", "203.0.113.0/24"));
+    scene.write("m/web.yaml", &(service("web", LOCAL) + &endpoint("web", "n1", true)));
+    scene.write("node.yaml", &node(1790, "", FABRIC));
+    let ran = scene.run(&["check", "--config", "node.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.ends_with("node.yaml: 0 error(s), 1 warning(s)\n"), "{ran:?}");
+    assert!(ran.out.contains("127.0.0.2 is a loopback address"), "{ran:?}");
+}
+
+#[test]
+fn every_error_is_said_at_once_with_its_place() {
+    let scene = Scene::new();
+    let text = node(1790, ", timers: {hold: 2s}, adress: 10.0.0.1", FABRIC);
+    scene.write("node.yaml", &text);
+    let ran = scene.run(&["check", "--config", "node.yaml"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.out.contains("node.yaml:7:"), "{ran:?}");
+    assert!(ran.out.contains("peers[0].timers.hold: a hold time of 2 s is not acceptable"), "{ran:?}");
+    assert!(ran.out.contains("did you mean address?"), "{ran:?}");
+    assert!(ran.out.contains("2 error(s)"), "{ran:?}");
+    let ran = scene.run(&["run", "--config", "node.yaml"]);
+    assert_eq!(ran.code, 1, "the daemon refuses it too");
+    assert!(ran.err.contains("peers[0].timers.hold"), "{ran:?}");
+    let ran = scene.run(&["check", "--config", "missing.yaml"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("cannot read missing.yaml"), "{ran:?}");
+    assert_eq!(scene.run(&["check"]).code, 2);
+}
+
+#[test]
+fn what_the_manifests_come_to_is_judged_as_in_the_daemon() {
+    let scene = Scene::new();
+    scene.write("m/a.yaml", &(pool("public", "203.0.113.0/24") + &pool("rival", "203.0.113.128/25")));
+    scene.write("m/b.yaml", &pool("public", "198.51.100.0/24"));
+    scene.write(
+        "m/c.yaml",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {ports: [{port: http}]}\n",
+    );
+    scene.write("m/d.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n");
+    scene.write("m/e.yaml", &service("lonely", "loadBalancerClass: example.com/other"));
+    scene.write("m/.hidden.yaml", "{");
+    scene.write("m/notes.txt", "{");
+    scene.write("node.yaml", &node(1790, "", FABRIC));
+    let ran = scene.run(&["check", "--config", "node.yaml"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let line = |text: &str| {
+        ran.out
+            .lines()
+            .find(|line| line.contains(text))
+            .unwrap_or_else(|| panic!("{text:?} is not in\n{}", ran.out))
+    };
+    assert!(line("CiliumLoadBalancerIPPool public stands in").contains("m/b.yaml:"));
+    assert!(line("m/c.yaml:").contains("Service default/x: spec.ports[0].port"));
+    assert!(line("ConfigMap").starts_with("warning: "));
+    line("pool rival: ");
+    assert!(!ran.out.contains("hidden") && !ran.out.contains("notes"), "{ran:?}");
+    scene.write("m/e.yaml", &service("lonely", "loadBalancerIP: 192.0.2.200"));
+    let ran = scene.run(&["check", "--config", "node.yaml"]);
+    assert!(ran.out.contains("warning: Service shop/lonely: "), "{ran:?}");
+}
+
+#[test]
+fn the_host_is_looked_at_when_asked() {
+    let scene = Scene::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("routerId: 10.255.0.2, listen: [\"{}\"]", taken.local_addr().unwrap());
+    let text = node(1790, ", passwordFile: missing.key", FABRIC).replace("routerId: 10.255.0.2", &listen);
+    scene.write("node.yaml", &text);
+    let ran = scene.run(&["check", "--config", "node.yaml"]);
+    assert_eq!(ran.code, 0, "what depends on the host is not asked: {ran:?}");
+    let ran = scene.run(&["check", "--config", "node.yaml", "--node"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let line = |text: &str| {
+        ran.out
+            .lines()
+            .find(|line| line.contains(text))
+            .unwrap_or_else(|| panic!("{text:?} is not in\n{}", ran.out))
+    };
+    assert!(line("router.listen").starts_with("warning: "), "{ran:?}");
+    assert!(line("missing.key").starts_with("peer tor: cannot read passwordFile"), "{ran:?}");
+}
