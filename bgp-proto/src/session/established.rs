@@ -23,6 +23,14 @@ pub(super) struct Established {
     live: Liveness,
     send_hold_time: Option<Duration>,
     send_hold: Timer,
+    noted: Noted,
+}
+
+/// What of the peer's was ignored and noted: a peer must not fill the log.
+#[derive(Debug, Default)]
+struct Noted {
+    foreign_family: bool,
+    unknown_refresh: bool,
 }
 
 impl Established {
@@ -40,8 +48,8 @@ impl Established {
             let default = SHORTEST_DEFAULT_SEND_HOLD.max(2 * hold);
             cx.memory.config.timers.send_hold.unwrap_or(default)
         });
-        let mut up =
-            Self { link, negotiated, since: cx.now, live, send_hold_time, send_hold: Timer::STOPPED };
+        let (send_hold, noted) = (Timer::STOPPED, Noted::default());
+        let mut up = Self { link, negotiated, since: cx.now, live, send_hold_time, send_hold, noted };
         up.watch_sending(cx);
         up
     }
@@ -97,11 +105,13 @@ impl Established {
     }
 
     /// HoldTimer is not restarted: RFC 4271 §8.2.2 names KEEPALIVE and UPDATE.
-    fn take_refresh(&self, cx: &mut Context<'_>, refresh: RouteRefresh) {
+    fn take_refresh(&mut self, cx: &mut Context<'_>, refresh: RouteRefresh) {
         let negotiated = &self.negotiated;
         let family = refresh.family.family().filter(|family| negotiated.families.contains(*family));
         let Some(family) = family else {
-            cx.note(format!("ignored a ROUTE-REFRESH for {}, which was not negotiated", refresh.family));
+            if !std::mem::replace(&mut self.noted.foreign_family, true) {
+                cx.note(format!("ignored a ROUTE-REFRESH for {}, which was not negotiated", refresh.family));
+            }
             return;
         };
         let known = match refresh.kind {
@@ -114,7 +124,7 @@ impl Established {
         };
         if known {
             cx.act(Action::Refresh(family, refresh.kind));
-        } else {
+        } else if !std::mem::replace(&mut self.noted.unknown_refresh, true) {
             cx.note(format!("ignored a ROUTE-REFRESH ({:?}), which was not negotiated", refresh.kind));
         }
     }

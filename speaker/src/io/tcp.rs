@@ -64,11 +64,10 @@ impl TcpOptions {
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER)?;
         socket.set_tcp_user_timeout(Some(self.user_timeout()))?;
-        if self.hold == HoldTime::ZERO {
-            // Without KEEPALIVEs nothing but TCP's own probes can find a peer that is gone.
-            let probes = TcpKeepalive::new().with_time(Duration::from_secs(60));
-            socket.set_tcp_keepalive(&probes.with_interval(Duration::from_secs(20)))?;
-        }
+        // The peer may propose a hold time of 0. Without KEEPALIVEs nothing but TCP's own probes can find a
+        // peer that is gone.
+        let probes = TcpKeepalive::new().with_time(Duration::from_secs(60));
+        socket.set_tcp_keepalive(&probes.with_interval(Duration::from_secs(20)))?;
         mark(socket, v6)?;
         set_ttl(socket, v6, self.ttl.send)?;
         if let Some(min) = self.ttl.accept {
@@ -126,6 +125,16 @@ mod tests {
         assert_eq!(rule(Ttl::Security(1), "192.0.2.1", PeerAsn::External), (255, Some(255)));
         assert_eq!(rule(Ttl::Security(3), "192.0.2.1", PeerAsn::Internal), (255, Some(253)));
         assert_eq!(rule(Ttl::Security(255), "192.0.2.1", PeerAsn::Internal), (255, Some(1)));
+    }
+
+    #[test]
+    fn probes_run_whatever_hold_time_we_propose() {
+        for hold in [HoldTime::ZERO, HoldTime::DEFAULT] {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            let options = TcpOptions { ttl: TtlRule { send: 1, accept: None }, hold };
+            options.apply(&SockRef::from(&socket), false).unwrap();
+            assert!(socket.keepalive().unwrap(), "{hold:?}");
+        }
     }
 
     #[test]

@@ -292,9 +292,10 @@ fn a_refresh_of_a_foreign_family_or_subtype_is_noted_and_ignored() {
 #[test]
 fn the_markers_of_a_refresh_are_ignored_without_rfc_7313() {
     let (mut bench, conn, _) = Bench::established(ours(), &peer_open());
-    for kind in [RefreshKind::Begin, RefreshKind::End] {
-        assert!(matches!(bench.receive(conn, refresh(kind)).0[..], [Action::Note(_)]));
-    }
+    assert!(matches!(bench.receive(conn, refresh(RefreshKind::Begin)).0[..], [Action::Note(_)]));
+    // Once is enough: there may be thousands.
+    assert_eq!(bench.receive(conn, refresh(RefreshKind::End)).0, []);
+    assert_eq!(bench.state(), State::Established);
 }
 
 #[test]

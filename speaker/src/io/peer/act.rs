@@ -8,6 +8,7 @@ use bgp_proto::wire::{RefreshKind, Update};
 use speaker_core::received::AdjRibIn;
 use tracing::{debug, info, warn};
 
+use super::connection::Connection;
 use super::feed::Feed;
 use super::task::{Task, Up};
 use super::{Established, PeerEvent, words};
@@ -19,6 +20,8 @@ const FAULTY_INTERVAL: Duration = Duration::from_secs(10);
 const LOOKUP: Duration = Duration::from_secs(2);
 /// Log lines that are remembered, so as not to repeat them.
 const MAX_SAID: usize = 8;
+/// Connections that are being closed in order; more are closed at once.
+pub(super) const MAX_LINGERING: usize = 8;
 /// Notes that wait for the hub; more are logged alone.
 const MAX_NOTES: usize = 32;
 
@@ -35,7 +38,7 @@ impl Task {
             Action::Close { conn } => {
                 if let Some(at) = self.connections.iter().position(|connection| connection.id == conn) {
                     let connection = self.connections.swap_remove(at);
-                    self.lingering.spawn(connection.close());
+                    self.close(connection);
                 }
             }
             Action::State(state) => {
@@ -53,6 +56,16 @@ impl Task {
             Action::Refresh(family, kind) => self.refresh(family, kind),
             Action::Down(reason) => self.down(reason),
             Action::Note(text) => self.note(text),
+        }
+    }
+
+    /// A peer that comes again and again while it is refused gets no more of our memory for it.
+    fn close(&mut self, connection: Connection) {
+        while self.lingering.try_join_next().is_some() {}
+        if self.lingering.len() < MAX_LINGERING {
+            self.lingering.spawn(connection.close());
+        } else {
+            connection.close_now();
         }
     }
 
@@ -109,18 +122,26 @@ impl Task {
             return;
         }
         self.faulty_logged = Some(now);
-        for issue in &update.issues {
-            let treatment = issue.disposition;
-            warn!(attribute = issue.code, ?treatment, count = self.faulty, "faulty UPDATE: {}", issue.detail);
-        }
+        // The fault that decided; the first of several.
+        let Some(issue) = update.issues.iter().rev().max_by_key(|issue| issue.disposition) else { return };
+        let (treatment, others) = (issue.disposition, update.issues.len() - 1);
+        warn!(
+            attribute = issue.code,
+            ?treatment,
+            others,
+            count = self.faulty,
+            "faulty UPDATE: {}",
+            issue.detail
+        );
     }
 
     /// RFC 2918 §4, RFC 7313 §4.
     pub(super) fn refresh(&mut self, family: Family, kind: RefreshKind) {
         match kind {
             RefreshKind::Request => {
-                info!(%family, "the peer asks for the table again");
-                self.feed.refresh(family);
+                if self.feed.refresh(family) {
+                    info!(%family, "the peer asks for the table again");
+                }
             }
             // What the peer does not announce again until EoRR is gone: counting begins anew.
             RefreshKind::Begin => self.received.restart(family),

@@ -1,12 +1,13 @@
 //! One TCP connection.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bgp_proto::session::ConnId;
 use bytes::{Bytes, BytesMut};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::outbox::{Begun, Outbox};
@@ -60,6 +61,19 @@ impl Connection {
         }
     }
 
+    /// What has come, whether or not the runtime has heard of it already.
+    pub(super) fn read_now(&self) -> Option<io::Result<Bytes>> {
+        let mut buffer = vec![0; READ_MIN];
+        match (&*SockRef::from(&self.stream)).read(&mut buffer) {
+            Ok(count) => {
+                buffer.truncate(count);
+                Some(Ok(buffer.into()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
     /// Writes what waits, once; `None` where the kernel takes nothing.
     pub(super) fn write(&mut self) -> Option<io::Result<(usize, Begun)>> {
         if self.out.is_empty() {
@@ -78,6 +92,12 @@ impl Connection {
         sockopt::queues(self.stream.as_fd())
     }
 
+    /// Sends what the session said last as far as the kernel takes it at once, and closes.
+    pub(super) fn close_now(mut self) {
+        self.out.drop_table();
+        let _ = self.write();
+    }
+
     /// Sends what the session said last, then closes. An octet left unread would turn the close into a
     /// reset, which takes the NOTIFICATION out of the peer's hands; so everything is read to the end.
     pub(super) async fn close(mut self) {
@@ -93,7 +113,7 @@ impl Connection {
                 result?;
             }
         }
-        socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write)?;
+        SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write)?;
         loop {
             self.stream.readable().await?;
             match self.read() {

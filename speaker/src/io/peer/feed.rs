@@ -41,9 +41,12 @@ impl Feed {
     }
 
     /// The peer wants a family again (RFC 2918 §4): "the BGP speaker … SHOULD re-advertise to that peer the
-    /// Adj-RIB-Out". One that comes before our End-of-RIB waits for it (RFC 7313 §4).
-    pub(super) fn refresh(&mut self, family: Family) {
+    /// Adj-RIB-Out". One that comes before our End-of-RIB waits for it (RFC 7313 §4). Whether it is news:
+    /// one that waits serves all that come meanwhile.
+    pub(super) fn refresh(&mut self, family: Family) -> bool {
+        let new = !self.refresh.contains(family);
         self.refresh.insert(family);
+        new
     }
 
     /// The operator wants a family to be sent again.

@@ -150,7 +150,7 @@ impl Task {
     fn turn(&mut self, span: &Span) -> Option<Option<Timestamp>> {
         let _entered = span.enter();
         if self.session.deadline().is_some_and(|(at, _)| at <= self.now()) {
-            self.input(Input::Timeout);
+            self.expire();
         }
         self.pump();
         self.stop_when_flushed();
@@ -292,3 +292,6 @@ async fn optional<F: Future + Unpin>(future: Option<F>) -> F::Output {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! What the task does with connections.
 
 use bgp_proto::session::{ConnId, Input};
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tracing::warn;
 
@@ -82,22 +83,40 @@ impl Task {
             return 0;
         }
         let Some(connection) = self.connection(ready.id) else { return 0 };
-        match connection.read() {
+        let came = connection.read();
+        // A connection that floods us leaves the others their turn.
+        self.connections.rotate_left(1);
+        self.came(ready.id, came)
+    }
+
+    fn came(&mut self, id: ConnId, came: Option<std::io::Result<Bytes>>) -> usize {
+        match came {
             None => 0,
             Some(Ok(bytes)) if bytes.is_empty() => {
-                self.closed(ready.id, "closed by the peer".to_owned());
+                self.closed(id, "closed by the peer".to_owned());
                 0
             }
             Some(Ok(bytes)) => {
                 let count = bytes.len();
-                self.input(Input::Received { conn: ready.id, bytes });
+                self.input(Input::Received { conn: id, bytes });
                 count
             }
             Some(Err(error)) => {
-                self.closed(ready.id, os_words(&error));
+                self.closed(id, os_words(&error));
                 0
             }
         }
+    }
+
+    /// A timer is due. After a stall of ours a KEEPALIVE may wait in the socket, and the runtime may not
+    /// know of it yet: it goes first ([`Input::Timeout`]).
+    pub(super) fn expire(&mut self) {
+        let ids: Vec<ConnId> = self.connections.iter().map(|connection| connection.id).collect();
+        for id in ids {
+            let came = self.connection(id).and_then(|connection| connection.read_now());
+            self.came(id, came);
+        }
+        self.input(Input::Timeout);
     }
 
     pub(super) fn closed(&mut self, conn: ConnId, reason: String) {

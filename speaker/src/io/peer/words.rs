@@ -52,6 +52,7 @@ fn sent_advice(notification: &Notification) -> Option<&'static str> {
             Some("give the peer a router ID that is not 0.0.0.0 and that no other router of the AS has")
         }
         (2, 6) => Some("the hold time is 0 or at least 3 s; change it on the peer"),
+        (2, 11) => Some("compare the peer's role with `role` here (RFC 9234)"),
         (2, 7) => Some("enable a common address family on both sides"),
         _ => None,
     }
@@ -66,6 +67,9 @@ fn received_advice(notification: &Notification) -> Option<&'static str> {
         (2, 6) => Some("the peer does not accept our hold time; change `timers.hold`"),
         (2, 7) => {
             Some("the peer does not accept our capabilities; compare `families` with its configuration")
+        }
+        (2, 11) => {
+            Some("our role does not go with the peer's; compare `role` with its configuration (RFC 9234)")
         }
         (2, 5) => Some("the peer wants authentication of a kind that is not in use any more"),
         (6, 3) => Some("the peer has no neighbor of this address, or has just removed it"),

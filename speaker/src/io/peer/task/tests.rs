@@ -1,0 +1,135 @@
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream as StdStream};
+use std::time::Duration;
+
+use bgp_proto::session::PeerAsn;
+use bgp_proto::wire::{Notification, Open, codes, keepalive};
+use tokio::net::TcpListener;
+
+use super::super::act::MAX_LINGERING;
+use super::super::testing::{session, settings};
+use super::*;
+use crate::io::clock::Clock;
+use crate::io::egress::EgressLookup;
+use crate::io::listen::Incoming;
+
+const OURS: u32 = 64500;
+const THEIRS: u32 = 64501;
+
+fn task() -> Task {
+    let peer_asn = PeerAsn::Exact(Asn::new(THEIRS).unwrap());
+    let address = "127.0.0.1".parse().unwrap();
+    let mut session = session(OURS, peer_asn);
+    session.passive = true;
+    let settings = settings(peer_asn, address, 179);
+    let spec = PeerSpec { name: "peer".into(), address, zone: None, settings, session, password: None };
+    let (events, _) = mpsc::channel(16);
+    Task::new(spec, PeerContext { events, clock: Clock::start(), egress: EgressLookup::open().unwrap() })
+}
+
+/// A connection and its other end, of which the runtime knows nothing.
+async fn connection(listener: &TcpListener) -> (Incoming, StdStream) {
+    let theirs = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+    theirs.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let (stream, remote) = listener.accept().await.unwrap();
+    (Incoming { local: stream.local_addr().unwrap(), stream, remote }, theirs)
+}
+
+/// A task whose session is up, its connection and the peer's end of it.
+async fn established(listener: &TcpListener) -> (Task, ConnId, StdStream) {
+    let mut task = task();
+    task.input(Input::Start);
+    let (incoming, theirs) = connection(listener).await;
+    task.accepted(incoming);
+    let conn = task.connections[0].id;
+    let Open { hold_time, capabilities, .. } = our_open();
+    let asn = Asn::new(THEIRS).unwrap();
+    let open = Open { asn, hold_time, router_id: session(THEIRS, PeerAsn::Any).router_id, capabilities };
+    for bytes in [open.encode(), keepalive()] {
+        task.input(Input::Received { conn, bytes });
+    }
+    assert_eq!(task.session.state(), State::Established);
+    (task, conn, theirs)
+}
+
+fn our_open() -> Open {
+    let config = session(OURS, PeerAsn::Any);
+    let capabilities = config
+        .families
+        .iter()
+        .map(|family| bgp_proto::wire::Capability::Multiprotocol(family.afi_safi()))
+        .collect();
+    let hold_time = config.timers.hold;
+    Open { asn: config.local_asn, hold_time, router_id: config.router_id, capabilities }
+}
+
+async fn door() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0".parse::<SocketAddr>().unwrap()).await.unwrap()
+}
+
+/// As if the process had been stopped for so long.
+fn stall(task: &mut Task, time: Duration) {
+    task.context.clock = Clock::started_before(Duration::from_nanos(task.now().as_nanos()) + time);
+}
+
+/// Our own stall is not the peer's silence.
+#[tokio::test]
+async fn after_a_stall_what_waits_in_the_socket_goes_before_the_hold_timer() {
+    let (mut task, _, mut theirs) = established(&door().await).await;
+    let span = tracing::Span::none();
+    theirs.write_all(&keepalive()).unwrap();
+    stall(&mut task, Duration::from_secs(91));
+    assert!(task.turn(&span).is_some());
+    assert_eq!(task.session.state(), State::Established);
+    // Nothing waits now: it is the peer that is silent.
+    stall(&mut task, Duration::from_secs(91));
+    task.turn(&span);
+    assert_eq!(task.session.state(), State::Idle);
+}
+
+#[tokio::test]
+async fn a_peer_that_is_refused_again_and_again_costs_a_bounded_number_of_connections() {
+    let door = door().await;
+    let mut task = task();
+    let mut refused = Vec::new();
+    for _ in 0..4 * MAX_LINGERING {
+        let (incoming, theirs) = connection(&door).await;
+        task.accepted(incoming);
+        assert!(task.lingering.len() <= MAX_LINGERING);
+        refused.push(theirs);
+    }
+    assert!(task.connections.is_empty());
+    let expected = Notification::new(codes::CEASE, codes::CEASE_CONNECTION_REJECTED).encode();
+    // Those that are closed in order need the runtime for it.
+    tokio::task::spawn_blocking(move || {
+        for mut theirs in refused {
+            let mut heard = vec![0; expected.len()];
+            theirs.read_exact(&mut heard).unwrap();
+            assert_eq!(heard, expected);
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_floods_us_leaves_the_other_its_turn() {
+    let door = door().await;
+    let (mut task, first, mut flood) = established(&door).await;
+    let (incoming, mut quiet) = connection(&door).await;
+    task.accepted(incoming);
+    let second = task.connections[1].id;
+    flood.set_nonblocking(true).unwrap();
+    quiet.write_all(&[0xff; 10]).unwrap();
+    let (_commands, mut inbox) = mpsc::unbounded_channel();
+    let moved = Notify::new();
+    let mut turns = Vec::new();
+    for _ in 0..4 {
+        while flood.write(&keepalive()).is_ok() {}
+        if let Wake::Ready(ready) = task.wait(None, &mut inbox, &moved).await {
+            turns.push(ready.id);
+            task.ready(ready);
+        }
+    }
+    assert!(turns.contains(&first) && turns.contains(&second), "{turns:?}");
+}
