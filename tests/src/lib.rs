@@ -9,6 +9,7 @@
 )]
 
 pub mod bgp;
+pub mod clab;
 pub mod daemon;
 pub mod fake;
 pub mod golden;

@@ -1,0 +1,144 @@
+//! The topologies of `containerlab/`, realised in network namespaces from the files that containerlab reads.
+
+mod container;
+mod expect;
+mod shell;
+mod topology;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use expect::{Step, differs};
+pub use topology::{Topology, What};
+
+use crate::lab::Lab;
+use crate::wait::eventually;
+use container::Container;
+use expect::{Action, Look};
+
+/// Time for everything that a step expects to come true: a hold time of 9 s and a session coming up again on a
+/// busy machine lie well within.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// The folder `containerlab/`.
+#[must_use]
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../containerlab")
+}
+
+/// The names of the topologies: folders that begin with a number.
+///
+/// # Panics
+/// If the folder cannot be read.
+#[must_use]
+pub fn names() -> Vec<String> {
+    let entries = fs::read_dir(folder()).expect("containerlab/").map(|e| e.expect("containerlab/"));
+    let mut names: Vec<String> = entries
+        .filter(|e| e.path().is_dir())
+        .filter_map(|e| e.file_name().into_string().ok())
+        .filter(|n| n.starts_with(|c: char| c.is_ascii_digit()))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Reads `topology.clab.yml` of a folder and checks it.
+///
+/// # Errors
+/// Everything that is not of containerlab's shape, or that this suite could not realise.
+pub fn read(folder: &Path) -> Result<Topology, Vec<String>> {
+    let file = folder.join("topology.clab.yml");
+    let text = fs::read_to_string(&file).map_err(|e| vec![format!("{}: {e}", file.display())])?;
+    Topology::parse(&text, folder)
+}
+
+/// The steps of a folder, in the order of their file names.
+///
+/// # Panics
+/// If one cannot be read.
+#[must_use]
+pub fn steps(folder: &Path) -> Vec<Step> {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder.join("expect")).expect("expect/").map(|e| e.expect("expect/").path()).collect();
+    files.sort();
+    files.iter().map(|file| Step::read(file).unwrap_or_else(|e| panic!("{e}"))).collect()
+}
+
+/// Realises a topology from a copy of its folder, walks through its steps and removes everything.
+///
+/// # Panics
+/// If the topology is not sound, or a step does not come true.
+pub fn realise(name: &str) {
+    let lab = Lab::new();
+    let folder = lab.dir().join("topology");
+    copy(&self::folder().join(name), &folder);
+    let topology = read(&folder).unwrap_or_else(|faults| panic!("{name}: {}", faults.join("; ")));
+    let steps = steps(&folder);
+
+    let mut containers: BTreeMap<&str, Container> = BTreeMap::new();
+    for (node, definition) in topology.nodes() {
+        containers.insert(node, Container::create(&lab, node, definition, &folder));
+    }
+    for [a, b] in topology.links() {
+        lab.link(&containers[a.node].node, a.device, &containers[b.node].node, b.device);
+    }
+    // In containerlab's order: the daemons run before they have addresses.
+    for container in containers.values_mut() {
+        container.start();
+    }
+    for (node, definition) in topology.nodes() {
+        for line in &definition.exec {
+            containers[node].must(line);
+        }
+    }
+    for step in &steps {
+        for action in &step.actions {
+            act(action, &containers, &folder);
+        }
+        eventually(DEADLINE, &format!("{name}, {}: {}", step.name, step.claim), || {
+            step.see.iter().try_for_each(|look| see(look, &containers))
+        });
+    }
+}
+
+fn act(action: &Action, containers: &BTreeMap<&str, Container>, folder: &Path) {
+    let container = |node: &str| containers.get(node).unwrap_or_else(|| panic!("{action:?}: no such node"));
+    match action {
+        Action::Copy { from, to } => {
+            // As an editor saves: whole, by renaming.
+            let (from, to) = (folder.join(from), folder.join(to));
+            let new = to.with_extension("new");
+            fs::copy(from, &new).unwrap_or_else(|e| panic!("{action:?}: {e}"));
+            fs::rename(new, to).unwrap_or_else(|e| panic!("{action:?}: {e}"));
+        }
+        Action::Remove(file) => {
+            fs::remove_file(folder.join(file)).unwrap_or_else(|e| panic!("{action:?}: {e}"));
+        }
+        Action::Pause(node) => container(node).main().pause(),
+        Action::Unpause(node) => container(node).main().resume(),
+        Action::Exec { node, run } => container(node).must(run),
+    }
+}
+
+fn see(look: &Look, containers: &BTreeMap<&str, Container>) -> Result<(), String> {
+    let container = containers.get(look.node.as_str());
+    let container = container.unwrap_or_else(|| panic!("{}: no such node", look.node));
+    let (status, text) = container.run(&look.run);
+    look.judge(status, &text).map_err(|why| format!("on {}: {}: {why}", look.node, look.run))
+}
+
+/// Copies a folder with everything in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
+    for entry in fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
+        let entry = entry.expect("folder entry").path();
+        let target = to.join(entry.file_name().expect("name"));
+        if entry.is_dir() {
+            copy(&entry, &target);
+        } else {
+            fs::copy(&entry, &target).unwrap_or_else(|e| panic!("{}: {e}", entry.display()));
+        }
+    }
+}
