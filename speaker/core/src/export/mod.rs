@@ -14,9 +14,11 @@
 
 mod cursor;
 mod exporter;
+mod feed;
 mod group;
 mod limit;
 mod next_hop;
+mod outbox;
 mod policy;
 mod span;
 mod table;
@@ -26,7 +28,9 @@ mod view;
 
 pub use cursor::Cursor;
 pub use exporter::{Changes, Exporter, Verdict};
+pub use feed::Feed;
 pub use next_hop::{NextHopInputs, NoNextHop, is_loopback, next_hop};
+pub use outbox::{Begun, Outbox};
 pub use policy::{Conflict, DEFAULT_LOCAL_PREFERENCE, Held, PeerOut};
 pub use span::Span;
 pub use table::Table;

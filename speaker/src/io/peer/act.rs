@@ -5,11 +5,11 @@ use std::time::Duration;
 use bgp_proto::session::{Action, DownReason, Input, Negotiated, State};
 use bgp_proto::types::{Family, FamilySet};
 use bgp_proto::wire::{RefreshKind, Update};
+use speaker_core::export::Feed;
 use speaker_core::received::AdjRibIn;
 use tracing::{debug, info, warn};
 
 use super::connection::Connection;
-use super::feed::Feed;
 use super::task::{Task, Up};
 use super::{Established, PeerEvent, words};
 use crate::io::egress::EgressAddresses;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use bgp_proto::session::ConnId;
 use bytes::{Bytes, BytesMut};
 use socket2::SockRef;
+use speaker_core::export::{Begun, Outbox};
 use tokio::net::TcpStream;
 
-use super::outbox::{Begun, Outbox};
 use crate::io::sockopt;
 
 /// The most that one turn reads: a peer that floods us leaves the others their share.

@@ -21,8 +21,6 @@ use super::listen::Incoming;
 
 mod act;
 mod connection;
-mod feed;
-mod outbox;
 mod task;
 mod transport;
 mod words;

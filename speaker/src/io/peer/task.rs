@@ -8,13 +8,13 @@ use std::task::Poll;
 
 use bgp_proto::session::{Action, ConnId, Input, Negotiated, Session, State, StopReason};
 use bgp_proto::types::{Asn, Family, FamilyMap, FamilySet, Timestamp};
+use speaker_core::export::{Begun, Feed};
 use speaker_core::received::AdjRibIn;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tracing::Span;
 
 use super::connection::{Connection, Ready};
-use super::feed::Feed;
 use super::{Command, PeerContext, PeerEvent, PeerSpec, PeerView};
 use crate::io::connect::Dialled;
 use crate::io::egress::EgressAddresses;
@@ -41,7 +41,7 @@ pub(super) struct Task {
     pub(super) reached: State,
     pub(super) feed: Feed,
     pub(super) received: AdjRibIn,
-    pub(super) sent: super::outbox::Begun,
+    pub(super) sent: Begun,
     /// Events that the hub has had no room for.
     pub(super) pending: VecDeque<PeerEvent>,
     pub(super) lingering: JoinSet<()>,
@@ -116,7 +116,7 @@ impl Task {
             reached: State::Idle,
             feed: Feed::default(),
             received: AdjRibIn::new(spec.settings.receive, spec.settings.max_prefixes),
-            sent: super::outbox::Begun::default(),
+            sent: Begun::default(),
             pending: VecDeque::new(),
             lingering: JoinSet::new(),
             stopping: None,

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use bytes::{Buf as _, Bytes};
 
 /// More slices than this at once gain nothing.
-pub(super) const MAX_SLICES: usize = 64;
+const MAX_SLICES: usize = 64;
 
 /// The header of RFC 4271 §4.1: marker, length, type.
 const HEADER: usize = 19;
@@ -14,7 +14,7 @@ const HEADER: usize = 19;
 /// Two queues of whole messages: what the session says goes ahead of tables, but never into the middle of a
 /// message.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub struct Outbox {
     /// What is left of a table's message whose beginning has been written.
     begun: Bytes,
     control: VecDeque<Bytes>,
@@ -25,53 +25,60 @@ pub(super) struct Outbox {
 
 /// Messages whose first octet was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Begun {
-    pub(super) updates: u64,
-    pub(super) refreshes: u64,
+pub struct Begun {
+    /// UPDATE.
+    pub updates: u64,
+    /// ROUTE-REFRESH: BoRR and EoRR.
+    pub refreshes: u64,
 }
 
 impl Outbox {
     /// Whole messages of the session.
-    pub(super) fn control(&mut self, bytes: Bytes) {
+    pub fn control(&mut self, bytes: Bytes) {
         self.control_len += bytes.len();
         self.control.push_back(bytes);
     }
 
     /// Whole messages of a table.
-    pub(super) fn table(&mut self, bytes: Bytes) {
+    pub fn table(&mut self, bytes: Bytes) {
         self.table_len += bytes.len();
         self.table.push_back(bytes);
     }
 
     /// Octets of tables that have not been begun.
-    pub(super) fn table_len(&self) -> usize {
+    #[must_use]
+    pub fn table_len(&self) -> usize {
         self.table_len
     }
 
     /// Octets in all.
-    pub(super) fn len(&self) -> usize {
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.begun.len() + self.control_len + self.table_len
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Drops every message of a table that has not been begun.
-    pub(super) fn drop_table(&mut self) {
+    pub fn drop_table(&mut self) {
         self.table.clear();
         self.table_len = 0;
     }
 
-    /// What to write, in order.
-    pub(super) fn slices(&self) -> Vec<IoSlice<'_>> {
+    /// What to write, in order; at most 64 pieces of it.
+    #[must_use]
+    pub fn slices(&self) -> Vec<IoSlice<'_>> {
         let begun = std::iter::once(&self.begun).filter(|bytes| !bytes.is_empty());
         let all = begun.chain(&self.control).chain(&self.table);
         all.take(MAX_SLICES).map(|bytes| IoSlice::new(bytes)).collect()
     }
 
-    /// The first `count` octets have been written.
-    pub(super) fn advance(&mut self, mut count: usize) -> Begun {
+    /// The first `count` octets of [`Self::slices`] have been written. Says which messages these began.
+    pub fn advance(&mut self, mut count: usize) -> Begun {
         let from_begun = count.min(self.begun.len());
         self.begun.advance(from_begun);
         count -= from_begun;

@@ -1,15 +1,17 @@
-//! What the update groups' tables have for the peer, one chunk at a time.
+//! What the update groups' tables have for one session, one chunk at a time.
 
 use std::sync::Arc;
 
 use bgp_proto::types::{Family, FamilyMap, FamilySet};
 use bgp_proto::wire::{RefreshKind, RouteRefresh};
 use bytes::Bytes;
-use speaker_core::export::{Cursor, Span, Table};
 
-/// The peer's places in its tables, and the span that is being sent.
+use super::{Cursor, Span, Table};
+
+/// A session's places in its tables, and the span that is being sent. It holds one span at most, however slow
+/// the peer is.
 #[derive(Debug, Default)]
-pub(super) struct Feed {
+pub struct Feed {
     cursors: FamilyMap<Option<Cursor>>,
     /// Families whose table the peer asked for again.
     refresh: FamilySet,
@@ -23,13 +25,15 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// The feed of a session that was just established; its tables come with [`Feed::attach`].
-    pub(super) fn new(enhanced: bool) -> Self {
+    /// The feed of a session that was just established; its tables come with [`Feed::attach`]. `enhanced`: refreshes
+    /// are marked with BoRR and EoRR (RFC 7313).
+    #[must_use]
+    pub fn new(enhanced: bool) -> Self {
         Self { enhanced, ..Self::default() }
     }
 
     /// Sends these tables from now on: from the beginning where the family had none, else what differs.
-    pub(super) fn attach(&mut self, tables: &FamilyMap<Option<Arc<Table>>>) {
+    pub fn attach(&mut self, tables: &FamilyMap<Option<Arc<Table>>>) {
         for (family, table) in tables.iter() {
             let cursor = self.cursors.get_mut(family);
             match (cursor.as_mut(), table) {
@@ -43,21 +47,22 @@ impl Feed {
     /// The peer wants a family again (RFC 2918 §4): "the BGP speaker … SHOULD re-advertise to that peer the
     /// Adj-RIB-Out". One that comes before our End-of-RIB waits for it (RFC 7313 §4). Whether it is news:
     /// one that waits serves all that come meanwhile.
-    pub(super) fn refresh(&mut self, family: Family) -> bool {
+    pub fn refresh(&mut self, family: Family) -> bool {
         let new = !self.refresh.contains(family);
         self.refresh.insert(family);
         new
     }
 
     /// The operator wants a family to be sent again.
-    pub(super) fn rewind(&mut self, family: Family) {
+    pub fn rewind(&mut self, family: Family) {
         if let Some(cursor) = self.cursors.get_mut(family) {
             cursor.rewind();
         }
     }
 
-    /// Whether the peer has been handed everything.
-    pub(super) fn is_synced(&self) -> bool {
+    /// Whether the peer has been handed everything, End-of-RIB included.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
         self.span.is_none()
             && self.trailer.is_none()
             && self.refresh.is_empty()
@@ -65,7 +70,7 @@ impl Feed {
     }
 
     /// Whole messages to send next. May encode a whole table, once for all peers of a group.
-    pub(super) fn next_chunk(&mut self) -> Option<Bytes> {
+    pub fn next_chunk(&mut self) -> Option<Bytes> {
         loop {
             if let Some((span, next)) = &mut self.span {
                 if let Some(chunk) = span.bytes.get(*next) {
