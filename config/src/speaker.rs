@@ -88,7 +88,7 @@ fn read(table: &Table<'_>, report: &Report, base_dir: &Path) -> SpeakerConfig {
 
     let mut config = SpeakerConfig {
         node_name: table.table("node", &schema::NODE).and_then(|table| table.read("name", Field::word)),
-        ipam: ipam(table, &sources, base_dir),
+        ipam: ipam(table, base_dir),
         node_ipam,
         datapath: datapath(table),
         l2: l2(table),
@@ -155,7 +155,7 @@ fn sources(table: &Table<'_>, base_dir: &Path) -> Sources {
     sources
 }
 
-fn ipam(table: &Table<'_>, sources: &Sources, base_dir: &Path) -> Ipam {
+fn ipam(table: &Table<'_>, base_dir: &Path) -> Ipam {
     let default = Ipam {
         enabled: true,
         state_dir: base_dir.join("state"),
@@ -163,9 +163,6 @@ fn ipam(table: &Table<'_>, sources: &Sources, base_dir: &Path) -> Ipam {
         default_class: DefaultClass::default(),
     };
     let Some(table) = table.table("ipam", &schema::IPAM) else { return default };
-    if let Some(field) = table.get("stateDir").filter(|_| sources.manifests.is_empty()) {
-        field.warn("stateDir has no effect without sources.manifests", "remove it, or name manifests");
-    }
     let default_class = table.read("defaultClass", |field| {
         field.choice(&[
             ("lbipam", DefaultClass::LbIpam),

@@ -68,7 +68,8 @@ impl App {
         ];
 
         let socket = api::bind(&loaded.config.api.socket).map_err(|error| {
-            anyhow::anyhow!("cannot serve the API on {}: {error}", loaded.config.api.socket.display())
+            let socket = loaded.config.api.socket.display();
+            anyhow::anyhow!("cannot serve the API on {socket}: {error}; api.socket says where it is")
         })?;
         helpers.push(tokio::spawn(async move {
             if let Err(error) = api::serve(socket, asked).await {

@@ -131,17 +131,13 @@ pub fn node(config: &SpeakerConfig) -> Vec<Finding> {
             format!("api.socket {} exists: a daemon runs, or has left it", config.api.socket.display()),
         ));
     }
-    let folders: [(&str, Option<&PathBuf>); 1] =
-        [("ipam.stateDir", config.ipam.enabled.then_some(&config.ipam.state_dir))];
-    for (key, folder) in folders {
-        let Some(folder) = folder else { continue };
-        let missing = !folder.exists();
-        let parent = folder.ancestors().find(|ancestor| ancestor.exists());
-        let writable =
-            parent.is_some_and(|parent| std::fs::metadata(parent).is_ok_and(|m| !m.permissions().readonly()));
-        if missing && !writable {
-            findings.push((Error, format!("{key} {} is missing and cannot be made", folder.display())));
-        }
+    let folder = &config.ipam.state_dir;
+    let exists = folder.ancestors().find(|ancestor| ancestor.as_os_str().is_empty() || ancestor.exists());
+    if exists.is_some_and(Path::is_file) {
+        findings.push((
+            Error,
+            format!("ipam.stateDir {} cannot be made: a file is in the way", folder.display()),
+        ));
     }
     findings
 }

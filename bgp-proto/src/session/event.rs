@@ -207,6 +207,12 @@ pub enum DownReason {
 impl fmt::Display for DownReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // What the NOTIFICATION says itself is not said twice.
+            Self::Sent(notification, text)
+                if notification.shutdown_communication().as_ref() == Some(text) =>
+            {
+                write!(f, "sent {notification}")
+            }
             Self::Sent(notification, text) => write!(f, "sent {notification}: {text}"),
             Self::Received(notification) => write!(f, "received {notification}"),
             Self::Transport(reason) => write!(f, "the TCP connection ended: {reason}"),

@@ -41,11 +41,23 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
     }
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let app = App::start(AppSpec { loaded, file: Some(config), record }).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+            _ = hang_up.recv() => {
+                // With a terminal the user has gone; without one somebody asks for a reload.
+                if !std::io::stderr().is_terminal() {
+                    tracing::info!("SIGHUP: nothing to do, since changed files are picked up by themselves");
+                    continue;
+                }
+                tracing::info!("SIGHUP: stopping");
+            }
+        }
+        break;
     }
     app.stop().await;
     Ok(Exit::Done)

@@ -96,8 +96,9 @@ fn draw(frame: &mut ratatui::Frame<'_>, screen: &Screen) {
         Layout::vertical([Constraint::Max(height), Constraint::Min(5), Constraint::Length(1)])
             .areas(frame.area());
     let lines = screen.peers.lines().map(|line| {
-        let down =
-            ["Idle", "Connect", "Active", "OpenSent", "OpenConfirm"].iter().any(|state| line.contains(state));
+        let down = ["Idle", "Connect", "Active", "OpenSent", "OpenConfirm", " is down: "]
+            .iter()
+            .any(|state| line.contains(state));
         let style = if down { Style::default().fg(Color::Red) } else { Style::default() };
         Line::styled(line.to_owned(), style)
     });

@@ -83,6 +83,7 @@ fn routes(hub: Hub) -> Router {
         .route("/v1/services", get(|hub: State<Hub>| ask(hub.0, Question::Services)))
         .route("/v1/explain", get(explain))
         .route("/v1/version", get(|hub: State<Hub>| ask(hub.0, Question::Version)))
+        .fallback(async || refuse(StatusCode::NOT_FOUND, "no such path in the API of this version"))
         .with_state(hub)
 }
 

@@ -71,7 +71,10 @@ fn the_host_is_looked_at_when_asked() {
     let scene = Scene::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("routerId: 10.255.0.2, listen: [\"{}\"]", taken.local_addr().unwrap());
-    let text = node(1790, ", passwordFile: missing.key", FABRIC).replace("routerId: 10.255.0.2", &listen);
+    scene.write("file", "");
+    let text = node(1790, ", passwordFile: missing.key", FABRIC)
+        .replace("routerId: 10.255.0.2", &listen)
+        .replace("stateDir: state", "stateDir: file/state");
     scene.write("node.yaml", &text);
     let ran = scene.run(&["check", "--config", "node.yaml"]);
     assert_eq!(ran.code, 0, "what depends on the host is not asked: {ran:?}");
@@ -84,5 +87,6 @@ fn the_host_is_looked_at_when_asked() {
             .unwrap_or_else(|| panic!("{text:?} is not in\n{}", ran.out))
     };
     assert!(line("router.listen").starts_with("warning: "), "{ran:?}");
+    assert!(line("ipam.stateDir").contains("a file is in the way"), "{ran:?}");
     assert!(line("missing.key").starts_with("peer tor: cannot read passwordFile"), "{ran:?}");
 }

@@ -128,6 +128,16 @@ fn dynamic_peers_come_up_to_their_limit_and_leave_nothing() {
 }
 
 #[test]
+fn sighup_is_no_end() {
+    let Pair { scene: _scene, node, router, .. } = Pair::with("", "", FABRIC, manifests);
+    router.receives(&[POOL]);
+    node.signal("-HUP");
+    node.logged("SIGHUP: nothing to do");
+    assert_eq!(node.peer("tor")["establishedCount"], 1);
+    assert_eq!(router.received(), [POOL]);
+}
+
+#[test]
 fn an_address_where_nobody_answers_is_shown_with_the_reason() {
     let scene = Scene::new();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

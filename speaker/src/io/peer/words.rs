@@ -11,6 +11,9 @@ pub(super) fn down(reason: &DownReason, state: State) -> String {
                 State::Established => "ended the session",
                 _ => "refused the session",
             };
+            if notification.shutdown_communication().as_ref() == Some(detail) {
+                return format!("{what}: sent NOTIFICATION {notification}");
+            }
             with(format!("{what}: {detail}; sent NOTIFICATION {notification}"), sent_advice(notification))
         }
         DownReason::Received(notification) => {
@@ -98,6 +101,12 @@ mod tests {
         assert!(text.ends_with("the peer has no neighbor of this address, or has just removed it"), "{text}");
         let text = down(&DownReason::Received(notification(6, 2)), State::Established);
         assert!(text.starts_with("the peer ended the session: "), "{text}");
+        let bye = Notification::cease(2, "lunch");
+        let text = down(&DownReason::Sent(bye, "lunch".to_owned()), State::Established);
+        assert_eq!(
+            text,
+            "ended the session: sent NOTIFICATION Cease/Administrative Shutdown (6/2): \"lunch\""
+        );
         let text = down(&DownReason::Transport("Connection refused".to_owned()), State::Connect);
         assert_eq!(text, "no connection: Connection refused");
     }
