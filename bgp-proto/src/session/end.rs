@@ -111,12 +111,16 @@ impl Ended {
             }
             End::Collision(why) => {
                 self.notify(cx, &Notification::new(codes::CEASE, codes::CEASE_CONNECTION_COLLISION));
-                cx.note(format!("closed a second connection with {}: {why}", self.link.remote));
+                // Without its port: the same again is the same line.
+                cx.note(format!("closed a second connection with {}: {why}", self.link.remote.ip()));
                 None
             }
             End::Superseded => {
                 self.close(cx);
-                cx.note(format!("the peer kept the other connection and closed {}", self.link.remote));
+                cx.note(format!(
+                    "the peer kept the other connection and closed one with {}",
+                    self.link.remote.ip()
+                ));
                 None
             }
             End::Rejected => {

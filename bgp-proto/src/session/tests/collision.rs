@@ -218,12 +218,17 @@ fn a_newer_connection_of_the_peer_replaces_an_older_one_that_is_not_established(
 fn beside_an_established_session_only_the_newest_connection_is_tracked() {
     let (mut bench, conn, _) = Bench::established(ours(), &peer_open());
     let mut last = None;
-    for _ in 0..100 {
-        let (newer, outcome) = bench.accepted();
+    let mut notes = std::collections::BTreeSet::new();
+    for port in 0..100 {
+        let newer = ConnId(1000 + u64::from(port));
+        let (local, remote) = ("10.0.0.2:179".parse().unwrap(), ([10, 0, 0, 9], 40_000 + port).into());
+        let outcome = bench.input(Input::Accepted { conn: newer, local, remote });
         assert_eq!(outcome.closed(), last.into_iter().collect::<Vec<_>>());
+        notes.insert(outcome.notes());
         last = Some(newer);
     }
     assert_eq!(bench.state(), State::Established);
+    assert_eq!(notes.len(), 2, "none for the first, the same for all others: {notes:?}");
     bench.receive(conn, keepalive());
     // Nothing comes over it: 4 minutes later it is gone, and the session is not.
     let mut all = Vec::new();

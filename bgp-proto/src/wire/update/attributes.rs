@@ -304,8 +304,9 @@ impl Reader<'_> {
             }
             code::ORIGINATOR_ID => {
                 out.originator_id = u32_of(value).map(Ipv4Addr::from_bits).and_then(RouterId::new);
+                // Not malformed by RFC 7606 §7.9, which asks for the length alone, and no router either.
                 if out.originator_id.is_none() {
-                    return self.fault(attribute, spec.bad_value, spec.subcode, "a BGP identifier of 0");
+                    return self.fault(attribute, Disposition::AttributeDiscard, 0, "a BGP identifier of 0");
                 }
             }
             code::CLUSTER_LIST => {

@@ -170,7 +170,7 @@ impl Task {
 
     /// The peer may have said why before it closed: that is what the session should hear first.
     pub(super) fn write_failed(&mut self, id: ConnId, error: &std::io::Error) {
-        while let Some(Some(Ok(bytes))) = self.connection(id).map(Connection::read) {
+        while let Some(Some(Ok(bytes))) = self.connection(id).map(|connection| connection.read_now()) {
             if bytes.is_empty() {
                 break;
             }

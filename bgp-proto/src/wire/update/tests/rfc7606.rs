@@ -167,7 +167,7 @@ fn sections_7_9_and_7_10_reflection() {
         ("800904 0a000002", "discard 9", "accept"),
         ("800903 0a0000", "discard 9", "withdraw 9"),
         ("800905 0a00000200", "discard 9", "withdraw 9"),
-        ("800904 00000000", "discard 9", "withdraw 9"),
+        ("800904 00000000", "discard 9", "discard 9"),
         ("c00904 0a000002", "discard 9", "withdraw 9"),
         ("800a08 0a000002 0a000003", "discard 10", "accept"),
         ("800a00", "discard 10", "withdraw 10"),

@@ -2,7 +2,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream as StdStream};
 use std::time::Duration;
 
-use bgp_proto::session::PeerAsn;
+use bgp_proto::session::{DownReason, PeerAsn};
 use bgp_proto::wire::{Notification, Open, codes, keepalive};
 use tokio::net::TcpListener;
 
@@ -85,6 +85,16 @@ async fn after_a_stall_what_waits_in_the_socket_goes_before_the_hold_timer() {
     stall(&mut task, Duration::from_secs(91));
     task.turn(&span);
     assert_eq!(task.session.state(), State::Idle);
+}
+
+#[tokio::test]
+async fn a_notification_that_waits_is_heard_before_a_failed_write_ends_the_session() {
+    let (mut task, conn, mut theirs) = established(&door().await).await;
+    let cease = Notification::new(codes::CEASE, codes::CEASE_PEER_DECONFIGURED);
+    theirs.write_all(&cease.encode()).unwrap();
+    task.write_failed(conn, &std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+    let (_, reason) = task.session.view().last_down.unwrap();
+    assert_eq!(reason, DownReason::Received(cease));
 }
 
 #[tokio::test]
