@@ -343,6 +343,25 @@ async fn a_slow_reader_costs_bounded_memory_hears_keepalives_and_ends_with_the_w
     assert!(at < 640 * 1024 && at < raw.taken / 2, "a KEEPALIVE waited behind {at} of {} octets", raw.taken);
 }
 
+/// Nothing but the table wakes the task: it must not take an empty outbox at the end of its turn for an end
+/// of the table.
+#[tokio::test]
+async fn a_peer_that_takes_everything_at_once_is_told_everything_at_once() {
+    let count = 100_000;
+    let (mut raw, mut node) = Raw::roomy(64501, 64502, Routes::new(count)).await;
+    raw.handshake(90).await;
+    node.up().await;
+    let told = async {
+        let mut told = 0;
+        while told < 2 * count {
+            if let Message::Update(update) = raw.message().await {
+                told += update.announced.iter().map(|announcement| announcement.nlri.count()).sum::<usize>();
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), told).await.expect("the table before any timer fires");
+}
+
 #[tokio::test]
 async fn a_flood_of_routes_is_counted_and_the_task_still_answers() {
     let (mut raw, mut node) = Raw::new(64501, 64502, Routes::new(0)).await;

@@ -150,6 +150,9 @@ impl Task {
                     }
                 }
             }
+            // The kernel may have taken all that waited: what the tables still hold must wait in its place,
+            // since the task wakes to write for that alone.
+            self.refill(id);
         }
     }
 

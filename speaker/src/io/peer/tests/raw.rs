@@ -16,9 +16,19 @@ impl Raw {
     pub(super) async fn new(asn: u32, peer: u32, routes: Routes) -> (Self, Node) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         socket2::SockRef::from(&listener).set_recv_buffer_size(32 * 1024).unwrap();
+        Self::behind(&listener, asn, peer, routes).await
+    }
+
+    /// The same, with a receive buffer that grows as the kernel sees fit.
+    pub(super) async fn roomy(asn: u32, peer: u32, routes: Routes) -> (Self, Node) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::behind(&listener, asn, peer, routes).await
+    }
+
+    async fn behind(listener: &TcpListener, asn: u32, peer: u32, routes: Routes) -> (Self, Node) {
         let port = listener.local_addr().unwrap().port();
         let node = Node::new(spec("127.0.0.1", "127.0.0.1", port, asn, peer), routes);
-        (Self::accept(&listener, peer).await, node)
+        (Self::accept(listener, peer).await, node)
     }
 
     pub(super) async fn accept(listener: &TcpListener, asn: u32) -> Self {
