@@ -107,8 +107,24 @@ pub struct PeerDetail {
     pub sent_by_kind: MessageCounts,
     /// The next timer and in how many milliseconds it fires.
     pub next_timer: Option<NextTimer>,
+    /// How long changes take to reach this peer; null before the first.
+    pub propagation: Option<PropagationView>,
     /// Routes that this peer is not told, with the reason.
     pub held: Vec<HeldRoute>,
+}
+
+/// How long changes took from their source until all their octets were written to a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PropagationView {
+    /// How many; those that came together are one.
+    pub changes: u64,
+    /// Half of them took at most so long.
+    pub median_microseconds: u64,
+    /// 99 of 100.
+    pub p99_microseconds: u64,
+    /// The slowest.
+    pub longest_microseconds: u64,
 }
 
 /// A timer.

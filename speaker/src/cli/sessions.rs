@@ -150,15 +150,25 @@ pub(crate) fn peer(detail: &PeerDetail) -> String {
         let received = received.map_or_else(|| "0".to_owned(), |count| total(std::slice::from_ref(count)));
         let _ = writeln!(out, "  {}: {} advertised, {received} received", count.family, count.count);
     }
+    if let Some(seen) = &detail.propagation {
+        let [median, p99, longest] =
+            [seen.median_microseconds, seen.p99_microseconds, seen.longest_microseconds].map(precise);
+        let _ = writeln!(
+            out,
+            "  {} change(s) written within {median:.2} ms (median), {p99:.2} ms (99 %), {longest:.2} ms (all)",
+            seen.changes
+        );
+    }
     for held in &detail.held {
         let _ = writeln!(out, "  held back {}: {}", held.prefix, held.reason);
     }
     out
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a timer of 2^52 ms is beyond any display")]
-fn precise(milliseconds: u64) -> f64 {
-    milliseconds as f64 / 1000.0
+/// Thousandths.
+#[expect(clippy::cast_precision_loss, reason = "a time of 2^52 ms is beyond any display")]
+fn precise(thousandths: u64) -> f64 {
+    thousandths as f64 / 1000.0
 }
 
 fn capabilities(detail: &PeerDetail) -> String {

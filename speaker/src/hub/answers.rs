@@ -1,5 +1,7 @@
 //! Answers to questions. What a peer's task knows is asked of the task, away from the hub.
 
+use std::time::Duration;
+
 use bgp_proto::session::{Counters, SessionView, State};
 use bgp_proto::types::Timestamp;
 use serde::Serialize;
@@ -9,7 +11,7 @@ use speaker_core::received::ReceivedCount;
 use speaker_core::rfc3339;
 use speaker_core::view::{
     FamilyCount, HeldRoute, LastError, ListenerView, MessageCounts, NextTimer, PeerDetail, PeerSummary,
-    VersionView,
+    PropagationView, VersionView,
 };
 use tokio::sync::oneshot;
 
@@ -17,7 +19,7 @@ use super::Hub;
 use super::running::Running;
 use crate::capability;
 use crate::io::listen::ListenStatus;
-use crate::io::peer::PeerView;
+use crate::io::peer::{PeerView, Propagation};
 use crate::question::{Answer, Asked, Question, Refused, RibFilter};
 
 /// The most held routes that `peers NAME` lists.
@@ -322,8 +324,19 @@ fn detail(
                 name: name.to_owned(),
                 milliseconds: u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX),
             }),
+            propagation: view.and_then(|view| view.propagation).map(propagation),
             held,
         }
+    }
+}
+
+fn propagation(seen: Propagation) -> PropagationView {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    PropagationView {
+        changes: seen.changes,
+        median_microseconds: micros(seen.median),
+        p99_microseconds: micros(seen.p99),
+        longest_microseconds: micros(seen.longest),
     }
 }
 

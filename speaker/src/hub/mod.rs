@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bgp_proto::types::Timestamp;
 use speaker_config::model::SpeakerConfig;
 use speaker_config::objects::UnixSeconds;
 use speaker_core::ipam::{IpamEvent, SERVICE_CONDITIONS, ServiceStatus};
@@ -86,6 +87,8 @@ pub struct Hub {
     manifests: ManifestsHandle,
     listening: watch::Sender<Vec<ListenStatus>>,
     recorder: Option<Recorder>,
+    /// When the first batch since the last settling was handed over.
+    since: Option<Timestamp>,
     /// Something was recorded since the last [`Event::Settle`].
     unsettled: bool,
     started: UnixSeconds,
@@ -119,6 +122,7 @@ impl Hub {
             manifests,
             listening,
             recorder,
+            since: None,
             unsettled: false,
             started: unix_now(),
             config_errors: Vec::new(),
@@ -185,6 +189,7 @@ impl Hub {
     }
 
     fn take_batch(&mut self, batch: ManifestBatch) {
+        self.since = self.since.or(Some(batch.handed_over));
         for change in batch.changes {
             match change {
                 ObjectChange::Upsert(object) => {
@@ -216,10 +221,11 @@ impl Hub {
             self.record(&Event::Settle { now });
             self.unsettled = false;
         }
-        let changes = self.world.settle(now);
-        let statuses = changes.ipam.services.into_iter();
+        let mut changes = self.world.settle(now);
+        let ipam = std::mem::take(&mut changes.ipam);
+        let statuses = ipam.services.into_iter();
         let patches: Vec<StatusPatch> = statuses.map(|status| self.patch(status)).collect();
-        for event in changes.ipam.events {
+        for event in ipam.events {
             let IpamEvent { service, reason, note } = event;
             if reason.is_warning() {
                 tracing::warn!(%service, "{reason}: {note}");
@@ -236,7 +242,7 @@ impl Hub {
         if self.world.is_complete() {
             self.peers.reconcile(&self.config, &mut self.world);
         }
-        self.peers.follow(&self.world, &changes.pending, &changes.moved);
+        self.peers.follow(&self.world, &changes, self.since.take());
     }
 
     /// The allocator's conditions among those that the Service has from others.

@@ -1,7 +1,7 @@
 //! The running peers: started, stopped and changed as the configuration says, and joined to the tables
 //! that they are to be told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use bgp_proto::types::{FamilySet, Prefix, RouterId, Timestamp};
 use bgp_proto::wire::Notification;
 use speaker_config::model::SpeakerConfig;
 use speaker_core::export::is_loopback;
-use speaker_core::world::World;
+use speaker_core::world::{Changes, World};
 
 use super::ByName;
 use super::running::{Running, peer_out};
@@ -332,18 +332,18 @@ impl Peers {
         }
     }
 
-    /// Tells the tasks whose tables moved.
-    pub(super) fn follow(&self, world: &World, pending: &BTreeSet<String>, moved: &BTreeSet<String>) {
-        for name in moved {
+    /// Tells the tasks whose tables moved, and since when the source has known.
+    pub(super) fn follow(&self, world: &World, changes: &Changes, since: Option<Timestamp>) {
+        for name in &changes.moved {
             if let Some(peer) = self.running.get(name.as_str())
                 && let Some(established) = &peer.established
             {
                 peer.handle.attach(established.negotiated.conn, world.tables(name));
             }
         }
-        for name in pending {
+        for name in &changes.pending {
             if let Some(peer) = self.running.get(name.as_str()) {
-                peer.handle.wake();
+                peer.handle.wake(since);
             }
         }
     }

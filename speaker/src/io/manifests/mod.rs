@@ -62,6 +62,8 @@ impl fmt::Display for FileFault {
 pub struct ManifestBatch {
     /// When the first of them was noticed.
     pub at: Timestamp,
+    /// When they were handed over: after a writer was given the time to end, and after they were read.
+    pub handed_over: Timestamp,
     /// In order; never two of one object.
     pub changes: Vec<ObjectChange>,
     /// Set on exactly one batch, perhaps an empty one: everything has been read once. A folder that is

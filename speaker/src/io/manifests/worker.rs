@@ -245,7 +245,7 @@ impl Worker {
         if changes.is_empty() && !synced && faults.is_none() {
             return Ok(());
         }
-        let batch = ManifestBatch { at, changes, synced, faults };
+        let batch = ManifestBatch { at, handed_over: self.clock.now(), changes, synced, faults };
         self.batches.blocking_send(batch).map_err(|_| Gone)
     }
 

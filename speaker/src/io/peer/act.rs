@@ -171,6 +171,7 @@ impl Task {
         self.up = None;
         self.lookup = None;
         self.feed = Feed::default();
+        self.unwritten = None;
         self.received = AdjRibIn::new(self.spec.settings.receive, self.spec.settings.max_prefixes);
         self.pending.push_back(PeerEvent::Down(reason));
     }

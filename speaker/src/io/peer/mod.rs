@@ -8,11 +8,11 @@ use std::time::Duration;
 use bgp_proto::session::{
     ConnId, DownReason, Negotiated, SessionConfig, SessionView, State, StopReason, TimerConfig,
 };
-use bgp_proto::types::{FamilyMap, FamilySet, Prefix};
+use bgp_proto::types::{FamilyMap, FamilySet, Prefix, Timestamp};
 use speaker_config::model::{PeerSettings, Receive};
 use speaker_core::export::Table;
 use speaker_core::received::{ReceivedCount, ReceivedRoute};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::clock::Clock;
@@ -21,9 +21,13 @@ use super::listen::Incoming;
 
 mod act;
 mod connection;
+mod delays;
 mod task;
 mod transport;
 mod words;
+
+use delays::Moved;
+pub use delays::Propagation;
 
 /// The name of a peer in `speaker.yaml`; a dynamic peer's is made by the hub.
 pub type PeerName = Arc<str>;
@@ -119,6 +123,8 @@ pub struct PeerView {
     pub received: FamilyMap<ReceivedCount>,
     /// Families whose End-of-RIB has come.
     pub end_of_rib: FamilySet,
+    /// How long changes took to be written, over all connections; `None` before the first.
+    pub propagation: Option<Propagation>,
 }
 
 /// What the tasks share.
@@ -137,7 +143,7 @@ pub struct PeerContext {
 pub struct PeerHandle {
     name: PeerName,
     commands: mpsc::UnboundedSender<Command>,
-    moved: Arc<Notify>,
+    moved: Arc<Moved>,
     task: JoinHandle<()>,
 }
 
@@ -163,7 +169,7 @@ pub(crate) enum Command {
 #[must_use]
 pub fn spawn(spec: PeerSpec, context: PeerContext) -> PeerHandle {
     let (commands, inbox) = mpsc::unbounded_channel();
-    let moved = Arc::new(Notify::new());
+    let moved = Arc::new(Moved::default());
     let name = Arc::clone(&spec.name);
     let task = tokio::spawn(task::run(spec, context, inbox, Arc::clone(&moved)));
     PeerHandle { name, commands, moved, task }
@@ -203,9 +209,10 @@ impl PeerHandle {
         self.send(Command::Attach(conn, tables));
     }
 
-    /// A table has moved: look whether there is something new to send.
-    pub fn wake(&self) {
-        self.moved.notify_one();
+    /// A table has moved: look whether there is something new to send. `since` is when the source told of
+    /// the change, where there is one.
+    pub fn wake(&self, since: Option<Timestamp>) {
+        self.moved.wake(since);
     }
 
     /// Sends these families' tables again (`clear PEER soft out`).

@@ -5,16 +5,18 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bgp_proto::session::{Action, ConnId, Input, Negotiated, Session, State, StopReason};
 use bgp_proto::types::{Asn, Family, FamilyMap, FamilySet, Timestamp};
 use speaker_core::export::{Begun, Feed};
 use speaker_core::received::AdjRibIn;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::Span;
 
 use super::connection::{Connection, Ready};
+use super::delays::{Delays, Moved};
 use super::{Command, PeerContext, PeerEvent, PeerSpec, PeerView};
 use crate::io::connect::Dialled;
 use crate::io::egress::EgressAddresses;
@@ -51,6 +53,9 @@ pub(super) struct Task {
     pub(super) faulty_logged: Option<Timestamp>,
     /// Failures that were logged since the session was last up: the same again is said more quietly.
     pub(super) said: Vec<String>,
+    /// Since when the eldest change that is not written has been known, and how long former ones took.
+    pub(super) unwritten: Option<Timestamp>,
+    delays: Delays,
 }
 
 /// What of a session's agreement is needed here.
@@ -68,6 +73,7 @@ pub(super) enum Stopping {
 
 enum Wake {
     Again,
+    Moved,
     Command(Option<Command>),
     Ready(Ready),
     Dialled(Result<Dialled, String>),
@@ -79,7 +85,7 @@ pub(super) async fn run(
     spec: PeerSpec,
     context: PeerContext,
     mut inbox: mpsc::UnboundedReceiver<Command>,
-    moved: Arc<Notify>,
+    moved: Arc<Moved>,
 ) {
     let span = tracing::info_span!("peer", name = %spec.name, address = %spec.address);
     let mut task = Task::new(spec, context);
@@ -88,6 +94,10 @@ pub(super) async fn run(
         let entered = span.enter();
         let read = match wake {
             Wake::Again => 0,
+            Wake::Moved => {
+                task.unwritten = task.unwritten.or(moved.take());
+                0
+            }
             Wake::Command(Some(command)) => task.command(command),
             Wake::Command(None) | Wake::HubGone => return,
             Wake::Ready(ready) => task.ready(ready),
@@ -123,6 +133,8 @@ impl Task {
             faulty: 0,
             faulty_logged: None,
             said: Vec::new(),
+            unwritten: None,
+            delays: Delays::default(),
             spec,
             context,
         }
@@ -153,6 +165,7 @@ impl Task {
             self.expire();
         }
         self.pump();
+        self.measure();
         self.stop_when_flushed();
         let ended = matches!(self.stopping, Some(Stopping::Closing));
         if ended && self.connections.is_empty() && self.lingering.is_empty() {
@@ -170,7 +183,7 @@ impl Task {
         &mut self,
         deadline: Option<Timestamp>,
         inbox: &mut mpsc::UnboundedReceiver<Command>,
-        moved: &Notify,
+        moved: &Moved,
     ) -> Wake {
         let Self { connections, dial, lookup, pending, lingering, context, spec, stopping, .. } = self;
         let timer = async {
@@ -193,7 +206,7 @@ impl Task {
             ready = ready => Wake::Ready(ready),
             result = optional(dial.as_mut()) => Wake::Dialled(result),
             egress = optional(lookup.as_mut().map(|(lookup, _)| lookup)) => Wake::Looked(egress),
-            () = moved.notified() => Wake::Again,
+            () = moved.notified() => Wake::Moved,
             Some(_) = lingering.join_next(), if !lingering.is_empty() => Wake::Again,
             permit = context.events.reserve(), if !pending.is_empty() => match permit {
                 Ok(permit) => {
@@ -256,6 +269,14 @@ impl Task {
         0
     }
 
+    /// What was known before the last writing has left where nothing is left.
+    fn measure(&mut self) {
+        if self.unwritten.is_some() && self.caught_up() {
+            let since = self.unwritten.take();
+            self.delays.add(since.map_or(Duration::ZERO, |since| self.now().since(since)));
+        }
+    }
+
     fn stop_when_flushed(&mut self) {
         let Some(Stopping::Flush { until, .. }) = &self.stopping else { return };
         if self.up.is_some() && !self.caught_up() && self.now() < *until {
@@ -280,6 +301,7 @@ impl Task {
             out_queue,
             caught_up: self.caught_up(),
             received: FamilyMap::from_fn(|family| self.received.count(family)),
+            propagation: self.delays.propagation(),
             end_of_rib: Family::ALL.into_iter().filter(|family| self.received.end_of_rib(*family)).collect(),
         }
     }

@@ -193,7 +193,7 @@ async fn two_tasks_tell_each_other_their_tables_and_what_changes() {
         let view = left.until("the table of the right", complete).await;
         assert_eq!(counts(&view), (ReceivedCount::Exact(7), ReceivedCount::Exact(7)));
         left.routes.withdraw(100);
-        left.handle.wake();
+        left.handle.wake(None);
         let fewer = (ReceivedCount::Exact(200), ReceivedCount::Exact(200));
         right.until("the withdrawal", |view| counts(view) == fewer).await;
         let rows = right.handle.received(|prefix| prefix == prefixes(Family::Ipv4Unicast, 300)[150]).await;

@@ -132,7 +132,7 @@ async fn a_connection_that_floods_us_leaves_the_other_its_turn() {
     flood.set_nonblocking(true).unwrap();
     quiet.write_all(&[0xff; 10]).unwrap();
     let (_commands, mut inbox) = mpsc::unbounded_channel();
-    let moved = Notify::new();
+    let moved = Moved::default();
     let mut turns = Vec::new();
     for _ in 0..4 {
         while flood.write(&keepalive()).is_ok() {}
