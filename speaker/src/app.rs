@@ -10,6 +10,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use speaker_core::world::Host;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -52,7 +53,13 @@ impl App {
         let AppSpec { loaded, file, record } = spec;
         let clock = Clock::start();
         let node = load::node_name(&loaded.config).map_err(anyhow::Error::msg)?;
-        let recorder = record.as_deref().map(crate::record::Recorder::create).transpose()?;
+        let recorder = match record {
+            Some(file) => Some(
+                crate::record::Recorder::create(&file)
+                    .with_context(|| format!("cannot record events in {}", file.display()))?,
+            ),
+            None => None,
+        };
         let (messages, inbox) = mpsc::channel(HUB_QUEUE);
         let (listening, listening_seen) = watch::channel(Vec::new());
         let egress = egress::EgressLookup::open()?;
@@ -86,7 +93,9 @@ impl App {
         )
         .map_err(anyhow::Error::msg)?;
         let host = own_addresses(&egress).await;
-        let predecessor = boot::follow(&loaded.config.ipam.state_dir)?;
+        let predecessor = boot::follow(&loaded.config.ipam.state_dir).with_context(|| {
+            format!("cannot write to ipam.stateDir {}", loaded.config.ipam.state_dir.display())
+        })?;
         let listener = listen::spawn(&loaded.config.router.listen, listen_events);
         if let Some(file) = file {
             helpers.push(crate::reload::watch(file, &loaded, messages.clone()));

@@ -106,12 +106,8 @@ impl Hub {
     pub fn new(spec: HubSpec) -> Self {
         let HubSpec { loaded, node, predecessor, host, context, manifests, listener, listening, recorder } =
             spec;
-        let restored = manifests.restored().clone();
-        if let Some(warning) = restored.warning {
-            tracing::warn!("{warning}");
-        }
         let sources = BTreeSet::from([MANIFESTS.to_owned()]);
-        let start = Start { node: node.clone(), sources, freed: restored.freed, host };
+        let start = Start { node: node.clone(), sources, freed: manifests.restored().freed.clone(), host };
         let world = World::new(&loaded.config, &start);
         let peers = Peers::new(context, listener, node, predecessor);
         let mut hub = Self {

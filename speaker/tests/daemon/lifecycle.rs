@@ -59,6 +59,9 @@ fn a_second_daemon_on_the_same_socket_or_state_is_refused() {
     assert!(ran.err.contains("ipam.stateDir") && ran.err.contains("another speaker uses it"), "{ran:?}");
     assert!(!scene.path("second.sock").exists(), "nothing is left behind");
     assert_eq!(first.speaker(&["version"]).code, 0, "the first is not disturbed");
+    let ran = scene.run(&["run", "--config", "second.yaml", "--record", "nowhere/events"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("cannot record events in nowhere/events"), "{ran:?}");
     let ran = scene.run(&["run", "--config", "missing.yaml"]);
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains("cannot read missing.yaml"), "{ran:?}");
