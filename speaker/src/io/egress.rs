@@ -1,6 +1,7 @@
 //! What the kernel knows of the way to a peer, asked by rtnetlink.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use bgp_proto::types::Prefix;
 use futures_util::TryStreamExt as _;
@@ -9,6 +10,7 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMe
 use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{Handle, RouteMessageBuilder};
+use tokio::sync::Mutex;
 
 use super::sockopt;
 
@@ -38,6 +40,9 @@ pub struct HostAddresses {
 #[derive(Debug, Clone)]
 pub struct EgressLookup {
     handle: Handle,
+    /// Held over each dump: the kernel answers EBUSY to a second dump on a socket that has not been read to
+    /// the end of the first, and sessions come up at the same moment.
+    dump: Arc<Mutex<()>>,
 }
 
 impl EgressLookup {
@@ -49,7 +54,7 @@ impl EgressLookup {
     pub fn open() -> std::io::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self { handle, dump: Arc::default() })
     }
 
     /// Addresses on the interface that leads from `local` to `remote`. What cannot be found is empty.
@@ -59,7 +64,10 @@ impl EgressLookup {
             _ => self.way(local.ip(), remote.ip()).await,
         };
         let Some(interface) = interface else { return EgressAddresses::default() };
-        let mut found = self.addresses(interface).await.unwrap_or_default();
+        let mut found = self.addresses(interface).await.unwrap_or_else(|error| {
+            tracing::warn!(interface, %error, "cannot read the addresses of the way to a peer");
+            EgressAddresses::default()
+        });
         found.interface = self.name(interface).await;
         found
     }
@@ -85,6 +93,7 @@ impl EgressLookup {
 
     async fn try_host(&self) -> Result<HostAddresses, rtnetlink::Error> {
         let mut host = HostAddresses::default();
+        let _dump = self.dump.lock().await;
         let mut addresses = self.handle.address().get().execute();
         while let Some(message) = addresses.try_next().await? {
             if let Some(addr) = own_address(&message)
@@ -131,6 +140,7 @@ impl EgressLookup {
     }
 
     async fn addresses(&self, interface: u32) -> Result<EgressAddresses, rtnetlink::Error> {
+        let _dump = self.dump.lock().await;
         let mut messages = self.handle.address().get().set_link_index_filter(interface).execute();
         let mut found = EgressAddresses::default();
         // The kernel lists primaries before their secondaries; among IPv6 addresses deprecated ones go last.
@@ -236,6 +246,16 @@ mod tests {
         let host = EgressLookup::open().unwrap().host().await.unwrap();
         let lo = ("127.0.0.1".parse().unwrap(), "127.0.0.0/8".parse().unwrap());
         assert!(host.own.contains(&lo), "{host:?}");
+    }
+
+    #[tokio::test]
+    async fn questions_at_the_same_moment_are_all_answered() {
+        let lookup = EgressLookup::open().unwrap();
+        let asked = (0..32).map(|_| async { (lookup.interface("lo").await, lookup.host().await.is_ok()) });
+        for (interface, host) in futures_util::future::join_all(asked).await {
+            assert_eq!(interface.unwrap().interface.as_deref(), Some("lo"));
+            assert!(host);
+        }
     }
 
     #[tokio::test]
