@@ -63,10 +63,11 @@ impl Feed {
     /// Whether the peer has been handed everything, End-of-RIB included.
     #[must_use]
     pub fn is_synced(&self) -> bool {
-        self.span.is_none()
-            && self.trailer.is_none()
-            && self.refresh.is_empty()
-            && self.cursors.iter().all(|(_, cursor)| cursor.as_ref().is_none_or(Cursor::is_synced))
+        // A family without a table has nothing to send, asked for or not.
+        let synced = |(family, cursor): (Family, &Option<Cursor>)| {
+            cursor.as_ref().is_none_or(|cursor| cursor.is_synced() && !self.refresh.contains(family))
+        };
+        self.span.is_none() && self.trailer.is_none() && self.cursors.iter().all(synced)
     }
 
     /// Whole messages to send next. May encode a whole table, once for all peers of a group.
@@ -125,4 +126,19 @@ enum Next {
 
 fn marker(family: Family, kind: RefreshKind) -> Bytes {
     RouteRefresh { family: family.afi_safi(), kind }.encode()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else a stop waits to the end of its time for a table that never comes.
+    #[test]
+    fn a_refresh_of_a_family_that_is_not_sent_leaves_nothing_to_wait_for() {
+        let mut feed = Feed::new(true);
+        assert!(feed.refresh(Family::Ipv4Unicast));
+        assert!(!feed.refresh(Family::Ipv4Unicast), "no news");
+        assert_eq!(feed.next_chunk(), None);
+        assert!(feed.is_synced());
+    }
 }
