@@ -1,6 +1,7 @@
 //! `speaker explain`: every reason that there is, or could be, to announce something, with its gates.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use bgp_proto::types::{Family, Prefix};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ use crate::view::GateView;
 pub enum Subject {
     /// A prefix, whoever announces it.
     Prefix(Prefix),
+    /// An address: its own route and the prefixes that lead to it.
+    Address(IpAddr),
     /// A Service, its own routes and the pool prefixes that its addresses lie under.
     Service(ObjectKey),
     /// A pool's prefixes.
@@ -92,12 +95,20 @@ fn by_intent(judged: Vec<Judged>) -> (Vec<Decision>, Vec<(Decision, String)>) {
     (meant, others)
 }
 
+/// The story of those about a prefix that `about` takes, and of those that could make no prefix.
+fn story_of(mut judged: Vec<Judged>, about: impl Fn(Prefix) -> bool) -> Option<Story> {
+    judged.retain(|(one, _)| one.prefix.is_none_or(&about));
+    let (decisions, _) = by_intent(judged);
+    (!decisions.is_empty()).then(|| Story { decisions, ..Story::default() })
+}
+
 impl Announcer {
     /// Why something is announced or is not; `None` where no object has anything to do with it.
     #[must_use]
     pub fn explain(&self, subject: &Subject, inputs: &Inputs) -> Option<Story> {
         match subject {
             Subject::Prefix(prefix) => self.explain_prefix(*prefix, inputs),
+            Subject::Address(addr) => story_of(self.judged_at(Prefix::host(*addr), inputs), |_| true),
             Subject::Service(key) => inputs.services.get(key).map(|one| self.explain_service(one, inputs)),
             Subject::Pool(name) => inputs.pools.get(name).map(|entry| self.explain_pool(entry)),
         }
@@ -152,11 +163,27 @@ impl Announcer {
     }
 
     fn explain_prefix(&self, prefix: Prefix, inputs: &Inputs) -> Option<Story> {
-        let near = |other: Prefix| other.covers(prefix);
+        let judged = self.judged_at(prefix, inputs);
+        let any =
+            |wanted: &dyn Fn(Prefix) -> bool| judged.iter().any(|(one, _)| one.prefix.is_some_and(wanted));
+        // What names the prefix, else what leads there, else what lies inside.
+        if any(&|other| other == prefix) {
+            story_of(judged, |other| other == prefix)
+        } else if any(&|other| other.covers(prefix)) {
+            story_of(judged, |other| other.covers(prefix))
+        } else {
+            story_of(judged, |_| true)
+        }
+    }
+
+    /// Every decision about a prefix that covers `prefix` or, but for the routes of Services, lies inside.
+    fn judged_at(&self, prefix: Prefix, inputs: &Inputs) -> Vec<Judged> {
+        let near = |other: Prefix| other.covers(prefix) || prefix.covers(other);
         let mut judged = self.fixed_decisions(near);
         for service in inputs.services.values() {
             if prefix.is_host() && service.ingress.contains(&prefix.addr()) {
-                judged.extend(self.service_decisions(service, inputs));
+                let own = self.service_decisions(service, inputs);
+                judged.extend(own.into_iter().filter(|(one, _)| one.prefix == Some(prefix)));
             }
         }
         for entry in inputs.pools.iter() {
@@ -168,13 +195,7 @@ impl Announcer {
                 judged.extend(self.pool_decisions(entry, near));
             }
         }
-        // What names the prefix, else what leads there.
-        let named = judged.iter().any(|(one, _)| one.prefix == Some(prefix));
-        judged.retain(|(one, _)| {
-            one.prefix.is_none_or(|other| if named { other == prefix } else { near(other) })
-        });
-        let (decisions, _) = by_intent(judged);
-        (!decisions.is_empty()).then(|| Story { decisions, ..Story::default() })
+        judged
     }
 
     fn note_advertisements(&self, gates: &mut Vec<GateView>) {

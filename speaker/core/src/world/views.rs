@@ -1,6 +1,7 @@
 //! What operators see of the world: pools, Services, and why a route is or is not announced.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use bgp_proto::types::Prefix;
 use speaker_config::objects::{Block, ObjectKey, Pool, Service, TrafficPolicy};
@@ -142,7 +143,13 @@ impl World {
             })
             .collect();
         let announced = match &subject {
-            Subject::Service(key) => self.inputs.services.get(key).is_some_and(|one| reached(one, &prefixes)),
+            Subject::Service(key) => self.inputs.services.get(key).is_some_and(|one| {
+                !one.ingress.is_empty() && one.ingress.iter().all(|addr| reached(one, *addr, &prefixes))
+            }),
+            Subject::Address(addr) => {
+                let mut holders = self.inputs.services.values().filter(|one| one.ingress.contains(addr));
+                prefixes.iter().any(told) && holders.all(|one| reached(one, *addr, &prefixes))
+            }
             Subject::Prefix(_) | Subject::Pool(_) => !prefixes.is_empty() && prefixes.iter().all(told),
         };
         let without_prefix = story.decisions.iter().filter(|decision| decision.prefix.is_none());
@@ -157,8 +164,8 @@ impl World {
     }
 
     fn subject(&self, target: &str) -> Option<Subject> {
-        if let Ok(addr) = target.parse::<std::net::IpAddr>() {
-            return Some(Subject::Prefix(Prefix::host(addr)));
+        if let Ok(addr) = target.parse::<IpAddr>() {
+            return Some(Subject::Address(addr));
         }
         if let Ok(prefix) = target.parse::<Prefix>() {
             return Some(Subject::Prefix(prefix));
@@ -175,14 +182,12 @@ fn told(story: &PrefixStory) -> bool {
     story.in_loc_rib && story.peers.iter().any(|peer| peer.advertised)
 }
 
-/// Whether some peer knows a way to each of the Service's addresses: by a route of its own, or, where every
-/// node may take its traffic, by a pool's prefix.
-fn reached(service: &Service, prefixes: &[PrefixStory]) -> bool {
+/// Whether some peer knows a way to this address of the Service: by a route of its own, or, where every node
+/// may take its traffic, by a pool's prefix.
+fn reached(service: &Service, addr: IpAddr, prefixes: &[PrefixStory]) -> bool {
     let local = service.external_traffic_policy == TrafficPolicy::Local;
-    let leads =
-        |story: &&PrefixStory, addr| story.prefix.contains(addr) && (story.prefix.is_host() || !local);
-    let reached = |addr| prefixes.iter().filter(|story| leads(story, addr)).any(told);
-    !service.ingress.is_empty() && service.ingress.iter().all(|addr| reached(*addr))
+    let leads = |story: &&PrefixStory| story.prefix.contains(addr) && (story.prefix.is_host() || !local);
+    prefixes.iter().filter(leads).any(told)
 }
 
 /// Whether the Service's request for addresses is satisfied, as its conditions say.

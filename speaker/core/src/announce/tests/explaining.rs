@@ -340,3 +340,36 @@ fn a_prefix_beyond_its_pool_is_explained_by_that_pool() {
     assert_eq!(story.decisions[0].source.name, "blue");
     assert!(story.decisions[0].announced, "the address is not the pool's, and its prefix leads there");
 }
+
+#[test]
+fn an_address_is_explained_by_its_own_route_and_by_what_leads_there() {
+    let mut world = World::new([
+        pools("fabric", PoolGate::Allocated),
+        services("hosts", ServiceRoutesWhich::Local, ServiceGate::Ready),
+    ]);
+    world.put(pool("blue", &["203.0.113.0/24"]));
+    world.put(service("web", &["203.0.113.7"]));
+    let of = |world: &World| -> Vec<(Option<bgp_proto::types::Prefix>, bool)> {
+        let story = world.explain(&Subject::Address(addr("203.0.113.7")));
+        story.decisions.iter().map(|one| (one.prefix, one.announced)).collect()
+    };
+    // The pool's prefix leads to a Service that has no route of its own, which is not what holds it back.
+    assert_eq!(of(&world), [(Some(prefix("203.0.113.0/24")), true)]);
+    world.put(local("web", &["203.0.113.7"]));
+    assert_eq!(of(&world), [(Some(prefix("203.0.113.7/32")), false), (Some(prefix("203.0.113.0/24")), true)]);
+}
+
+#[test]
+fn a_prefix_that_nothing_covers_is_explained_by_what_lies_inside() {
+    let fixed = Advertisement { prefixes: vec![prefix("192.0.2.0/24")], ..silent("static") };
+    let mut world = World::new([pools("fabric", PoolGate::Always), fixed]);
+    world.put(pool("blue", &["203.0.113.0/25", "203.0.113.192/26"]));
+    let of = |text: &str| -> Vec<_> {
+        let story = world.explain(&Subject::Prefix(prefix(text)));
+        story.decisions.iter().filter_map(|one| one.prefix).collect()
+    };
+    assert_eq!(of("203.0.113.0/24"), [prefix("203.0.113.0/25"), prefix("203.0.113.192/26")]);
+    assert_eq!(of("192.0.0.0/16"), [prefix("192.0.2.0/24")]);
+    assert_eq!(of("203.0.113.0/25"), [prefix("203.0.113.0/25")]);
+    assert_eq!(of("203.0.113.0/26"), [prefix("203.0.113.0/25")]);
+}
