@@ -15,6 +15,7 @@ pub mod fake;
 pub mod golden;
 pub mod interop;
 pub mod lab;
+pub mod mrt;
 pub mod pair;
 pub mod pcap;
 pub mod process;

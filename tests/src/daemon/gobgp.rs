@@ -1,16 +1,17 @@
 //! GoBGP: gobgpd, asked through gobgp.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
 
 use super::{Family, Kind, RouteSpec, Router, SeenRoute, Spec, words};
 use crate::lab::Node;
+use crate::mrt;
 use crate::process::Process;
 use crate::wait::eventually;
 
@@ -20,6 +21,7 @@ pub struct GoBgp {
     node: Node,
     config: PathBuf,
     asn: u32,
+    next_hop: Ipv4Addr,
     process: Process,
     announced: Vec<RouteSpec>,
 }
@@ -33,7 +35,14 @@ impl GoBgp {
         let config = node.dir().join("gobgpd.toml");
         std::fs::write(&config, render(spec)).expect("gobgpd.toml");
         let process = spawn(node, &config);
-        let gobgp = Self { node: node.clone(), config, asn: spec.asn, process, announced: Vec::new() };
+        let locals = spec.peers.iter().map(|p| p.local);
+        let mut next_hops = locals.filter_map(|a| match a {
+            IpAddr::V4(a) => Some(a),
+            IpAddr::V6(_) => None,
+        });
+        let next_hop = next_hops.next().unwrap_or(spec.router_id);
+        let (node, asn) = (node.clone(), spec.asn);
+        let gobgp = Self { node, config, asn, next_hop, process, announced: Vec::new() };
         gobgp.wait_ready();
         gobgp
     }
@@ -53,8 +62,38 @@ impl GoBgp {
         serde_json::from_str(&text).unwrap_or_default()
     }
 
+    /// Gives it a table dump, again and again while many are missing: the client ends before the last routes
+    /// have left it. Returns those that are missing then.
+    fn inject(&self, prefixes: &[Ipv4Net]) -> Vec<Ipv4Net> {
+        let file = self.config.with_file_name("routes.mrt");
+        let mut missing = prefixes.to_vec();
+        eventually(Duration::from_secs(30), "gobgp has injected nearly every route", || {
+            std::fs::write(&file, mrt::dump(&missing, self.next_hop)).expect("routes.mrt");
+            self.node.exec(&["gobgp", "mrt", "inject", "global", &file.to_string_lossy()]);
+            let table = self.json(&["global", "rib", "-a", "ipv4"]);
+            missing.retain(|p| table.get(p.to_string()).is_none());
+            if missing.len() <= 50 { Ok(()) } else { Err(format!("{} are missing", missing.len())) }
+        });
+        missing
+    }
+
     fn add(&self, routes: &[RouteSpec]) {
-        for route in routes {
+        let (bare, rich): (Vec<_>, Vec<_>) =
+            routes.iter().partition(|r| r.is_bare() && r.prefix.addr().is_ipv4());
+        // A call a route is too slow for thousands.
+        let (bulk, single) =
+            if bare.len() > 50 { (bare, rich) } else { (Vec::new(), routes.iter().collect()) };
+        if !bulk.is_empty() {
+            let prefixes: Vec<Ipv4Net> = bulk
+                .iter()
+                .filter_map(|r| match r.prefix {
+                    IpNet::V4(prefix) => Some(prefix),
+                    IpNet::V6(_) => None,
+                })
+                .collect();
+            self.inject(&prefixes);
+        }
+        for route in single {
             let argv = announce(route, self.asn);
             let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
             self.node.exec(&argv);

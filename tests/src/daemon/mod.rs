@@ -194,6 +194,12 @@ impl RouteSpec {
             prepend: 0,
         }
     }
+
+    /// It has nothing but what every route has.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        *self == Self { prefix: self.prefix, ..Self::new("0.0.0.0/0") }
+    }
 }
 
 /// A route as a daemon shows it. Lists of communities are sorted.
