@@ -81,17 +81,19 @@ impl GoBgp {
         let (bare, rich): (Vec<_>, Vec<_>) =
             routes.iter().partition(|r| r.is_bare() && r.prefix.addr().is_ipv4());
         // A call a route is too slow for thousands.
-        let (bulk, single) =
-            if bare.len() > 50 { (bare, rich) } else { (Vec::new(), routes.iter().collect()) };
-        if !bulk.is_empty() {
-            let prefixes: Vec<Ipv4Net> = bulk
+        let mut single = rich;
+        if bare.len() > 50 {
+            let prefixes: Vec<Ipv4Net> = bare
                 .iter()
                 .filter_map(|r| match r.prefix {
                     IpNet::V4(prefix) => Some(prefix),
                     IpNet::V6(_) => None,
                 })
                 .collect();
-            self.inject(&prefixes);
+            let missing = self.inject(&prefixes);
+            single.extend(bare.iter().filter(|r| missing.iter().any(|m| r.prefix == IpNet::V4(*m))));
+        } else {
+            single.extend(bare);
         }
         for route in single {
             let argv = announce(route, self.asn);
