@@ -207,3 +207,21 @@ fn hold_timer_expiry_is_read_by_every_adapter() {
     hold_timer(Kind::ExaBgp, Kind::Bird);
     hold_timer(Kind::OpenBgpd, Kind::Bird);
 }
+
+/// The entry of the table of features: a shutdown with a text makes ExaBGP answer 1/0.
+#[test]
+fn exabgp_does_not_read_the_text_of_a_shutdown() {
+    assert!(lack(Kind::ExaBgp, Feature::ShutdownText).is_some());
+    let nodes = tests::pair::nodes();
+    let capture = Capture::start(&nodes.0, &nodes.2, "eth0");
+    let pair = Sides::new(Kind::ExaBgp, Kind::Bird, Family::V4).start_on(nodes, |_, _| {});
+    daemon::wait_established(&*pair.left, pair.right_address, SOON);
+    daemon::wait_established(&*pair.right, pair.left_address, SOON);
+    pair.right.shut(pair.left_address, "maintenance");
+    eventually(SOON, "1/0 from ExaBGP", || {
+        let messages = bgp::messages(&capture.segments());
+        let theirs = messages.iter().filter(|m| m.from.ip() == pair.left_address);
+        let sent: Vec<_> = theirs.filter_map(bgp::Message::notification).collect();
+        if sent.contains(&(1, 0)) { Ok(()) } else { Err(format!("{sent:?}")) }
+    });
+}

@@ -1,9 +1,9 @@
 //! What the Debian versions of the daemons lack, as data: a suite that cannot ask a daemon for something says so
-//! by way of this table, and a test proves each entry on the daemon itself.
+//! by way of this table (tests/README.md shows it), and a test proves each entry on the daemon itself.
 
 use super::Kind;
 
-/// Something that a suite may want of a daemon.
+/// Something that a suite wants of a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Feature {
     /// Sends a ROUTE-REFRESH when its operator asks for it.
@@ -16,16 +16,20 @@ pub enum Feature {
     GracefulRestart,
     /// Extended messages (RFC 8654).
     ExtendedMessages,
-    /// Sessions signed with TCP MD5 (RFC 2385).
-    Md5,
-    /// A session without the 4-octet AS capability (RFC 6793).
-    TwoOctetAs,
-    /// A community of its own choice on a route that it originates, extended ones included.
-    ExtendedCommunities,
     /// Reads the text of a shutdown (RFC 9003).
     ShutdownText,
-    /// Refuses a hold time below a configured minimum.
-    MinimumHoldTime,
+}
+
+impl Feature {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::AskRefresh,
+        Self::ExtendedNextHop,
+        Self::AddPath,
+        Self::GracefulRestart,
+        Self::ExtendedMessages,
+        Self::ShutdownText,
+    ];
 }
 
 /// Why `kind` cannot do `feature` in the version of Debian 12; `None` where it can.
@@ -36,14 +40,88 @@ pub fn lack(kind: Kind, feature: Feature) -> Option<&'static str> {
             Some("not in this version: softresetin runs the policy over the kept Adj-RIB-In, nothing is sent")
         }
         (Kind::OpenBgpd, Feature::ExtendedNextHop) => {
-            Some("not in this version: bgpd.conf(5) of 7.7 has no key for it")
+            Some("not in this version: bgpd.conf(5) of 7.7 has no key for it, capability 5 is never sent")
+        }
+        (Kind::OpenBgpd, Feature::GracefulRestart) => {
+            Some("not in this version: bgpd.conf(5) of 7.7: \"only the End-of-RIB marker is supported\"")
         }
         (Kind::GoBgp | Kind::OpenBgpd, Feature::ExtendedMessages) => {
-            Some("not in this version: the capability (6) is never sent")
+            Some("not in this version: capability 6 is never sent")
         }
         (Kind::ExaBgp, Feature::ShutdownText) => {
             Some("not in this version: it fails to decode a Cease/2 that has a text, and answers 1/0")
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::golden;
+
+    /// Whether a capability is the one that offers a feature.
+    type Offers = fn(&(u8, Vec<u8>)) -> bool;
+
+    /// The capabilities of the OPENs in a golden capture.
+    fn capabilities(kind: Kind, name: &str) -> Vec<(u8, Vec<u8>)> {
+        let file = golden::folder().join(kind.name()).join(format!("{name}.hex"));
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let mut found = Vec::new();
+        for line in text.lines().filter(|l| !l.starts_with('#')) {
+            let octets: Vec<u8> = (0..line.len() / 2)
+                .map(|n| u8::from_str_radix(&line[2 * n..2 * n + 2], 16).unwrap())
+                .collect();
+            if octets[18] != 1 {
+                continue;
+            }
+            let mut rest = &octets[29..];
+            while let [2, length, after @ ..] = rest {
+                let (mut list, next) = after.split_at(usize::from(*length));
+                while let [code, length, after @ ..] = list {
+                    let (value, others) = after.split_at(usize::from(*length));
+                    found.push((*code, value.to_vec()));
+                    list = others;
+                }
+                rest = next;
+            }
+        }
+        found
+    }
+
+    /// What a daemon offers in its OPEN, read from what it put on the wire when it was asked for the feature.
+    #[test]
+    fn the_table_says_what_the_captured_opens_say() {
+        let cases: [(Feature, &str, Offers); 4] = [
+            (Feature::ExtendedNextHop, "extended-next-hop", |c| c.0 == 5),
+            (Feature::AddPath, "add-path-ipv4", |c| c.0 == 69),
+            (Feature::GracefulRestart, "graceful-restart", |c| c.0 == 64 && c.1.len() > 2),
+            (Feature::ExtendedMessages, "extended-messages", |c| c.0 == 6),
+        ];
+        for (feature, capture, offers) in cases {
+            for kind in Kind::ALL {
+                // A daemon that lacks it has no capture of it, and offers it in no other.
+                let name = if lack(kind, feature).is_some() { "graceful-restart" } else { capture };
+                let found = capabilities(kind, name);
+                assert!(!found.is_empty(), "{kind}: no OPEN in {name}.hex");
+                let offered = found.iter().any(offers);
+                assert_eq!(offered, lack(kind, feature).is_none(), "{kind} {feature:?}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_readme_has_the_table() {
+        let readme = include_str!("../../README.md");
+        for feature in Feature::ALL {
+            let row = readme.lines().find(|l| l.starts_with(&format!("| `{feature:?}` |")));
+            let row = row.unwrap_or_else(|| panic!("no row for {feature:?}"));
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).skip(1).collect();
+            let expected = Kind::ALL
+                .map(|kind| if lack(kind, feature).is_some() { "not in this version" } else { "yes" });
+            assert_eq!(cells, expected, "{feature:?}");
+        }
     }
 }
