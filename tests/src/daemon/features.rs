@@ -14,6 +14,8 @@ pub enum Feature {
     AddPath,
     /// Restarts with its forwarding state kept (RFC 4724), not only End-of-RIB.
     GracefulRestart,
+    /// Keeps the routes of a peer that restarts (RFC 4724).
+    HelpRestart,
     /// Extended messages (RFC 8654).
     ExtendedMessages,
     /// Reads the text of a shutdown (RFC 9003).
@@ -22,11 +24,12 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::AskRefresh,
         Self::ExtendedNextHop,
         Self::AddPath,
         Self::GracefulRestart,
+        Self::HelpRestart,
         Self::ExtendedMessages,
         Self::ShutdownText,
     ];
@@ -44,6 +47,9 @@ pub fn lack(kind: Kind, feature: Feature) -> Option<&'static str> {
         }
         (Kind::OpenBgpd, Feature::GracefulRestart) => {
             Some("not in this version: bgpd.conf(5) of 7.7: \"only the End-of-RIB marker is supported\"")
+        }
+        (Kind::ExaBgp, Feature::HelpRestart) => {
+            Some("not in this version: it has no table of received routes; its API process is told `down`")
         }
         (Kind::GoBgp | Kind::OpenBgpd, Feature::ExtendedMessages) => {
             Some("not in this version: capability 6 is never sent")

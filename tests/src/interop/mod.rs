@@ -39,6 +39,10 @@ pub struct Setup {
     pub router_hold: Option<u16>,
     /// Its MD5 password.
     pub router_md5: Option<String>,
+    /// It restarts gracefully, and helps us to, with this restart time in seconds.
+    pub router_restart: Option<u16>,
+    /// The link has no IPv4 address; the session over IPv6, the only one, carries IPv4 too (RFC 8950).
+    pub ipv4_over_ipv6: bool,
     /// What the speaker's peers say beside their address, as the fields of a YAML flow mapping.
     pub peer_keys: String,
     /// The speaker's `advertisements`, as YAML.
@@ -59,6 +63,8 @@ impl Setup {
             router_id: [10, 0, 0, 2],
             router_hold: None,
             router_md5: None,
+            router_restart: None,
+            ipv4_over_ipv6: false,
             peer_keys: "asn: 64502".to_owned(),
             advertisements: manifests::ADVERTISEMENTS.to_owned(),
             manifests: vec![
@@ -73,6 +79,14 @@ impl Setup {
     #[must_use]
     pub fn config(&self) -> String {
         let keys = &self.peer_keys;
+        let (router4, families) = if self.ipv4_over_ipv6 {
+            (String::new(), "ipv4-unicast, ipv6-unicast")
+        } else {
+            let line = format!(
+                "- {{name: router4, group: router, address: 10.0.0.2, families: [ipv4-unicast], {keys}}}\n  "
+            );
+            (line, "ipv6-unicast")
+        };
         format!(
             "node: {{name: n1}}\n\
              router: {{asn: {OUR_AS}, routerId: 10.0.0.1, listen: [\"0.0.0.0:179\", \"[::]:179\"]}}\n\
@@ -80,8 +94,8 @@ impl Setup {
              ipam: {{stateDir: state}}\n\
              peerGroups:\n  - {{name: router, timers: {{hold: 9s, keepalive: 3s, connectRetry: 1s}}}}\n\
              peers:\n  \
-             - {{name: router4, group: router, address: 10.0.0.2, families: [ipv4-unicast], {keys}}}\n  \
-             - {{name: router6, group: router, address: \"fd00::2\", families: [ipv6-unicast], {keys}}}\n\
+             {router4}\
+             - {{name: router6, group: router, address: \"fd00::2\", families: [{families}], {keys}}}\n\
              advertisements:\n{}\
              datapath: {{loops: none}}\n\
              api: {{socket: api.sock}}\n",
@@ -97,9 +111,16 @@ impl Setup {
             peer.families = vec![family];
             peer.hold = self.router_hold;
             peer.md5.clone_from(&self.router_md5);
+            peer.graceful_restart = self.router_restart;
+            if self.ipv4_over_ipv6 && family == Family::V6 {
+                peer.families = vec![Family::V4, Family::V6];
+                peer.extended_next_hop = true;
+            }
             peer
         });
-        Spec { asn: self.router_as, router_id: self.router_id.into(), peers: peers.to_vec() }
+        let mut peers = peers.to_vec();
+        peers.retain(|peer| !self.ipv4_over_ipv6 || peer.remote.is_ipv6());
+        Spec { asn: self.router_as, router_id: self.router_id.into(), peers }
     }
 
     /// Starts both sides.
@@ -118,6 +139,11 @@ impl Setup {
     #[must_use]
     pub fn start_on(&self, nodes: (Lab, Node, Node)) -> Bench {
         let (lab, node, router_node) = nodes;
+        if self.ipv4_over_ipv6 {
+            for end in [&node, &router_node] {
+                end.ip(&["-4", "address", "flush", "dev", "eth0"]);
+            }
+        }
         let dir = node.dir().join("speaker");
         std::fs::create_dir_all(&dir).expect("folder of the speaker");
         for (name, text) in &self.files {
@@ -234,8 +260,10 @@ macro_rules! interop_suite {
             routes::refresh,
             routes::received,
             routes::ten_thousand,
+            routes::ipv4_over_ipv6,
             restarts::daemon_restarts,
             restarts::speaker_restarts,
+            restarts::graceful,
             sessions::md5_right,
             sessions::md5_wrong,
             sessions::hold_timer,

@@ -1,13 +1,15 @@
 //! Either side goes away and comes back.
 
-use super::manifests::{POOL_PREFIXES, SERVICE_ROUTES};
+use std::time::Duration;
+
+use super::manifests::{POOL_PREFIXES, SERVICE_ROUTES, service};
 use super::{Bench, SESSIONS, SOON, Setup};
 use crate::bgp;
 use crate::daemon::Kind;
 use crate::daemon::features::{Feature, lack};
 use crate::pair::nodes;
 use crate::pcap::Capture;
-use crate::wait::eventually;
+use crate::wait::{always, eventually};
 
 fn all() -> Vec<&'static str> {
     POOL_PREFIXES.into_iter().chain(SERVICE_ROUTES).collect()
@@ -76,4 +78,37 @@ pub fn speaker_restarts(kind: Kind) {
             if got.iter().any(|(code, _)| *code == 6) { Ok(()) } else { Err(format!("{got:?}")) }
         });
     }
+}
+
+/// Graceful restart (RFC 4724): the speaker is killed and the daemon keeps the routes; it is started again, and
+/// a Service that went meanwhile is gone with End-of-RIB. A daemon that does not help loses the routes at once.
+///
+/// # Panics
+/// If not.
+pub fn graceful(kind: Kind) {
+    let setup = Setup {
+        router_restart: Some(60),
+        peer_keys: "asn: 64502, gracefulRestart: {restartTime: 60s}".to_owned(),
+        ..Setup::new(kind)
+    };
+    let mut bench = setup.establish();
+    bench.wait_prefixes(&all());
+    // End-of-RIB of both families makes the daemon ready to help.
+    bench.wait_same_tables();
+    bench.speaker.process().kill();
+    if let Some(why) = lack(kind, Feature::HelpRestart) {
+        println!("{kind}: {why}");
+        bench.wait_prefixes(&[]);
+    } else {
+        always(Duration::from_secs(3), "the daemon keeps the routes", || {
+            let families = SESSIONS.map(|(_, family)| family);
+            let have = families.map(|f| bench.router.received(Bench::ours(f), f).len());
+            if have == [2, 2] { Ok(()) } else { Err(format!("{have:?}")) }
+        });
+    }
+    bench.speaker.remove_manifest("web.yaml");
+    bench.speaker.write_manifest("other.yaml", &service("other", false));
+    bench.speaker.start_again();
+    bench.wait_established();
+    bench.wait_prefixes(&POOL_PREFIXES);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::manifests::{POOL_PREFIXES, SERVICE_ROUTES, service};
 use super::{Bench, OUR_AS, SESSIONS, SOON, Setup};
 use crate::daemon::features::{Feature, lack};
-use crate::daemon::{self, Kind, RouteSpec};
+use crate::daemon::{self, Family, Kind, RouteSpec, SeenRoute};
 use crate::wait::{always, eventually};
 
 /// Pool prefixes and Service routes with every attribute; endpoints lost and gained; Service deleted.
@@ -175,4 +175,37 @@ pub fn ten_thousand(kind: Kind) {
         let states = SESSIONS.map(|(name, _)| bench.speaker.peer(name)["state"].clone());
         if states.iter().all(|s| s == "Established") { Ok(()) } else { Err(format!("{states:?}")) }
     });
+}
+
+/// IPv4 routes over an IPv6 session, with an IPv6 next hop (RFC 8950); a daemon that cannot is sent none, and
+/// the operator is told why.
+///
+/// # Panics
+/// If not.
+pub fn ipv4_over_ipv6(kind: Kind) {
+    let setup = Setup { ipv4_over_ipv6: true, ..Setup::new(kind) };
+    let bench = setup.start();
+    let from = Bench::ours(Family::V6);
+    bench.speaker.wait_state("router6", "Established", SOON);
+    daemon::wait_route(&*bench.router, from, SERVICE_ROUTES[1], SOON, |_| true);
+    if let Some(why) = lack(kind, Feature::ExtendedNextHop) {
+        println!("{kind}: {why}");
+        eventually(SOON, "the IPv4 routes are held with a reason", || {
+            let held = bench.speaker.peer("router6")["held"].clone();
+            let rows = held.as_array().cloned().unwrap_or_default();
+            let told = rows.iter().any(|r| r["prefix"] == SERVICE_ROUTES[0] && r["reason"].is_string());
+            if told { Ok(()) } else { Err(held.to_string()) }
+        });
+        assert!(bench.speaker.advertised("router6", Family::V4).is_empty());
+        return;
+    }
+    let accept = |route: &SeenRoute| !route.large.is_empty();
+    let seen = daemon::wait_route(&*bench.router, from, SERVICE_ROUTES[0], SOON, accept);
+    assert_eq!(seen.next_hops.first(), Some(&from), "{seen:?}");
+    assert_eq!(seen.large, ["4200000000:4294967295:0", "64501:1:2"], "{seen:?}");
+    daemon::wait_route(&*bench.router, from, POOL_PREFIXES[0], SOON, |_| true);
+    bench.speaker.remove_manifest("web.yaml");
+    for prefix in SERVICE_ROUTES.into_iter().chain(POOL_PREFIXES) {
+        daemon::wait_no_route(&*bench.router, from, prefix, SOON);
+    }
 }
