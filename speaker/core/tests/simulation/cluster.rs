@@ -105,6 +105,24 @@ impl Cluster {
         reference
     }
 
+    /// Endpoints of a Service on every node come or go.
+    pub(crate) fn flap(&mut self, service: usize, up: bool) -> ObjectRef {
+        let endpoint = |node| Endpoint { ready: up, serving: up, node: Some(node_name(node)) };
+        let object = Object::EndpointSlice(EndpointSlice {
+            key: ObjectKey::new("default", format!("s{service}-x")),
+            service: Some(ObjectKey::new("default", format!("s{service}"))),
+            family: Some(Family::Ipv4Unicast),
+            endpoints: (0..self.nodes).map(endpoint).collect(),
+        });
+        let reference = object.reference();
+        self.put(object);
+        reference
+    }
+
+    pub(crate) fn service(&self, random: &mut Random) -> usize {
+        random.below(self.services)
+    }
+
     fn created(&self, reference: &ObjectRef) -> i64 {
         match self.objects.get(reference) {
             Some(Object::Pool(pool)) => pool.created,

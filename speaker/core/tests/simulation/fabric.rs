@@ -54,6 +54,8 @@ pub(crate) enum Event {
     Resume(usize),
     /// Somebody changes the cluster.
     Change,
+    /// A Service's endpoints come and go, so many times more.
+    Flap { service: usize, left: usize },
     /// Something breaks.
     Fault,
 }
@@ -251,6 +253,7 @@ impl Fabric {
             Event::TorStart(tor) => self.start_tor(tor),
             Event::Resume(tor) => self.resume(tor),
             Event::Change => self.change(),
+            Event::Flap { service, left } => self.flap(service, left),
             Event::Fault => self.fault(),
         }
     }

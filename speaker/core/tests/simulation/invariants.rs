@@ -20,7 +20,7 @@ use super::node::ipv6_of;
 
 /// How long a ToR may believe in a route whose gate has closed: the hold time, a stall of the ToR's process
 /// that delays its hold timer, and what a slow reader has before it.
-pub(crate) const FLIGHT: Duration = Duration::from_secs(45);
+pub(crate) const FLIGHT: Duration = Duration::from_secs(60);
 
 /// A route as a ToR is to hold it, in an order of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -124,10 +124,27 @@ impl Fabric {
                 self.deliver(node, references.clone(), false, Duration::from_millis(100));
             }
         }
-        // Changes come in bursts: what comes and goes again before a slow peer has heard of it.
-        let most = if self.random.one_in(2) { self.pace_of.0 } else { Duration::from_millis(300) };
-        let wait = self.random.within(most);
+        if self.random.one_in(6) {
+            let (service, left) = (self.cluster.service(&mut self.random), 2 + self.random.below(6));
+            self.flap(service, left);
+        }
+        let wait = self.random.within(self.pace_of.0);
         self.queue.after(wait, Event::Change);
+    }
+
+    /// What comes and goes again, and again, before a slow peer has heard of it.
+    pub(crate) fn flap(&mut self, service: usize, left: usize) {
+        if self.now() >= self.calm {
+            return;
+        }
+        let reference = self.cluster.flap(service, !left.is_multiple_of(2));
+        for node in 0..self.nodes.len() {
+            self.deliver(node, vec![reference.clone()], false, Duration::from_millis(10));
+        }
+        if left > 0 {
+            let wait = Duration::from_millis(10) + self.random.within(Duration::from_millis(200));
+            self.queue.after(wait, Event::Flap { service, left: left - 1 });
+        }
     }
 
     /// Something breaks, at one place.

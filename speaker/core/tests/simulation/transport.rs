@@ -192,7 +192,7 @@ impl Fabric {
         let tor = self.network.wires[wire].tor;
         if to == Side::Tor && self.now() < self.tors[tor].slow {
             let piece = 1 + self.random.below(64);
-            return Pace { window: 128, piece, gap: Duration::from_millis(60) };
+            return Pace { window: 64, piece, gap: Duration::from_millis(100) };
         }
         Pace { window: 256 * 1024, piece: self.cut, gap: Duration::ZERO }
     }
