@@ -253,7 +253,7 @@ fn some_routes(pair: &mut Pair) {
 }
 
 fn many_routes(pair: &mut Pair) {
-    // gobgp takes one route a call.
+    // GoBGP sends one route a message: fewer show as much.
     let count: u32 = if pair.right.kind() == Kind::GoBgp { 400 } else { 3000 };
     let routes: Vec<RouteSpec> =
         (0..count).map(|n| RouteSpec::new(&format!("10.{}.{}.0/24", 100 + n / 256, n % 256))).collect();
