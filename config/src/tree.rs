@@ -99,7 +99,10 @@ pub(crate) fn parse(text: &str) -> Result<Option<Node>, SyntaxError> {
             }
             Event::Scalar(text, style, _, None) => {
                 let plain = style == ScalarStyle::Plain;
-                Some(Node { at, value: Value::Scalar { text: text.into_owned(), plain } })
+                // The scanner makes room for 128 octets; a file may have as many words as there are routes.
+                let mut text = text.into_owned();
+                text.shrink_to_fit();
+                Some(Node { at, value: Value::Scalar { text, plain } })
             }
             Event::SequenceStart(..) | Event::MappingStart(..) if stack.len() >= MAX_DEPTH => {
                 return refuse("the nesting is too deep", "no key needs more than a few levels");

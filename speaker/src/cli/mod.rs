@@ -43,6 +43,7 @@ impl From<Exit> for ExitCode {
 /// Reads the arguments, does what they say, and gives the exit code. Wrong usage is 2, by clap.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::io::allocator::share_one_heap();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

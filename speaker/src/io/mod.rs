@@ -1,6 +1,7 @@
 //! Thin shells: bytes, files and the kernel on one side, values on the other. What they decide is how to
 //! move something, never what.
 
+pub(crate) mod allocator;
 pub mod api;
 pub mod boot;
 pub mod clock;

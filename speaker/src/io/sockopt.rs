@@ -1,5 +1,6 @@
 //! Socket options that neither tokio nor socket2 has: TCP MD5 keys (RFC 2385), the minimum TTL of
-//! RFC 5082 and the interface of a zone. The only file with `unsafe`.
+//! RFC 5082 and the interface of a zone. Beside `allocator.rs` the only file
+//! with `unsafe`.
 #![expect(
     unsafe_code,
     reason = "setsockopt with structures that no safe crate knows; each call says why it is sound"
