@@ -170,6 +170,8 @@ pub fn node(object: core::Node) -> Result<Node, FieldError> {
         name,
         labels: meta.labels.unwrap_or_default(),
         annotations: prune(meta.annotations),
+        taints: spec.taints.unwrap_or_default().into_iter().map(|taint| taint.key).collect(),
+        deleting: meta.deletion_timestamp.is_some(),
         ..Node::default()
     };
     let written = object.status.and_then(|status| status.addresses).unwrap_or_default();
@@ -335,6 +337,7 @@ fn condition(written: k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition)
         reason: written.reason,
         message: written.message,
         observed_generation: written.observed_generation.unwrap_or_default(),
+        since: written.last_transition_time.0.as_second(),
     }
 }
 

@@ -21,3 +21,5 @@ pub mod yaml;
 
 mod selector;
 mod tree;
+
+pub use selector::selector_query;

@@ -264,6 +264,22 @@ pub struct Condition {
     pub message: String,
     /// The generation that it speaks of.
     pub observed_generation: i64,
+    /// `lastTransitionTime`: since when it has this status. 0: unknown, or for whoever writes it to fill in.
+    #[serde(default)]
+    pub since: UnixSeconds,
+}
+
+impl Condition {
+    /// Whether the two say the same, since whenever.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let Self { kind, status, reason, message, observed_generation, since: _ } = self;
+        *kind == other.kind
+            && *status == other.status
+            && *reason == other.reason
+            && *message == other.message
+            && *observed_generation == other.observed_generation
+    }
 }
 
 /// Service.
@@ -376,4 +392,10 @@ pub struct Node {
     pub external_ips: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<Prefix>,
+    /// Keys of `spec.taints`.
+    #[serde(default)]
+    pub taints: BTreeSet<String>,
+    /// Being deleted.
+    #[serde(default)]
+    pub deleting: bool,
 }

@@ -134,6 +134,9 @@ pub(crate) fn is_dns_subdomain(text: &str) -> bool {
         })
 }
 
+mod query;
+pub use query::selector_query;
+
 #[cfg(test)]
 mod tests {
     use super::*;

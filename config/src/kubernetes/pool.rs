@@ -4,11 +4,11 @@
 use std::net::IpAddr;
 
 use bgp_proto::types::{Family, Prefix};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::Value as Json;
 
 use super::{FieldError, created, name, prune};
-use crate::objects::{Block, Condition, Pool, Selector};
+use crate::objects::{Block, Condition, Pool, Selector, UnixSeconds};
 use crate::selector::{Written, WrittenRequirement, check};
 
 /// A pool, from the whole object. `created` is 0 where the object has no `creationTimestamp`. Faults of its
@@ -59,9 +59,16 @@ fn conditions(object: &Json) -> Vec<Condition> {
                     .get("observedGeneration")
                     .and_then(Json::as_i64)
                     .unwrap_or_default(),
+                since: text("lastTransitionTime").and_then(|time| seconds(&time)).unwrap_or_default(),
             })
         })
         .collect()
+}
+
+/// A point in time as the API server writes it.
+fn seconds(text: &str) -> Option<UnixSeconds> {
+    let time: Time = serde_json::from_value(Json::from(text)).ok()?;
+    Some(time.0.as_second())
 }
 
 fn read_spec(spec: &serde_json::Map<String, Json>, pool: &mut Pool) {

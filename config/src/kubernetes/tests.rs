@@ -166,8 +166,10 @@ fn a_node_needs_no_more_than_a_name() {
     let bare = read(json!({"metadata": {"name": "n1"}})).unwrap();
     assert_eq!(bare, Node { name: "n1".to_owned(), ..Node::default() });
     let full = read(json!({
-        "metadata": {"name": "n1", "labels": {"rack": "r1"}, "annotations": {"other": "x"}},
-        "spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24", "fd01::/64"]},
+        "metadata": {"name": "n1", "labels": {"rack": "r1"}, "annotations": {"other": "x"},
+                     "deletionTimestamp": "2026-01-02T03:04:05Z"},
+        "spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24", "fd01::/64"],
+                 "taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]},
         "status": {"addresses": [
             {"type": "InternalIP", "address": "10.0.0.1"}, {"type": "ExternalIP", "address": "2001:db8::1"},
             {"type": "Hostname", "address": "n1"}
@@ -179,6 +181,7 @@ fn a_node_needs_no_more_than_a_name() {
     assert_eq!(full.internal_ips, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
     assert_eq!(full.external_ips, ["2001:db8::1".parse::<IpAddr>().unwrap()]);
     assert_eq!(full.pod_cidrs.len(), 2);
+    assert!(full.taints.contains("ToBeDeletedByClusterAutoscaler") && full.deleting);
     let one = read(json!({"metadata": {"name": "n1"}, "spec": {"podCIDR": "10.1.0.0/24"}})).unwrap();
     assert_eq!(one.pod_cidrs.len(), 1);
     let bad = read(json!({"metadata": {"name": "n1"}, "spec": {"podCIDRs": ["10.1.0.0"]}}));

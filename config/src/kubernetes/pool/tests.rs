@@ -144,6 +144,7 @@ fn recorded_conditions_are_read_and_strange_ones_left_out() {
         reason: "noreason".to_owned(),
         message: "254".to_owned(),
         observed_generation: 2,
+        since: 1_767_323_045,
     };
     assert_eq!((pool.conditions, pool.faults), (vec![want], vec![]));
 }

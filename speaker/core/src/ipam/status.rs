@@ -111,6 +111,7 @@ fn condition(kind: &str, status: &str, reason: &str, message: &str, generation: 
         reason: reason.to_owned(),
         message: message.to_owned(),
         observed_generation: generation,
+        since: 0,
     }
 }
 
@@ -158,7 +159,8 @@ impl ServiceStatus {
 
 fn same_conditions(wanted: &[Condition], recorded: &[Condition], kinds: &[&str]) -> bool {
     let ours = || recorded.iter().filter(|condition| kinds.contains(&&*condition.kind));
-    ours().count() == wanted.len() && wanted.iter().all(|condition| ours().any(|other| other == condition))
+    ours().count() == wanted.len()
+        && wanted.iter().all(|condition| ours().any(|other| other.says_the_same(condition)))
 }
 
 /// The status of a pool that is to be recorded.

@@ -103,6 +103,7 @@ fn a_status_is_stored_and_is_no_change() {
         reason: "resolved".into(),
         message: String::new(),
         observed_generation: 1,
+        since: 0,
     });
     assert_eq!(pools.upsert(told.clone()), BTreeSet::new());
     assert_eq!(pools.get("one").unwrap().pool, told);

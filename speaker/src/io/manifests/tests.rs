@@ -278,6 +278,7 @@ async fn a_pools_conditions_are_kept() {
         reason: "resolved".to_owned(),
         message: String::new(),
         observed_generation: 1,
+        since: 0,
     };
     fixture.handle().record(vec![StatusPatch::Pool { name: "blue".to_owned(), conditions: vec![condition] }]);
     let echo = fixture.batch().await;

@@ -252,6 +252,7 @@ fn a_service_that_stops_being_ours_gives_up_our_address_and_our_condition() {
                 reason: "x".into(),
                 message: String::new(),
                 observed_generation: 1,
+                since: 0,
             });
             if restarted {
                 cluster.ipam = Ipam::new(cluster.settings);
