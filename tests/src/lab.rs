@@ -168,6 +168,12 @@ impl Node {
         &self.0.dir
     }
 
+    /// The file that a thread enters the namespace by (setns).
+    #[must_use]
+    pub fn namespace_file(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.0.namespace)
+    }
+
     /// Runs `work` on a thread that is inside the namespace: sockets that it makes stay there.
     ///
     /// # Panics
@@ -175,8 +181,7 @@ impl Node {
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
-                let namespace =
-                    fs::File::open(format!("/run/netns/{}", self.0.namespace)).expect("namespace");
+                let namespace = fs::File::open(self.namespace_file()).expect("namespace");
                 setns(&namespace, CloneFlags::CLONE_NEWNET).expect("enter the namespace");
                 work()
             });

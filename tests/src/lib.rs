@@ -10,6 +10,7 @@
 
 pub mod bgp;
 pub mod clab;
+pub mod cluster;
 pub mod daemon;
 pub mod fake;
 pub mod golden;
