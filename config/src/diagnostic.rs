@@ -42,6 +42,15 @@ pub struct Diagnostic {
     pub help: String,
 }
 
+impl Diagnostic {
+    /// As it is displayed, without its severity: for a log, which has a word of its own for that.
+    #[must_use]
+    pub fn without_severity(&self) -> String {
+        let key = if self.path.is_empty() { String::new() } else { format!("{}: ", self.path) };
+        format!("{}:{}:{}: {key}{}; {}", self.file, self.at.line, self.at.column, self.message, self.help)
+    }
+}
+
 /// `speaker.yaml:12:9: peers[1].timers.hold: what is wrong; what to do`, with `warning: ` before the key of
 /// a warning.
 impl fmt::Display for Diagnostic {

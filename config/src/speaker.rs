@@ -232,8 +232,30 @@ fn l2(table: &Table<'_>) -> L2 {
         }
         Some(enabled)
     });
-    let interfaces = table.list("interfaces").iter().filter_map(Field::word).collect();
+    let interfaces = table.list("interfaces").iter().filter_map(interface_pattern).collect();
     L2 { enabled: enabled.unwrap_or_default(), interfaces }
+}
+
+/// A regular expression, kept as it is written; an error where it is none.
+fn interface_pattern(field: &Field<'_>) -> Option<String> {
+    let pattern = field.word()?;
+    match regex::Regex::new(&pattern) {
+        Ok(_) => Some(pattern),
+        Err(error) => {
+            field.error(
+                format!("{pattern:?} is not a regular expression: {}", in_one_line(&error)),
+                "write one such as \"^eth[0-9]+$\"; it need not match the whole name",
+            );
+            None
+        }
+    }
+}
+
+/// The reason alone: the crate's own text draws the pattern over several lines.
+fn in_one_line(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.trim().trim_start_matches("error: ").to_owned()
 }
 
 fn readiness(table: &Table<'_>) -> Readiness {

@@ -9,7 +9,7 @@ use speaker_config::model::SpeakerConfig;
 use speaker_config::objects::{Object, ObjectRef, Service};
 use speaker_core::world::{Start, World};
 
-use crate::io::manifests::files;
+use crate::io::manifests::{ABSENT, files};
 use crate::{hub, load};
 
 /// A finding.
@@ -24,7 +24,7 @@ pub fn manifests(config: &SpeakerConfig) -> Vec<Finding> {
     let mut read = Read::default();
     for path in &config.sources.manifests {
         for file in files(path).unwrap_or_else(|error| {
-            findings.push((Error, format!("{}: cannot be read: {error}", path.display())));
+            findings.push(unlisted(path, &error));
             Vec::new()
         }) {
             read.file(&file, &mut world, &mut findings);
@@ -52,6 +52,20 @@ pub fn manifests(config: &SpeakerConfig) -> Vec<Finding> {
     let surprises = world.announcer().findings(world.inputs());
     findings.extend(surprises.iter().map(|finding| (Warning, finding.to_string())));
     findings
+}
+
+/// A file or folder that the daemon could not look at. One that is not there may come: the daemon waits for it
+/// half a minute, then goes on without it, and takes it in when it comes.
+fn unlisted(path: &Path, error: &std::io::Error) -> Finding {
+    let path = path.display();
+    if error.kind() == std::io::ErrorKind::NotFound {
+        let wait = ABSENT.as_secs();
+        return (
+            Warning,
+            format!("{path}: is not there; the daemon waits {wait} s for it, then starts without it"),
+        );
+    }
+    (Error, format!("{path}: cannot be read: {error}"))
 }
 
 /// What was read so far.

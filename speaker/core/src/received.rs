@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use bgp_proto::types::{
-    Asn, Community, ExtendedCommunity, Family, FamilyMap, FamilySet, LargeCommunity, Prefix,
+    Asn, Community, ExtendedCommunity, Family, FamilyMap, FamilySet, LargeCommunity, Prefix, RouterId,
 };
-use bgp_proto::wire::{AsPath, NextHop, Nlri, Origin, PathAttributes, Update};
+use bgp_proto::wire::{AsPath, NextHop, Nlri, NlriBlock, Origin, PathAttributes, Update};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 use speaker_config::model::Receive;
@@ -78,11 +78,51 @@ struct Received {
     end_of_rib: bool,
 }
 
+/// Who receives: what some routes are checked against.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Receiver {
+    /// Our AS numbers.
+    pub asns: Vec<Asn>,
+    /// Our BGP identifier.
+    pub router_id: Option<RouterId>,
+    /// Our addresses on the way to the peer.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Receiver {
+    /// "[The NEXT_HOP] MUST NOT be the IP address of the receiving speaker" (RFC 4271 §6.3).
+    fn is(&self, next_hop: NextHop) -> bool {
+        let address = match next_hop {
+            NextHop::V4(address) => IpAddr::V4(address),
+            NextHop::V6 { address, .. } => IpAddr::V6(address),
+        };
+        self.addresses.contains(&address)
+    }
+
+    /// "If the AS_PATH attribute of a BGP route contains an AS loop, the BGP route should be excluded from the
+    /// Phase 2 decision function" (RFC 4271 §9.1.2); so are routes that we have reflected (RFC 4456 §8).
+    fn is_behind(&self, attributes: &PathAttributes) -> bool {
+        let segments = attributes.as_path.iter().flat_map(|path| &path.segments);
+        segments.flat_map(|segment| &segment.asns).any(|asn| self.asns.contains(asn))
+            || (self.router_id.is_some() && attributes.originator_id == self.router_id)
+    }
+}
+
+/// What of an UPDATE is worth a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Noticed {
+    /// Families that passed `maxPrefixes` by it.
+    pub passed: FamilySet,
+    /// It had routes whose next hop is ourselves; they are ignored.
+    pub own_next_hop: Option<NextHop>,
+}
+
 /// One session's Adj-RIB-In. It keeps `maxPrefixes` destinations of each family at most, whatever the peer
 /// sends, and with `receive: all` as many attribute sets, none of which keeps the message that it came in.
 #[derive(Debug)]
 pub struct AdjRibIn {
     mode: Receive,
+    receiver: Receiver,
     families: FamilyMap<Received>,
     sets: BTreeSet<Arc<PathAttributes>>,
     sweep_at: usize,
@@ -96,26 +136,38 @@ impl AdjRibIn {
             limit: max_prefixes.get(family).unwrap_or(DEFAULT_MAX_PREFIXES),
             ..Received::default()
         });
-        Self { mode, families, sets: BTreeSet::new(), sweep_at: 0 }
+        Self { mode, receiver: Receiver::default(), families, sets: BTreeSet::new(), sweep_at: 0 }
     }
 
-    /// Takes an UPDATE in at `now`. Says which families passed `maxPrefixes` by it: a reason to log, once.
+    /// The same for a session of which our side is known.
+    #[must_use]
+    pub fn of(mode: Receive, max_prefixes: FamilyMap<Option<u32>>, receiver: Receiver) -> Self {
+        Self { receiver, ..Self::new(mode, max_prefixes) }
+    }
+
+    /// Empty again, with other rules for the same session.
+    pub fn reset(&mut self, mode: Receive, max_prefixes: FamilyMap<Option<u32>>) {
+        *self = Self::of(mode, max_prefixes, std::mem::take(&mut self.receiver));
+    }
+
+    /// Takes an UPDATE in at `now`.
     ///
     /// The routes that RFC 7606 treats as withdrawn are among the withdrawn ones already. A destination
     /// that is both withdrawn and announced is announced (RFC 4271 §4.3).
-    pub fn apply(&mut self, update: &Update, now: UnixSeconds) -> FamilySet {
-        let mut passed = FamilySet::EMPTY;
+    pub fn apply(&mut self, update: &Update, now: UnixSeconds) -> Noticed {
+        let mut noticed = Noticed::default();
         for block in &update.withdrawn {
-            let received = self.families.get_mut(block.family());
-            received.withdrawn += block.count() as u64;
-            if !received.routes.is_empty() {
-                for nlri in block.iter() {
-                    received.routes.remove(&nlri);
-                }
-            }
+            self.families.get_mut(block.family()).withdraw(block);
         }
         for announcement in &update.announced {
             let block = &announcement.nlri;
+            // "If the NEXT_HOP attribute is semantically incorrect, the error SHOULD be logged, and the route
+            // SHOULD be ignored" (RFC 4271 §6.3). What it replaces is gone all the same.
+            if self.receiver.is(announcement.next_hop) {
+                noticed.own_next_hop = Some(announcement.next_hop);
+                self.families.get_mut(block.family()).withdraw(block);
+                continue;
+            }
             self.families.get_mut(block.family()).announced += block.count() as u64;
             let details = match self.mode {
                 Receive::None => continue,
@@ -127,13 +179,13 @@ impl AdjRibIn {
                 }),
             };
             if self.families.get_mut(block.family()).announce(block.iter(), details.as_ref()) {
-                passed.insert(block.family());
+                noticed.passed.insert(block.family());
             }
         }
         if let Some(family) = update.end_of_rib {
             self.families.get_mut(family).end_of_rib = true;
         }
-        passed
+        noticed
     }
 
     /// Forgets a family, to count it again: the peer is about to send its table anew.
@@ -173,7 +225,10 @@ impl AdjRibIn {
         let all = self.families.iter().flat_map(|(_, received)| &received.routes);
         let mut rows: Vec<ReceivedRoute> = all
             .filter(|(nlri, _)| wanted(nlri.prefix))
-            .map(|(nlri, details)| ReceivedRoute::new(peer, peer_as, *nlri, details.as_ref()))
+            .map(|(nlri, details)| {
+                let looped = details.as_ref().map(|details| self.receiver.is_behind(&details.attributes));
+                ReceivedRoute::new(peer, peer_as, *nlri, details.as_ref(), looped)
+            })
             .collect();
         rows.sort_by_key(|row| (row.prefix, row.path_id));
         rows
@@ -204,6 +259,15 @@ impl AdjRibIn {
 }
 
 impl Received {
+    fn withdraw(&mut self, block: &NlriBlock) {
+        self.withdrawn += block.count() as u64;
+        if !self.routes.is_empty() {
+            for nlri in block.iter() {
+                self.routes.remove(&nlri);
+            }
+        }
+    }
+
     /// Says whether the limit was passed by it.
     fn announce(&mut self, block: impl Iterator<Item = Nlri>, details: Option<&Details>) -> bool {
         if self.beyond && (details.is_none() || self.routes.is_empty()) {
@@ -257,12 +321,17 @@ pub struct ReceivedRoute {
     pub large_communities: Option<Vec<LargeCommunity>>,
     /// EXTENDED COMMUNITIES.
     pub extended_communities: Option<Vec<ExtendedCommunity>>,
+    /// Whether it could be used: false where its AS path leads through our own AS, or where it is our own
+    /// route reflected; null where that is not kept.
+    pub valid: Option<bool>,
+    /// Whether it is the route in use for its destination. Received routes are not used, so none is.
+    pub best: bool,
     /// When the peer last announced it (RFC 3339).
     pub since: Option<String>,
 }
 
 impl ReceivedRoute {
-    fn new(peer: &str, peer_as: Asn, nlri: Nlri, details: Option<&Details>) -> Self {
+    fn new(peer: &str, peer_as: Asn, nlri: Nlri, details: Option<&Details>, looped: Option<bool>) -> Self {
         let next_hop = details.map(|details| details.next_hop);
         let attributes = details.map(|details| &*details.attributes);
         Self {
@@ -286,6 +355,8 @@ impl ReceivedRoute {
             communities: attributes.map(|set| set.communities.clone()),
             large_communities: attributes.map(|set| set.large_communities.clone()),
             extended_communities: attributes.map(|set| set.extended_communities.clone()),
+            valid: looped.map(|looped| !looped),
+            best: false,
             since: details.map(|details| rfc3339(details.since)),
         }
     }

@@ -37,7 +37,7 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
         }
     };
     for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", warning.without_severity());
     }
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;

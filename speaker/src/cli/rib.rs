@@ -39,7 +39,7 @@ fn line(row: &Value, per_peer: bool, wide: bool) -> Vec<String> {
     if per_peer {
         cells.push(text(row, "peer"));
     }
-    cells.push(format!("*> {}", text(row, "prefix")));
+    cells.push(format!("{} {}", codes(row), text(row, "prefix")));
     cells.push(text(row, "nextHop"));
     cells.push(text(row, "med"));
     cells.push(text(row, "localPreference"));
@@ -52,6 +52,14 @@ fn line(row: &Value, per_peer: bool, wide: bool) -> Vec<String> {
         cells.push(text(row, "since"));
     }
     cells
+}
+
+/// What is announced, and what is in the Loc-RIB, was selected. A received route says for itself what it is;
+/// one whose path is not kept has no code.
+fn codes(row: &Value) -> String {
+    let flag = |key: &str| row.get(key).map(|flag| flag.as_bool().unwrap_or_default());
+    let sign = |set: Option<bool>, sign: char| if set.unwrap_or(true) { sign } else { ' ' };
+    [sign(flag("valid"), '*'), sign(flag("best"), '>')].into_iter().collect()
 }
 
 /// A value as a person reads it; nothing for null.
@@ -109,6 +117,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_received_route_is_best_only_where_it_was_selected() {
+        let line = |valid: Value, best: bool| {
+            let row = json!({"peer": "tor-a", "prefix": "10.1.0.0/16", "valid": valid, "best": best});
+            let table = rib("received", &[row], false);
+            let line = table.lines().find(|line| line.contains("10.1.0.0/16")).unwrap().to_owned();
+            line.trim_start_matches("tor-a").trim_start_matches("  ").trim_end().to_owned()
+        };
+        let prefix = "10.1.0.0/16";
+        assert!(
+            line(json!(true), false).starts_with(&format!("*  {prefix}")),
+            "{}",
+            line(json!(true), false)
+        );
+        assert!(line(json!(true), true).starts_with(&format!("*> {prefix}")));
+        for unknown in [json!(false), Value::Null] {
+            assert!(!line(unknown.clone(), false).contains('*'), "{}", line(unknown, false));
+        }
+    }
 
     #[test]
     fn a_route_reads_like_a_routers() {

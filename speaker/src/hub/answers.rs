@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::Hub;
 use super::running::Running;
+use super::unnumbered::Unnumbered;
 use crate::capability;
 use crate::io::listen::ListenStatus;
 use crate::io::peer::{PeerView, Propagation};
@@ -147,18 +148,22 @@ impl Hub {
     fn peer_list(&self, reply: oneshot::Sender<Answer>) {
         let asked: Vec<_> =
             self.peers.iter().map(|(_, peer)| (self.summary(peer), peer.handle.view())).collect();
+        let unnumbered: Vec<PeerSummary> = self.peers.unnumbered().iter().map(Unnumbered::summary).collect();
         tokio::spawn(async move {
-            let mut rows = Vec::new();
+            let mut rows = unnumbered;
             for (complete, view) in asked {
                 rows.push(complete(view.await.as_ref()));
             }
+            rows.sort_by(|a, b| a.name.cmp(&b.name));
             drop(reply.send(answer(rows)));
         });
     }
 
     fn one_peer(&self, name: &str, reply: oneshot::Sender<Answer>) {
         let Some(peer) = self.peers.get(name) else {
-            drop(reply.send(Err(self.no_peer(name))));
+            let unnumbered = self.peers.unnumbered().iter().find(|peer| peer.name() == name);
+            let answered = unnumbered.map_or_else(|| Err(self.no_peer(name)), |peer| answer(peer.detail()));
+            drop(reply.send(answered));
             return;
         };
         let summary = self.summary(peer);
@@ -222,6 +227,10 @@ impl Hub {
             summary.state = format!("{:?}", session.state);
             summary.established_count = session.established;
             summary.state_seconds = now.since(session.since).as_secs();
+            // The task knows of it before the hub does.
+            if session.state == State::Established {
+                summary.up_down_seconds = Some(summary.state_seconds);
+            }
             summary.messages_received = sum(&counts(&session.received));
             summary.messages_sent = sum(&sent(view));
             summary.in_queue = view.in_queue;
@@ -307,11 +316,7 @@ fn detail(
             internal: negotiated.map(bgp_proto::session::Negotiated::internal),
             hold_time: hold.seconds(),
             keepalive: keepalive.map(|keepalive| keepalive.as_secs()),
-            ttl: match spec.settings.ttl {
-                Ttl::Direct => "directly connected".to_owned(),
-                Ttl::Security(hops) => format!("at least {} accepted (RFC 5082)", 256 - u16::from(hops)),
-                Ttl::Multihop(ttl) => format!("multihop, {ttl} sent"),
-            },
+            ttl: ttl(spec.settings.ttl),
             md5: spec.password.is_some(),
             families: negotiated.map(|negotiated| negotiated.families.iter().collect()).unwrap_or_default(),
             our_capabilities: negotiated.map(|n| capability::views(&n.our_capabilities)).unwrap_or_default(),
@@ -327,6 +332,15 @@ fn detail(
             propagation: view.and_then(|view| view.propagation).map(propagation),
             held,
         }
+    }
+}
+
+/// In words.
+pub(super) fn ttl(ttl: Ttl) -> String {
+    match ttl {
+        Ttl::Direct => "directly connected".to_owned(),
+        Ttl::Security(hops) => format!("at least {} accepted (RFC 5082)", 256 - u16::from(hops)),
+        Ttl::Multihop(ttl) => format!("multihop, {ttl} sent"),
     }
 }
 

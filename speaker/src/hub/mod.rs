@@ -3,6 +3,7 @@
 mod answers;
 mod peers;
 mod running;
+mod unnumbered;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bgp_proto::types::Timestamp;
 use speaker_config::model::SpeakerConfig;
 use speaker_config::objects::UnixSeconds;
-use speaker_core::ipam::{IpamEvent, SERVICE_CONDITIONS, ServiceStatus};
+use speaker_core::ipam::{IpamEvent, PoolStatus, SERVICE_CONDITIONS, ServiceStatus};
 use speaker_core::world::{Event, Host, Start, World};
 use tokio::sync::{mpsc, watch};
 
@@ -107,7 +108,8 @@ impl Hub {
         let HubSpec { loaded, node, predecessor, host, context, manifests, listener, listening, recorder } =
             spec;
         let sources = BTreeSet::from([MANIFESTS.to_owned()]);
-        let start = Start { node: node.clone(), sources, freed: manifests.restored().freed.clone(), host };
+        let restored = manifests.restored().clone();
+        let start = Start { node: node.clone(), sources, freed: restored.freed, held: restored.held, host };
         let world = World::new(&loaded.config, &start);
         let peers = Peers::new(context, listener, node, predecessor);
         let mut hub = Self {
@@ -220,7 +222,8 @@ impl Hub {
         let mut changes = self.world.settle(now);
         let ipam = std::mem::take(&mut changes.ipam);
         let statuses = ipam.services.into_iter();
-        let patches: Vec<StatusPatch> = statuses.map(|status| self.patch(status)).collect();
+        let mut patches: Vec<StatusPatch> = statuses.map(|status| self.patch(status)).collect();
+        patches.extend(ipam.pools.iter().filter_map(|status| self.pool_patch(status)));
         for event in ipam.events {
             let IpamEvent { service, reason, note } = event;
             if reason.is_warning() {
@@ -250,9 +253,16 @@ impl Hub {
         StatusPatch::Service { key: status.key, ingress: status.ingress, conditions }
     }
 
+    /// The same for a pool.
+    fn pool_patch(&self, status: &PoolStatus) -> Option<StatusPatch> {
+        let mut pool = self.world.inputs().pools.get(&status.name)?.pool.clone();
+        status.apply(&mut pool);
+        Some(StatusPatch::Pool { name: pool.name, conditions: pool.conditions })
+    }
+
     fn reload(&mut self, loaded: Loaded) {
         for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
+            tracing::warn!("{}", warning.without_severity());
         }
         self.config_errors.clear();
         self.restart_needed = restart_needed(&self.first_config, &loaded.config);

@@ -1,13 +1,15 @@
 //! The running peers: started, stopped and changed as the configuration says, and joined to the tables
 //! that they are to be told.
 
+mod dynamic;
+mod orders;
+
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::session::{DownReason, StopReason};
-use bgp_proto::types::{FamilySet, Prefix, RouterId, Timestamp};
+use bgp_proto::types::{Prefix, RouterId, Timestamp};
 use bgp_proto::wire::Notification;
 use speaker_config::model::SpeakerConfig;
 use speaker_core::export::is_loopback;
@@ -15,9 +17,10 @@ use speaker_core::world::{Changes, World};
 
 use super::ByName;
 use super::running::{Running, peer_out};
+use super::unnumbered::{Unnumbered, unnumbered};
 use super::wanted::{self, Difference, Identity, Wanted};
 use crate::io::boot::Predecessor;
-use crate::io::listen::{Incoming, ListenHandle, ListenKey, RefusalLog};
+use crate::io::listen::{ListenHandle, ListenKey, RefusalLog};
 use crate::io::peer::{self, PeerContext, PeerEvent, PeerName};
 use crate::load;
 
@@ -25,7 +28,7 @@ use crate::load;
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// Cease subcodes (RFC 4486 §3).
-pub(super) mod cease {
+mod cease {
     pub(crate) const ADMINISTRATIVE_SHUTDOWN: u8 = 2;
     pub(crate) const PEER_DECONFIGURED: u8 = 3;
     pub(crate) const ADMINISTRATIVE_RESET: u8 = 4;
@@ -41,6 +44,7 @@ pub(super) struct Peers {
     predecessor: Predecessor,
     identity: Option<Identity>,
     running: ByName<Running>,
+    unnumbered: Vec<Unnumbered>,
     /// Tasks that are sending their last words.
     ending: Vec<tokio::task::JoinHandle<()>>,
     stale: bool,
@@ -62,6 +66,7 @@ impl Peers {
             predecessor,
             identity: None,
             running: BTreeMap::new(),
+            unnumbered: Vec::new(),
             ending: Vec::new(),
             stale: true,
             labels: BTreeMap::new(),
@@ -77,6 +82,11 @@ impl Peers {
     /// One of them.
     pub(super) fn get(&self, name: &str) -> Option<&Running> {
         self.running.get(name)
+    }
+
+    /// Those by interface.
+    pub(super) fn unnumbered(&self) -> &[Unnumbered] {
+        &self.unnumbered
     }
 
     /// The time.
@@ -111,6 +121,7 @@ impl Peers {
             .get_or_insert_with(|| wanted::identify(config, world, &self.node, self.predecessor))
             .clone();
         let wanted = wanted::wanted(config, &identity, &labels);
+        self.unnumbered = unnumbered(config, &labels, super::unix_now());
         self.labels = labels;
         self.set_listen_keys(config, &wanted);
         let gone: Vec<PeerName> = self
@@ -163,41 +174,6 @@ impl Peers {
             running.changed = changed;
             if !blocked {
                 running.last_error = Some((super::unix_now(), "the configuration changed".to_owned()));
-            }
-        }
-    }
-
-    /// `shutdown` in the file came, changed or went.
-    fn obey_configured_shutdown(&mut self, name: &PeerName, world: &mut World) {
-        let Some(message) = self.running.get(name).map(|peer| peer.wanted.spec.settings.shutdown.clone())
-        else {
-            return;
-        };
-        match message {
-            Some(message) => drop(self.shut_down(name, &message)),
-            None => drop(self.no_shut_down(name, world)),
-        }
-    }
-
-    /// Peers of `dynamicPeers` follow their entry; those whose entry is gone end.
-    fn bring_dynamic_in_line(&mut self, config: &SpeakerConfig, identity: &Identity, world: &mut World) {
-        let dynamic: Vec<(PeerName, IpAddr)> = self
-            .running
-            .iter()
-            .filter(|(_, peer)| peer.dynamic)
-            .map(|(name, peer)| (Arc::clone(name), peer.wanted.spec.address))
-            .collect();
-        for (name, address) in dynamic {
-            match wanted::dynamic(config, identity, address) {
-                Some(wanted) if wanted.spec.name == name => match self.running.get_mut(&name) {
-                    Some(running)
-                        if wanted::difference(&running.wanted.spec, &wanted.spec) != Difference::Reset =>
-                    {
-                        running.adopt(wanted, &name, world);
-                    }
-                    _ => self.end(&name, world, cease::OTHER_CONFIGURATION_CHANGE, "configuration changed"),
-                },
-                _ => self.end(&name, world, cease::PEER_DECONFIGURED, "removed from the configuration"),
             }
         }
     }
@@ -299,39 +275,6 @@ impl Peers {
         }
     }
 
-    /// Somebody dialled us.
-    pub(super) fn incoming(&mut self, config: &SpeakerConfig, incoming: Incoming) {
-        let remote = incoming.remote.ip();
-        let known = self.running.values().find(|peer| peer.wanted.spec.address == remote);
-        if let Some(peer) = known {
-            peer.handle.accepted(incoming);
-            return;
-        }
-        let Some(identity) = self.identity.clone() else { return };
-        let Some(wanted) = wanted::dynamic(config, &identity, remote) else {
-            self.refusals.refuse(self.now(), incoming, "no peer has this address");
-            return;
-        };
-        let entry = config.dynamic_peers.iter().find(|entry| entry.name == wanted.selected_as);
-        let limit = entry.map_or(0, |entry| usize::try_from(entry.limit).unwrap_or(usize::MAX));
-        let count = self
-            .running
-            .values()
-            .filter(|peer| peer.dynamic && peer.wanted.selected_as == wanted.selected_as)
-            .count();
-        if count >= limit {
-            let why = format!("the limit of {limit} of dynamicPeers {} is reached", wanted.selected_as);
-            self.refusals.refuse(self.now(), incoming, &why);
-            return;
-        }
-        let name = Arc::clone(&wanted.spec.name);
-        let shutdown = wanted.spec.settings.shutdown.clone();
-        self.begin(&name, wanted, shutdown, true);
-        if let Some(peer) = self.running.get(&name) {
-            peer.handle.accepted(incoming);
-        }
-    }
-
     /// Tells the tasks whose tables moved, and since when the source has known.
     pub(super) fn follow(&self, world: &World, changes: &Changes, since: Option<Timestamp>) {
         for name in &changes.moved {
@@ -346,48 +289,6 @@ impl Peers {
                 peer.handle.wake(since);
             }
         }
-    }
-
-    /// `clear PEER`.
-    pub(super) fn reset(&self, name: &str) {
-        if let Some(peer) = self.running.get(name) {
-            let notification = Notification::cease(cease::ADMINISTRATIVE_RESET, "");
-            peer.handle.stop(StopReason { notification: Some(notification), hard: true, restart: true });
-        }
-    }
-
-    /// `clear PEER soft`.
-    pub(super) fn soft(&self, name: &str, inbound: FamilySet, outbound: FamilySet) {
-        if let Some(peer) = self.running.get(name) {
-            if !inbound.is_empty() {
-                peer.handle.request_refresh(inbound);
-            }
-            if !outbound.is_empty() {
-                peer.handle.soft_out(outbound);
-            }
-        }
-    }
-
-    /// `shutdown PEER`.
-    pub(super) fn shut_down(&mut self, name: &str, message: &str) -> bool {
-        let Some(peer) = self.running.get_mut(name) else { return false };
-        peer.shutdown = Some(message.to_owned());
-        let notification = Notification::cease(cease::ADMINISTRATIVE_SHUTDOWN, message);
-        peer.handle.stop(StopReason { notification: Some(notification), hard: true, restart: false });
-        true
-    }
-
-    /// `no-shutdown PEER`.
-    pub(super) fn no_shut_down(&mut self, name: &str, world: &mut World) -> bool {
-        let Some(peer) = self.running.get_mut(name) else { return false };
-        peer.shutdown = None;
-        if peer.dynamic && peer.established.is_none() {
-            // It begins anew when it dials.
-            self.end(name, world, cease::PEER_DECONFIGURED, "waiting for the dynamic peer to dial");
-        } else if peer.wanted.blocked.is_none() {
-            peer.handle.start();
-        }
-        true
     }
 
     /// Ends every session: with graceful restart without a word, so that the peers keep the routes

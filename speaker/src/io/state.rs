@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use speaker_config::objects::{Condition, ObjectKey, UnixSeconds};
 
 use freed::Freed;
+use speaker_core::ipam::Held;
 
 mod freed;
 
@@ -164,6 +165,18 @@ impl Store {
         self.state.freed.list()
     }
 
+    /// What the Services have.
+    pub(crate) fn held(&self) -> Vec<Held> {
+        let services = self.state.services.iter().filter(|(_, state)| !state.ingress.is_empty());
+        services
+            .map(|(key, state)| Held {
+                service: key.clone(),
+                created: state.created,
+                addresses: state.ingress.clone(),
+            })
+            .collect()
+    }
+
     /// What is kept of a Service.
     pub(crate) fn service(&self, key: &ObjectKey) -> Option<&ServiceState> {
         self.state.services.get(key)
@@ -288,7 +301,7 @@ impl State {
 struct Replayed {
     state: State,
     records: usize,
-    /// A line in the middle that is not what was written.
+    /// A line that is not what was written.
     damage: Option<String>,
 }
 
@@ -296,8 +309,7 @@ struct Replayed {
 /// anybody was told of it.
 fn replay(bytes: &[u8]) -> Result<Replayed, String> {
     let mut replayed = Replayed { state: State::default(), records: 0, damage: None };
-    let mut lines = bytes.split_inclusive(|octet| *octet == b'\n').enumerate().peekable();
-    while let Some((index, line)) = lines.next() {
+    for (index, line) in bytes.split_inclusive(|octet| *octet == b'\n').enumerate() {
         let Some(whole) = line.strip_suffix(b"\n") else { break };
         match read_line(whole) {
             Ok(Record::Version(version)) if version > VERSION => {
@@ -306,8 +318,6 @@ fn replay(bytes: &[u8]) -> Result<Replayed, String> {
             Ok(Record::Version(_)) if index == 0 => {}
             Ok(record) if index > 0 => replayed.state.apply(record),
             Ok(_) => return Ok(replayed.damaged(1, "a record stands where it does not belong")),
-            // The disk may have kept the end of the last write and not its middle.
-            Err(_) if lines.peek().is_none() => break,
             Err(text) => return Ok(replayed.damaged(index + 1, &text)),
         }
         replayed.records += 1;

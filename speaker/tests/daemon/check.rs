@@ -90,3 +90,19 @@ fn the_host_is_looked_at_when_asked() {
     assert!(line("ipam.stateDir").contains("a file is in the way"), "{ran:?}");
     assert!(line("missing.key").starts_with("peer tor: cannot read passwordFile"), "{ran:?}");
 }
+
+#[test]
+fn a_folder_that_is_not_there_yet_is_a_warning_as_for_the_daemon() {
+    let scene = Scene::new();
+    std::fs::remove_dir(scene.path("m")).unwrap();
+    scene.write("node.yaml", &node(1790, "", FABRIC));
+    let ran = scene.run(&["check", "--config", "node.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let line = ran.out.lines().find(|line| line.contains("is not there")).unwrap_or_default();
+    assert_eq!(line, "warning: ./m: is not there; the daemon waits 30 s for it, then starts without it");
+    // Something else is in the way: an error, since waiting does not help.
+    scene.write("file", "");
+    scene.edit("node.yaml", "[m]", "[file/m]");
+    let ran = scene.run(&["check", "--config", "node.yaml"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+}

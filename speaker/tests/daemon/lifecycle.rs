@@ -164,6 +164,11 @@ fn the_log_is_for_people_and_names_what_is_not_in_this_version() {
             log.lines().find(|line| line.contains(key)).unwrap_or_else(|| panic!("{key} is not in {log}"));
         assert!(line.contains("does nothing yet in this version"), "{line}");
     }
+    assert!(!log.contains("warning:"), "the level says it already: {log}");
+    let peers = node.speaker(&["peers"]).out;
+    assert!(peers.contains("unnumbered(eth7)"), "{peers}");
+    assert!(peers.contains("unnumbered is down: peers by interface are not in this version"), "{peers}");
+    assert_eq!(node.peer("unnumbered")["state"], "Idle");
     assert!(!log.contains('\u{1b}'), "no colours where there is no terminal");
     let up = log.lines().find(|line| line.contains("session is up")).unwrap();
     for part in ["peer{name=tor address=127.0.0.1}", "peer_as=64500", "router_id=10.255.0.1", "hold=90"] {

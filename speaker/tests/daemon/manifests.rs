@@ -236,3 +236,50 @@ fn a_folder_that_is_missing_is_waited_for_and_a_broken_pool_is_explained() {
     assert_eq!(explained.code, 4);
     assert!(explained.out.contains("203.0.113.0/240"), "{explained:?}");
 }
+
+#[test]
+fn a_file_broken_at_start_keeps_its_services_addresses() {
+    let Pair { scene, node, router, .. } = pair();
+    scene.write("m/a.yaml", &(service("a", LOCAL) + &endpoint("a", "n1", true)));
+    has(&node, "a", &["203.0.113.0"]);
+    scene.write("m/b.yaml", &service("b", ""));
+    has(&node, "b", &["203.0.113.1"]);
+    assert!(node.terminate().success());
+    let whole = std::fs::read_to_string(scene.path("m/a.yaml")).unwrap();
+    scene.write("m/a.yaml", "{");
+    scene.remove("m/b.yaml");
+    let node = Daemon::start_again(&scene, "node");
+    scene.write("m/c.yaml", &service("c", ""));
+    // Neither may be given away while it is not known who is gone.
+    has(&node, "c", &["203.0.113.2"]);
+    scene.write("m/a.yaml", &whole);
+    has(&node, "a", &["203.0.113.0"]);
+    router.receives(&["203.0.113.0/24", "203.0.113.0/32"]);
+    // Now everything can be read: b is gone.
+    node.logged("Released 203.0.113.1: the Service is deleted");
+}
+
+#[test]
+fn a_pools_conditions_are_kept_with_its_manifest() {
+    let Pair { scene, node, .. } = pair();
+    let says = |node: &Daemon, kind: &str, message: &str| {
+        eventually(&format!("the pool says {kind} {message}"), || {
+            let pools = node.json(&["pools"]);
+            let conditions = pools[0]["conditions"].as_array().cloned().unwrap_or_default();
+            let found = conditions.iter().find(|condition| condition["type"] == kind);
+            if found.is_some_and(|found| found["message"] == message) {
+                Ok(())
+            } else {
+                Err(pools.to_string())
+            }
+        });
+    };
+    scene.write("m/a.yaml", &service("a", ""));
+    says(&node, "cilium.io/IPsUsed", "1");
+    assert!(node.terminate().success());
+    let journal = std::fs::read_to_string(scene.path("state/state.journal")).unwrap();
+    let line = journal.lines().rfind(|line| line.contains("{\"pool\":")).unwrap_or_default();
+    assert!(line.contains("cilium.io/IPsAvailable"), "{journal}");
+    let node = Daemon::start_again(&scene, "node");
+    says(&node, "cilium.io/IPsUsed", "1");
+}

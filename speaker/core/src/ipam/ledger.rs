@@ -197,6 +197,24 @@ impl Ledger {
         }
     }
 
+    /// Forgets a Service with its addresses, which do not rest: they never were anybody else's.
+    pub(super) fn vacate(&mut self, pools: &Pools, key: &ObjectKey) {
+        let Some(holding) = self.holdings.remove(key) else { return };
+        for address in holding.addresses {
+            self.unshare(holding.terms.key.as_deref(), address, key);
+            let Some(owners) = self.owners.get_mut(&address) else { continue };
+            owners.remove(key);
+            if owners.is_empty() {
+                self.owners.remove(&address);
+                self.spent.get_mut(Family::of(address)).remove(bits(address));
+                self.at_shelves(pools, address, |shelf, entry| {
+                    shelf.given_back(&entry.pool, address);
+                    shelf.look_again(address);
+                });
+            }
+        }
+    }
+
     /// Forgets a Service that has no address any more.
     pub(super) fn forget(&mut self, key: &ObjectKey) {
         self.holdings.remove(key);

@@ -32,10 +32,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bgp_proto::types::{Family, FamilySet};
+use serde::{Deserialize, Serialize};
 use speaker_config::model::DefaultClass;
 use speaker_config::objects::{ObjectKey, UnixSeconds};
 
 use crate::inputs::{Inputs, Touched};
+use crate::pools::Pools;
 
 mod ask;
 mod freed;
@@ -60,6 +62,7 @@ pub use status::{
 
 use ledger::Ledger;
 use review::Claim;
+use sharing::Terms;
 use status::Failure;
 use waiting::{Seniority, Waiting};
 
@@ -100,6 +103,19 @@ pub struct IpamChanges {
     pub freed_changed: bool,
 }
 
+/// What was recorded of a Service before a restart. Its addresses are kept for it until it comes, or is known
+/// to be gone: a manifest that cannot be read just now is no reason to give them to somebody else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Held {
+    /// The Service.
+    pub service: ObjectKey,
+    /// When it was created.
+    pub created: UnixSeconds,
+    /// Its `status.loadBalancer.ingress`.
+    pub addresses: Vec<IpAddr>,
+}
+
 /// The allocator.
 #[derive(Debug, Clone)]
 pub struct Ipam {
@@ -108,6 +124,8 @@ pub struct Ipam {
     waiting: Waiting,
     /// Services left alone because their addresses are somebody else's.
     aside: BTreeSet<ObjectKey>,
+    /// Services that hold addresses and have not come since the restart.
+    held: BTreeSet<ObjectKey>,
     /// Owned addresses that lie in no pool.
     strays: BTreeSet<IpAddr>,
     /// Failures that an Event told of.
@@ -135,12 +153,31 @@ impl Ipam {
             ledger: Ledger::new(freed),
             waiting: Waiting::default(),
             aside: BTreeSet::new(),
+            held: BTreeSet::new(),
             strays: BTreeSet::new(),
             told: BTreeMap::new(),
             marked: Touched::default(),
             awake: false,
             #[cfg(test)]
             visits: 0,
+        }
+    }
+
+    /// Keeps addresses for a Service that has not come yet. Before the first turn.
+    pub fn hold(&mut self, held: &Held) {
+        let Held { service, created, addresses } = held;
+        let nowhere = Pools::default();
+        self.ledger.introduce(&(*created, service.clone()), Terms::unknown(&service.namespace));
+        for address in addresses {
+            self.ledger.join(&nowhere, *address, service, Standing::Recorded);
+        }
+        self.held.insert(service.clone());
+    }
+
+    /// The Service will not come: what is held for it is given back by the next turn.
+    pub fn let_go(&mut self, service: &ObjectKey) {
+        if self.held.remove(service) {
+            self.marked.services.insert(service.clone());
         }
     }
 

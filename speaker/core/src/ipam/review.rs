@@ -54,7 +54,18 @@ impl Turn<'_> {
         {
             self.ipam.visits += 1;
         }
-        let Some(service) = self.inputs.services.get(key) else { return self.retire(key, DELETED) };
+        let Some(service) = self.inputs.services.get(key) else {
+            // One that has not come yet keeps what is held for it.
+            if !self.ipam.held.contains(key) {
+                self.retire(key, DELETED);
+            }
+            return;
+        };
+        if self.ipam.held.remove(key) {
+            // Its status speaks for it from now on.
+            self.moved.extend(self.ipam.ledger.addresses(key));
+            self.ipam.ledger.vacate(&self.inputs.pools, key);
+        }
         if !is_ours(service, &self.ipam.settings) {
             return self.hand_over(service);
         }
@@ -167,6 +178,8 @@ impl Turn<'_> {
             .ipam
             .ledger
             .clashes(*address, key, &terms)
+            // Both had it before the restart, so they share it; on which terms is known when both are here.
+            .filter(|((_, owner), _, _)| !self.ipam.held.contains(owner))
             .map(|(owner, standing, _)| (owner, standing))
             .collect();
         let yields = |(owner, standing): &(Seniority, Standing)| {

@@ -36,6 +36,19 @@ impl Terms {
         }
     }
 
+    /// Of a Service of which nothing but its addresses is known: it shares with nobody.
+    pub(super) fn unknown(namespace: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            key: None,
+            namespaces: BTreeSet::new(),
+            different_pods: false,
+            ports: BTreeSet::new(),
+            policy: TrafficPolicy::default(),
+            selector: Labels::new(),
+        }
+    }
+
     fn admits(&self, other: &Self) -> bool {
         self.namespaces.contains("*") || self.namespaces.contains(&other.namespace)
     }

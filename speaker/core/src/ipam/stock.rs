@@ -123,11 +123,15 @@ impl Shelf {
 
     /// The address rests no longer; when it is free all the same it counts as never used.
     pub(super) fn rested(&mut self, address: IpAddr, ticket: Ticket, free: bool) {
-        let family = Family::of(address);
-        self.resting.get_mut(family).remove(&ticket);
+        self.resting.get_mut(Family::of(address)).remove(&ticket);
         if free {
-            *self.cursor.get_mut(family) = 0;
+            self.look_again(address);
         }
+    }
+
+    /// The address counts as never used again.
+    pub(super) fn look_again(&mut self, address: IpAddr) {
+        *self.cursor.get_mut(Family::of(address)) = 0;
     }
 
     pub(super) fn longest_free(&self, family: Family) -> Option<Ticket> {

@@ -55,7 +55,7 @@ fn hosts(range: std::ops::Range<u32>) -> Vec<String> {
 }
 
 fn feed(table: &mut AdjRibIn, updates: &[Update]) -> Vec<FamilySet> {
-    updates.iter().map(|update| table.apply(update, 0)).filter(|passed| !passed.is_empty()).collect()
+    updates.iter().map(|update| table.apply(update, 0).passed).filter(|passed| !passed.is_empty()).collect()
 }
 
 fn limited(mode: Receive, limit: u32) -> AdjRibIn {
@@ -159,7 +159,7 @@ fn rows_have_every_key() {
             "pathId": null, "nextHop": "2001:db8::2", "linkLocalNextHop": null, "origin": "igp",
             "asPath": [{"kind": "sequence", "asns": [64500]}], "med": 1, "localPreference": null,
             "communities": [], "largeCommunities": [], "extendedCommunities": [],
-            "since": "2026-11-21T12:00:00Z",
+            "valid": true, "best": false, "since": "2026-11-21T12:00:00Z",
         }])
     );
     let mut counted = AdjRibIn::new(Receive::Count, FamilyMap::default());
@@ -177,4 +177,55 @@ fn end_of_rib_is_remembered_for_each_family() {
     let mut table = AdjRibIn::new(Receive::Count, FamilyMap::default());
     feed(&mut table, &read(BytesMut::from(&end_of_rib(V6)[..])));
     assert_eq!((table.end_of_rib(V4), table.end_of_rib(V6)), (false, true));
+}
+
+fn us(address: &str) -> Receiver {
+    Receiver {
+        asns: vec![Asn::new(64501).unwrap()],
+        router_id: RouterId::new([10, 0, 0, 1].into()),
+        addresses: vec![address.parse().unwrap()],
+    }
+}
+
+#[test]
+fn a_route_whose_next_hop_is_ourselves_is_ignored_and_what_it_replaced_is_gone() {
+    // RFC 4271 §6.3.
+    for mode in [Receive::Count, Receive::All] {
+        let mut table = AdjRibIn::of(mode, FamilyMap::default(), us("10.0.0.2"));
+        let updates = announce(V4, &attributes(1), &hosts(0..3));
+        assert_eq!(table.apply(&updates[0], 0).own_next_hop, Some(NextHop::V4("10.0.0.2".parse().unwrap())));
+        assert_eq!(table.count(V4), ReceivedCount::Exact(0));
+
+        let mut table = AdjRibIn::of(mode, FamilyMap::default(), us("10.0.0.9"));
+        assert_eq!(table.apply(&updates[0], 0), Noticed::default());
+        assert_eq!(table.count(V4), ReceivedCount::Exact(3));
+        table.receiver = us("10.0.0.2");
+        table.apply(&announce(V4, &attributes(1), &hosts(0..2))[0], 0);
+        assert_eq!(table.count(V4), ReceivedCount::Exact(1));
+    }
+}
+
+#[test]
+fn a_route_through_our_own_as_is_not_valid() {
+    // RFC 4271 §9.1.2, RFC 4456 §8.
+    let path = |asn: u32| AsPath {
+        segments: vec![AsPathSegment { kind: SegmentKind::Set, asns: vec![Asn::new(asn).unwrap()] }],
+    };
+    let sets = [
+        (attributes(1), Some(true)),
+        (PathAttributes { as_path: Some(path(64501)), ..attributes(2) }, Some(false)),
+        (PathAttributes { originator_id: us("::").router_id, ..attributes(3) }, Some(false)),
+    ];
+    for (number, (set, valid)) in sets.into_iter().enumerate() {
+        let mut table = AdjRibIn::of(Receive::All, FamilyMap::default(), us("10.0.0.9"));
+        let mut updates = announce(V4, &set, &hosts(0..1));
+        // ORIGINATOR_ID is not written towards external peers.
+        updates[0].attributes.originator_id = set.originator_id;
+        table.apply(&updates[0], 0);
+        let rows = table.rows("tor", Asn::new(64500).unwrap(), |_| true);
+        assert_eq!((rows[0].valid, rows[0].best), (valid, false), "{number}");
+    }
+    let mut counted = AdjRibIn::of(Receive::Count, FamilyMap::default(), us("10.0.0.9"));
+    counted.apply(&announce(V4, &attributes(1), &hosts(0..1))[0], 0);
+    assert_eq!(counted.rows("tor", Asn::new(64500).unwrap(), |_| true)[0].valid, None);
 }

@@ -18,7 +18,7 @@ use crate::announce::{Announcer, Settings};
 use crate::danger::{DangerContext, Owner};
 use crate::export::{Exporter, PeerOut, Table};
 use crate::inputs::{Inputs, Touched};
-use crate::ipam::{Freed, Ipam, IpamChanges, IpamSettings};
+use crate::ipam::{Freed, Held, Ipam, IpamChanges, IpamSettings};
 
 /// What the world is told. A file of these, a JSON object a line, can be replayed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,9 @@ pub struct Start {
     pub sources: BTreeSet<String>,
     /// Addresses that were given back before a restart, the longest free first.
     pub freed: Vec<IpAddr>,
+    /// What Services had before a restart.
+    #[serde(default)]
+    pub held: Vec<Held>,
     /// What this host lives on.
     pub host: Host,
 }
@@ -121,10 +124,13 @@ impl World {
     /// (design §5, "Silence before knowledge").
     #[must_use]
     pub fn new(config: &SpeakerConfig, start: &Start) -> Self {
-        let Start { node, sources, freed, host } = start;
+        let Start { node, sources, freed, held, host } = start;
         // Their order is all that counts.
         let freed = freed.iter().map(|address| Freed { address: *address, since: 0 });
-        let ipam = config.ipam.enabled.then(|| Ipam::with_freed(ipam_settings(config), freed));
+        let mut ipam = config.ipam.enabled.then(|| Ipam::with_freed(ipam_settings(config), freed));
+        if let Some(ipam) = &mut ipam {
+            held.iter().for_each(|held| ipam.hold(held));
+        }
         let mut world = Self {
             node: node.clone(),
             default_class: config.ipam.default_class,
@@ -176,6 +182,9 @@ impl World {
     /// An object is gone.
     pub fn delete(&mut self, object: &ObjectRef) {
         self.inputs.remove(object, &mut self.touched);
+        if let (Some(ipam), ObjectRef::Service(key)) = (&mut self.ipam, object) {
+            ipam.let_go(key);
+        }
     }
 
     /// A source has delivered its first full list.

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use bgp_proto::types::Timestamp;
 use speaker_config::objects::{Condition, Object, ObjectKey, ObjectRef};
+use speaker_core::ipam::Held;
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
@@ -20,6 +21,7 @@ mod source;
 mod worker;
 
 pub(crate) use source::files;
+pub(crate) use worker::ABSENT;
 
 /// What the source is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +66,8 @@ pub struct ManifestBatch {
     pub at: Timestamp,
     /// When they were handed over: after a writer was given the time to end, and after they were read.
     pub handed_over: Timestamp,
-    /// In order; never two of one object.
+    /// In order; never two of one object. A Service that was recorded before a restart and is known to be
+    /// gone is deleted, though it was never delivered.
     pub changes: Vec<ObjectChange>,
     /// Set on exactly one batch, perhaps an empty one: everything has been read once. A folder that is
     /// missing is waited for, half a minute at most.
@@ -99,6 +102,8 @@ pub enum StatusPatch {
 pub struct Restored {
     /// Addresses that were given back and are free, the longest free first.
     pub freed: Vec<IpAddr>,
+    /// What Services had.
+    pub held: Vec<Held>,
     /// A damaged state was set aside: what, where to, and what was saved.
     pub warning: Option<String>,
 }
@@ -132,7 +137,8 @@ pub fn spawn(
     if let Some(warning) = store.warning() {
         tracing::error!("{warning}");
     }
-    let restored = Restored { freed: store.freed(), warning: store.warning().map(str::to_owned) };
+    let restored =
+        Restored { freed: store.freed(), held: store.held(), warning: store.warning().map(str::to_owned) };
     let (messages, inbox) = channel::channel();
     let watcher = source::watcher(messages.clone(), clock)?;
     let paths = spec.paths.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));

@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_secs(15);
 /// How often while something is missing.
 const POLL_MISSING: Duration = Duration::from_secs(1);
 /// How long a missing file or folder holds the first list back.
-const ABSENT: Duration = Duration::from_secs(30);
+pub(crate) const ABSENT: Duration = Duration::from_secs(30);
 /// Between two attempts to write the state.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -216,11 +216,17 @@ impl Worker {
         }
         let synced = !self.synced && self.everything_read();
         self.synced |= synced;
-        self.send(at, changes, synced)?;
         if self.may_forget() {
             self.orphans = false;
-            records.extend(self.orphaned());
+            for orphan in self.orphaned() {
+                let record = gone(&orphan).filter(|record| !records.contains(record));
+                if let Some(record) = record {
+                    records.push(record);
+                    changes.push(ObjectChange::Delete(orphan));
+                }
+            }
         }
+        self.send(at, changes, synced)?;
         // After the hub was told: a withdrawal does not wait for the disk.
         if !self.append(&records) {
             self.orphans = true;
@@ -319,11 +325,10 @@ impl Worker {
     }
 
     /// What the store knows of objects that have no manifest any more.
-    fn orphaned(&self) -> Vec<Record> {
+    fn orphaned(&self) -> Vec<ObjectRef> {
         let services = self.store.services().map(|key| ObjectRef::Service(key.clone()));
         let pools = self.store.pools().map(|name| ObjectRef::Pool(name.clone()));
-        let unknown = services.chain(pools).filter(|reference| !self.delivered.contains_key(reference));
-        unknown.filter_map(|reference| gone(&reference)).collect()
+        services.chain(pools).filter(|reference| !self.delivered.contains_key(reference)).collect()
     }
 
     /// Records the statuses that wait, and delivers their objects again.

@@ -6,7 +6,7 @@ use bgp_proto::session::{Action, DownReason, Input, Negotiated, State};
 use bgp_proto::types::{Family, FamilySet};
 use bgp_proto::wire::{RefreshKind, Update};
 use speaker_core::export::Feed;
-use speaker_core::received::AdjRibIn;
+use speaker_core::received::{AdjRibIn, Receiver};
 use tracing::{debug, info, warn};
 
 use super::connection::Connection;
@@ -84,7 +84,15 @@ impl Task {
             route_refresh: negotiated.route_refresh,
         });
         self.feed = Feed::new(negotiated.enhanced_refresh);
-        self.received = AdjRibIn::new(self.spec.settings.receive, self.spec.settings.max_prefixes);
+        let (local, remote) = (negotiated.local.ip(), negotiated.remote.ip());
+        let receiver = Receiver {
+            asns: vec![negotiated.local_asn],
+            router_id: Some(self.spec.session.router_id),
+            // A peer on this very host has our address, and may mean itself by it.
+            addresses: if local == remote { Vec::new() } else { vec![local] },
+        };
+        let settings = &self.spec.settings;
+        self.received = AdjRibIn::of(settings.receive, settings.max_prefixes, receiver);
         let (egress, local, remote) = (self.context.egress.clone(), negotiated.local, negotiated.remote);
         let lookup = Box::pin(async move {
             // Routes do not wait for a kernel that does not answer.
@@ -105,8 +113,11 @@ impl Task {
         if !update.issues.is_empty() {
             self.faulty(update);
         }
-        let passed = self.received.apply(update, self.context.clock.unix());
-        for family in passed.iter() {
+        let noticed = self.received.apply(update, self.context.clock.unix());
+        if noticed.own_next_hop.is_some() {
+            self.note("ignored routes whose next hop is our own address (RFC 4271 §6.3)".to_owned());
+        }
+        for family in noticed.passed.iter() {
             let count = self.received.count(family);
             self.note(format!(
                 "{family}: the peer announces {count} prefixes; no more are kept (maxPrefixes)"

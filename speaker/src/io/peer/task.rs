@@ -248,7 +248,7 @@ impl Task {
                     && up.route_refresh
                 {
                     let families = up.families;
-                    self.received = AdjRibIn::new(receive, max_prefixes);
+                    self.received.reset(receive, max_prefixes);
                     self.request_refresh(families);
                 }
             }

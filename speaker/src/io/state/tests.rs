@@ -117,9 +117,8 @@ fn an_octet_changed_anywhere_is_found_and_the_file_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();
     history(folder.path());
     let whole = journal(folder.path());
-    let last_line = line_end(&whole, whole.iter().filter(|octet| **octet == b'\n').count() - 1);
-    // Without the line feed before it the last line is one that was cut off.
-    for at in 0..last_line - 1 {
+    // Without its line feed the last line is one that was cut off.
+    for at in 0..whole.len() - 1 {
         let other = tempfile::tempdir().unwrap();
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
@@ -132,6 +131,21 @@ fn an_octet_changed_anywhere_is_found_and_the_file_is_set_aside() {
         assert!(warning.contains("state.journal.damaged-1"), "{warning}");
         assert_eq!(fs::read(other.path().join("state.journal.damaged-1")).unwrap(), bytes);
     }
+}
+
+#[test]
+fn the_only_line_is_not_dropped_without_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let whole = journal(folder.path());
+    let one = whole[..line_end(&whole, 1)].to_vec();
+    let mut damaged = one.clone();
+    damaged[20] ^= 1;
+    fs::write(folder.path().join(JOURNAL), &damaged).unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let warning = store.warning().unwrap_or_default();
+    assert!(warning.contains("is damaged: line 1: its checksum does not match; 0 records"), "{warning}");
+    assert_eq!(fs::read(folder.path().join("state.journal.damaged-1")).unwrap(), damaged);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 pub(in crate::ipam) mod build;
 
 mod allocation;
+mod held;
 mod lifecycle;
 mod names;
 mod scale;

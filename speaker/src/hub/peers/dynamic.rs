@@ -1,0 +1,75 @@
+//! Those who dial us, and the peers of `dynamicPeers` that are made of them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use speaker_config::model::SpeakerConfig;
+use speaker_core::world::World;
+
+use super::super::wanted::{self, Difference, Identity};
+use super::{Peers, cease};
+use crate::io::listen::Incoming;
+use crate::io::peer::PeerName;
+
+impl Peers {
+    /// Peers of `dynamicPeers` follow their entry; those whose entry is gone end.
+    pub(super) fn bring_dynamic_in_line(
+        &mut self,
+        config: &SpeakerConfig,
+        identity: &Identity,
+        world: &mut World,
+    ) {
+        let dynamic: Vec<(PeerName, IpAddr)> = self
+            .running
+            .iter()
+            .filter(|(_, peer)| peer.dynamic)
+            .map(|(name, peer)| (Arc::clone(name), peer.wanted.spec.address))
+            .collect();
+        for (name, address) in dynamic {
+            match wanted::dynamic(config, identity, address) {
+                Some(wanted) if wanted.spec.name == name => match self.running.get_mut(&name) {
+                    Some(running)
+                        if wanted::difference(&running.wanted.spec, &wanted.spec) != Difference::Reset =>
+                    {
+                        running.adopt(wanted, &name, world);
+                    }
+                    _ => self.end(&name, world, cease::OTHER_CONFIGURATION_CHANGE, "configuration changed"),
+                },
+                _ => self.end(&name, world, cease::PEER_DECONFIGURED, "removed from the configuration"),
+            }
+        }
+    }
+
+    /// Somebody dialled us.
+    pub(in crate::hub) fn incoming(&mut self, config: &SpeakerConfig, incoming: Incoming) {
+        let remote = incoming.remote.ip();
+        let known = self.running.values().find(|peer| peer.wanted.spec.address == remote);
+        if let Some(peer) = known {
+            peer.handle.accepted(incoming);
+            return;
+        }
+        let Some(identity) = self.identity.clone() else { return };
+        let Some(wanted) = wanted::dynamic(config, &identity, remote) else {
+            self.refusals.refuse(self.now(), incoming, "no peer has this address");
+            return;
+        };
+        let entry = config.dynamic_peers.iter().find(|entry| entry.name == wanted.selected_as);
+        let limit = entry.map_or(0, |entry| usize::try_from(entry.limit).unwrap_or(usize::MAX));
+        let count = self
+            .running
+            .values()
+            .filter(|peer| peer.dynamic && peer.wanted.selected_as == wanted.selected_as)
+            .count();
+        if count >= limit {
+            let why = format!("the limit of {limit} of dynamicPeers {} is reached", wanted.selected_as);
+            self.refusals.refuse(self.now(), incoming, &why);
+            return;
+        }
+        let name = Arc::clone(&wanted.spec.name);
+        let shutdown = wanted.spec.settings.shutdown.clone();
+        self.begin(&name, wanted, shutdown, true);
+        if let Some(peer) = self.running.get(&name) {
+            peer.handle.accepted(incoming);
+        }
+    }
+}
