@@ -12,6 +12,7 @@ pub mod danger;
 pub mod export;
 pub mod inputs;
 pub mod ipam;
+pub mod node_ipam;
 pub mod pools;
 pub mod received;
 mod rfc3339;

@@ -16,11 +16,20 @@ pub const L2_CLASS: &str = "io.cilium/l2-announcer";
 const ANNOTATION: &str = "lbipam.cilium.io/";
 const LEGACY_ANNOTATION: &str = "io.cilium/lb-ipam-";
 
-/// The value of one of the four annotations, by its last word. The present name wins over the legacy one
+/// The value of one of the annotations, by its last word. The present name wins over the legacy one
 /// where it is there, be it empty.
 pub(super) fn annotation<'a>(service: &'a Service, word: &str) -> Option<&'a str> {
     let get = |prefix: &str| service.annotations.get(&format!("{prefix}{word}"));
     get(ANNOTATION).or_else(|| get(LEGACY_ANNOTATION)).map(String::as_str)
+}
+
+/// Whether the Service takes addresses of this pool: its annotation `pool` names pools between commas; without
+/// one, or with an empty one, it takes them of any ([cilium#45327]).
+///
+/// [cilium#45327]: https://github.com/cilium/cilium/issues/45327
+pub(super) fn chosen(service: &Service, pool: &str) -> bool {
+    let names = || annotation(service, "pool").into_iter().flat_map(|list| list.split(',')).map(str::trim);
+    names().all(str::is_empty) || names().any(|name| name == pool)
 }
 
 /// As Go's `strconv.ParseBool`, where an error counts as false.
@@ -113,6 +122,18 @@ mod tests {
         );
         let names: Vec<String> = requested(&asked).iter().map(ToString::to_string).collect();
         assert_eq!(names, ["10.0.0.9", "10.0.0.1", "2001:db8::1"]);
+    }
+
+    #[test]
+    fn pools_are_chosen_by_name() {
+        let mut asked = service("default", "web");
+        assert!(chosen(&asked, "blue"));
+        for (list, blue) in [("blue", true), ("red", false), ("red, blue", true), (" , ", true), ("", true)] {
+            asked.annotations.insert("io.cilium/lb-ipam-pool".into(), list.into());
+            assert_eq!(chosen(&asked, "blue"), blue, "{list:?}");
+        }
+        asked.annotations.insert("lbipam.cilium.io/pool".into(), "green".into());
+        assert!(!chosen(&asked, "blue") && chosen(&asked, "green"));
     }
 
     #[test]

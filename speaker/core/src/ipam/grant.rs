@@ -69,10 +69,7 @@ impl Turn<'_> {
     /// Gives one Service what it lacks, and says what its status is to be.
     fn serve(&mut self, who: &Seniority) {
         let (_, key) = who;
-        #[cfg(test)]
-        {
-            self.ipam.visits += 1;
-        }
+        self.visit(key);
         let Some(service) = self.inputs.services.get(key) else { return };
         let Some(holding) = self.ipam.ledger.holding(key) else { return };
         // What is being deleted keeps what it has, and gets nothing more.
@@ -183,9 +180,9 @@ impl Turn<'_> {
         })
     }
 
-    /// The pools that may serve the Service, in the order in which they are asked: as created, then by name.
+    /// The pools that may serve the Service, in the order in which they are asked.
     fn pools_for(&self, service: &Service, family: Family) -> impl Iterator<Item = &PoolEntry> {
-        self.inputs.pools.by_age().filter(move |entry| {
+        self.inputs.pools.by_preference().filter(move |entry| {
             usable(entry)
                 && selects(&entry.pool, service)
                 && entry.pool.blocks.iter().any(|block| block.family() == family)
@@ -196,7 +193,7 @@ impl Turn<'_> {
         let inputs = self.inputs;
         inputs
             .pools
-            .by_age()
+            .by_preference()
             .filter(|entry| usable(entry) && selects(&entry.pool, service))
             .find_map(|entry| self.ipam.ledger.next(entry, family))
     }

@@ -95,6 +95,8 @@ impl Default for IpamSettings {
 pub struct IpamChanges {
     /// Statuses of Services, by key.
     pub services: Vec<ServiceStatus>,
+    /// Services of which an earlier turn said a status that is neither recorded nor wanted any more.
+    pub moot: Vec<ObjectKey>,
     /// Statuses of pools, by name.
     pub pools: Vec<PoolStatus>,
     /// Events, in the order in which things happened.
@@ -130,6 +132,8 @@ pub struct Ipam {
     strays: BTreeSet<IpAddr>,
     /// Failures that an Event told of.
     told: BTreeMap<ObjectKey, Failure>,
+    /// Statuses that were said and are not recorded yet.
+    said: BTreeMap<ObjectKey, ServiceStatus>,
     marked: Touched,
     /// There was a pool at the last turn.
     awake: bool,
@@ -156,6 +160,7 @@ impl Ipam {
             held: BTreeSet::new(),
             strays: BTreeSet::new(),
             told: BTreeMap::new(),
+            said: BTreeMap::new(),
             marked: Touched::default(),
             awake: false,
             #[cfg(test)]
@@ -253,6 +258,8 @@ struct Turn<'a> {
     /// Addresses whose owners, or the terms of these, changed, and nobody who waits was woken for it.
     moved: BTreeSet<IpAddr>,
     statuses: BTreeMap<ObjectKey, ServiceStatus>,
+    /// Services gone over of which something was said before.
+    again: BTreeSet<ObjectKey>,
     failures: BTreeMap<ObjectKey, Option<Failure>>,
     events: Vec<IpamEvent>,
 }
@@ -268,6 +275,7 @@ impl<'a> Turn<'a> {
             work: BTreeSet::new(),
             moved: BTreeSet::new(),
             statuses: BTreeMap::new(),
+            again: BTreeSet::new(),
             failures: BTreeMap::new(),
             events: Vec::new(),
         }
@@ -297,6 +305,33 @@ impl<'a> Turn<'a> {
 
     fn event(&mut self, service: &ObjectKey, reason: EventReason, note: String) {
         self.events.push(IpamEvent { service: service.clone(), reason, note });
+    }
+
+    /// Notes that a Service is gone over.
+    fn visit(&mut self, key: &ObjectKey) {
+        if self.ipam.said.contains_key(key) {
+            self.again.insert(key.clone());
+        }
+        #[cfg(test)]
+        {
+            self.ipam.visits += 1;
+        }
+    }
+
+    /// Of what was said before, that which is neither recorded nor said again.
+    fn moot(&mut self) -> Vec<ObjectKey> {
+        let mut moot = Vec::new();
+        for key in std::mem::take(&mut self.again) {
+            if self.statuses.contains_key(&key) {
+                continue;
+            }
+            let Some(said) = self.ipam.said.remove(&key) else { continue };
+            if self.inputs.services.get(&key).is_some_and(|service| !said.is_recorded(service)) {
+                moot.push(key);
+            }
+        }
+        self.ipam.said.extend(self.statuses.iter().map(|(key, status)| (key.clone(), status.clone())));
+        moot
     }
 
     /// Notes a status that is to be recorded, unless it is.
@@ -329,8 +364,10 @@ impl<'a> Turn<'a> {
             }
             self.ipam.told.insert(key, failure);
         }
+        let moot = self.moot();
         IpamChanges {
             services: self.statuses.into_values().collect(),
+            moot,
             pools: Vec::new(),
             events: self.events,
             freed_changed: std::mem::take(&mut self.ipam.ledger.queue_changed),

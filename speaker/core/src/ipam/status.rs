@@ -19,7 +19,7 @@ pub const IPS_TOTAL: &str = "cilium.io/IPsTotal";
 pub const IPS_AVAILABLE: &str = "cilium.io/IPsAvailable";
 /// The condition that holds a pool's number of used addresses, reserved ones included.
 pub const IPS_USED: &str = "cilium.io/IPsUsed";
-/// The condition of a pool with a block or a selector that cannot be read; there only while it is so. Cilium
+/// The condition of a pool with a block, a selector or a priority that cannot be read; there only while it is so. Cilium
 /// has no such condition.
 pub const INVALID_SPEC: &str = "cilium.io/InvalidSpec";
 
@@ -212,6 +212,8 @@ impl PoolStatus {
             let message =
                 format!("{}: no new address is handed out until it is mended", pool.faults.join("; "));
             conditions.push(condition(INVALID_SPEC, "True", "invalid_spec", &message, pool.generation));
+        } else if let Err(why) = crate::pools::priority(pool) {
+            conditions.push(condition(INVALID_SPEC, "True", "invalid_priority", &why, pool.generation));
         }
         Self { name: pool.name.clone(), conditions, total, used, available }
     }
@@ -229,6 +231,9 @@ pub enum EventReason {
     /// An address was taken back.
     #[serde(rename = "IPReleased")]
     Released,
+    /// Nodes that a Service selects give it no address (Node IPAM).
+    #[serde(rename = "NodesLeftOut")]
+    NodesLeftOut,
 }
 
 impl EventReason {
@@ -245,6 +250,7 @@ impl fmt::Display for EventReason {
             Self::Allocated => "IPAllocated",
             Self::AllocationFailed => "IPAllocationFailed",
             Self::Released => "IPReleased",
+            Self::NodesLeftOut => "NodesLeftOut",
         })
     }
 }

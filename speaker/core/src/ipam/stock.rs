@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use bgp_proto::types::{Family, FamilyMap};
 use speaker_config::objects::{Block, Pool, Selector, Service, UnixSeconds};
 
+use super::ask::chosen;
 use super::freed::Ticket;
 use crate::pools::{PoolEntry, span};
 use crate::span::Span;
@@ -15,11 +16,13 @@ pub(super) fn usable(entry: &PoolEntry) -> bool {
     !entry.pool.disabled && entry.conflict.is_none() && entry.pool.faults.is_empty()
 }
 
-/// Whether the pool serves the Service. One whose selector cannot be read serves it, so that nobody loses an
-/// address by a slip of the pen; it is not usable either way.
+/// Whether the pool serves the Service: the one's selector and the other's choice allow it. A pool whose
+/// selector cannot be read serves it, so that nobody loses an address by a slip of the pen; it is not usable
+/// either way.
 pub(super) fn selects(pool: &Pool, service: &Service) -> bool {
-    pool.faults.iter().any(|fault| fault.starts_with("spec.serviceSelector"))
-        || pool.selector.as_ref().is_none_or(|selector| service.selected_by(selector))
+    chosen(service, &pool.name)
+        && (pool.faults.iter().any(|fault| fault.starts_with("spec.serviceSelector"))
+            || pool.selector.as_ref().is_none_or(|selector| service.selected_by(selector)))
 }
 
 /// The part of a block that may be handed out: all of it, or a CIDR of more than two addresses without its ends.

@@ -6,6 +6,7 @@
 //! long as two of its own blocks overlap. The standing of a pool thus follows from the pools alone, not
 //! from their history, and repairing one pool never puts another one out of service.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -61,12 +62,35 @@ impl PoolEntry {
     }
 }
 
+/// The annotation of a pool that says how early it is asked for an address: a whole number, 0 where it is absent.
+/// Cilium has none ([cilium#22008]).
+///
+/// [cilium#22008]: https://github.com/cilium/cilium/issues/22008
+pub const PRIORITY: &str = "lbipam.cilium.io/pool-priority";
+
+/// How early a pool is asked for an address: the greater, the earlier.
+///
+/// # Errors
+/// The annotation is no number of 32 bits; it then counts as 0.
+pub fn priority(pool: &Pool) -> Result<i32, String> {
+    let Some(text) = pool.annotations.get(PRIORITY) else { return Ok(0) };
+    text.trim().parse().map_err(|_| {
+        let most = i32::MAX;
+        format!("metadata.annotations[{PRIORITY}]: {text:?} is not a whole number of at most {most}; it counts as 0")
+    })
+}
+
+/// Highest priority first, then eldest, then by name.
+fn rank(pool: &Pool) -> (Reverse<i32>, UnixSeconds, String) {
+    (Reverse(priority(pool).unwrap_or_default()), pool.created, pool.name.clone())
+}
+
 /// All pools.
 #[derive(Debug, Clone)]
 pub struct Pools {
     entries: BTreeMap<String, PoolEntry>,
-    /// Eldest first.
-    by_age: BTreeSet<(UnixSeconds, String)>,
+    /// In the order of [`rank`].
+    by_preference: BTreeSet<(Reverse<i32>, UnixSeconds, String)>,
     segments: FamilyMap<Segments>,
 }
 
@@ -74,7 +98,7 @@ impl Default for Pools {
     fn default() -> Self {
         Self {
             entries: BTreeMap::new(),
-            by_age: BTreeSet::new(),
+            by_preference: BTreeSet::new(),
             segments: FamilyMap::from_fn(Segments::new),
         }
     }
@@ -105,7 +129,7 @@ impl Pools {
             None => None,
         };
         let mut near = self.withdraw(&name);
-        self.by_age.insert((pool.created, name.clone()));
+        self.by_preference.insert(rank(&pool));
         let shared: Arc<str> = name.as_str().into();
         for (index, span) in spans(&pool) {
             near.extend(self.overlapping(span));
@@ -140,9 +164,10 @@ impl Pools {
         self.entries.values()
     }
 
-    /// Every pool, eldest first, then by name: the order in which they are asked for an address.
-    pub fn by_age(&self) -> impl Iterator<Item = &PoolEntry> {
-        self.by_age.iter().filter_map(|(_, name)| self.entries.get(name))
+    /// Every pool in the order in which they are asked for an address: highest [`priority`] first, then eldest
+    /// (Cilium's order), then by name.
+    pub fn by_preference(&self) -> impl Iterator<Item = &PoolEntry> {
+        self.by_preference.iter().filter_map(|(_, _, name)| self.entries.get(name))
     }
 
     /// Whether there is no pool.
@@ -165,7 +190,7 @@ impl Pools {
     fn withdraw(&mut self, name: &str) -> BTreeSet<String> {
         let mut near = BTreeSet::new();
         let Some(old) = self.entries.remove(name) else { return near };
-        self.by_age.remove(&(old.pool.created, name.to_owned()));
+        self.by_preference.remove(&rank(&old.pool));
         let shared: Arc<str> = name.into();
         for (index, span) in spans(&old.pool) {
             self.segments.get_mut(span.family).remove(span, &(shared.clone(), index));

@@ -139,7 +139,7 @@ fn the_pieces_grow_with_the_blocks_and_not_with_the_addresses() {
         pools.remove(&format!("pool-{index}"));
     }
     assert_eq!(pieces(&pools), [0, 0]);
-    assert!(pools.is_empty() && pools.by_age().next().is_none());
+    assert!(pools.is_empty() && pools.by_preference().next().is_none());
 }
 
 /// One step of a random history: a pool (of six) gets these ranges (of a small space at the end of the

@@ -66,6 +66,82 @@ fn pools_are_asked_in_the_order_of_their_age_and_blocks_as_written() {
 }
 
 #[test]
+fn a_pool_of_higher_priority_is_asked_first_and_moves_nobody() {
+    let mut cluster = Cluster::new();
+    cluster.put_pool(pool("elder", 1, &["10.0.1.0/24"]));
+    cluster.put_pool(pool("younger", 2, &["10.0.2.0/24"]));
+    cluster.put_service(service("default", "before"));
+    let prefer = |text: &str| {
+        let text = text.to_owned();
+        move |pool: &mut speaker_config::objects::Pool| {
+            pool.annotations.insert("lbipam.cilium.io/pool-priority".into(), text);
+        }
+    };
+    cluster.edit_pool("younger", prefer("10"));
+    cluster.put_service(service("default", "after"));
+    assert_eq!([cluster.ips("before"), cluster.ips("after")], [["10.0.1.0"], ["10.0.2.0"]]);
+    cluster.edit_pool("younger", prefer("-1"));
+    cluster.put_service(service("default", "later"));
+    assert_eq!(cluster.ips("later"), ["10.0.1.1"]);
+    assert_eq!(cluster.pool_says("younger", INVALID_SPEC), None);
+    // What is no number counts as 0, and is told.
+    cluster.edit_pool("younger", prefer("first"));
+    cluster.put_service(service("default", "last"));
+    assert_eq!(cluster.ips("last"), ["10.0.1.2"]);
+    let said = cluster.pool_says("younger", INVALID_SPEC).unwrap();
+    assert!(said.contains("\"first\" is not a whole number") && said.contains("counts as 0"), "{said}");
+    cluster.restart();
+}
+
+#[test]
+fn a_service_that_names_its_pool_is_served_by_that_one_alone() {
+    let mut cluster = Cluster::new();
+    cluster.put_pool(pool("elder", 1, &["10.0.1.0/24"]));
+    cluster.put_pool(pool("younger", 2, &["10.0.2.0/24"]));
+    let mut asked = service("default", "web");
+    asked.annotations.insert("lbipam.cilium.io/pool".into(), "younger".into());
+    cluster.put_service(asked);
+    assert_eq!(cluster.ips("web"), ["10.0.2.0"]);
+    let choose = |name: &'static str| {
+        move |web: &mut speaker_config::objects::Service| {
+            web.annotations.insert("lbipam.cilium.io/pool".into(), name.into());
+        }
+    };
+    cluster.edit("web", choose("elder"));
+    assert_eq!(cluster.ips("web"), ["10.0.1.0"], "another choice is another address");
+    cluster.edit("web", choose("absent"));
+    assert_eq!((cluster.ips("web"), cluster.condition("web")), (vec![], Some(("False", "no_pool", NO_POOL))));
+    cluster.edit("web", |web| drop(web.annotations.insert("lbipam.cilium.io/ips".into(), "10.0.1.7".into())));
+    assert_eq!(cluster.reason("web"), "pool_selector_mismatch");
+    cluster.edit("web", choose("elder,younger"));
+    assert_eq!(cluster.ips("web"), ["10.0.1.7"]);
+    cluster.restart();
+}
+
+#[test]
+fn what_was_said_and_holds_no_more_is_called_moot() {
+    let mut cluster = Cluster::new();
+    cluster.put_pool(pool("one", 1, &["10.0.1.0/24"]));
+    cluster.put_service(service("default", "web"));
+    let without = cluster.get("web").clone();
+    cluster.delete_service("web");
+    let mut fresh = service("default", "web");
+    fresh.created = 9;
+    fresh.conditions = vec![super::super::status::satisfied(&without, Some(&Failure::no_pool()))];
+    cluster.put(Object::Service(Box::new(fresh)));
+    assert_eq!(cluster.turn().services.len(), 1);
+    // Before that is recorded the pool serves it no longer: what is recorded is right again.
+    let mut pool = cluster.inputs.pools.get("one").unwrap().pool.clone();
+    pool.disabled = true;
+    pool.selector = Some(selector("color", "red"));
+    cluster.put(Object::Pool(pool));
+    let changes = cluster.turn();
+    assert_eq!(changes.services, []);
+    assert_eq!(changes.moot, [speaker_config::objects::ObjectKey::new("default", "web")]);
+    assert_eq!(cluster.turn().moot, []);
+}
+
+#[test]
 fn selectors_see_the_labels_and_the_two_injected_ones() {
     let mut cluster = Cluster::new();
     let mut red = pool("red", 1, &["10.0.1.0/24"]);
