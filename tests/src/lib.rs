@@ -12,6 +12,7 @@ pub mod bgp;
 pub mod clab;
 pub mod cluster;
 pub mod daemon;
+pub mod echo;
 pub mod fake;
 pub mod golden;
 pub mod interop;

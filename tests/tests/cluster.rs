@@ -8,10 +8,12 @@
     reason = "tests"
 )]
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::json;
-use tests::cluster::{Backend, Cluster, NodeSpec, Options, Rest};
+use tests::cluster::{Backend, Cluster, NodeSpec, Options, ProxyMode, Rest, pod};
+use tests::echo::{Echo, ask};
 use tests::lab::Lab;
 use tests::wait::eventually;
 
@@ -148,4 +150,73 @@ fn controllers_make_endpoints_of_pods() {
         cluster.end_pods("shop");
         cluster.rest().get("/api/v1/namespaces/shop").map_or(Ok(()), |left| Err(left.to_string()))
     });
+}
+
+const DUAL: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: NAME}
+spec:
+  type: LoadBalancer
+  ipFamilyPolicy: RequireDualStack
+  externalTrafficPolicy: Local
+  ports: [{port: 80, targetPort: 8080}]
+";
+
+/// Each node with a Pod, in each of kube-proxy's modes: the cluster's and the load balancer's addresses lead
+/// to the Pod, over IPv4 and IPv6, and under traffic policy Local the Pod sees the client's own address.
+#[test]
+fn kube_proxy_leads_to_pods_in_both_modes() {
+    let lab = Lab::new();
+    let cluster = Cluster::start(&lab);
+    let outside = lab.node("outside");
+    let mut serving = Vec::new();
+    for (n, mode) in [(1, ProxyMode::Nftables), (2, ProxyMode::Iptables)] {
+        let name = format!("n{n}");
+        let node = lab.node(&name);
+        cluster.join(&lab, &node);
+        let dev = format!("to-{name}");
+        lab.link(&outside, &dev, &node, "eth0");
+        outside.address(&dev, &format!("10.0.{n}.254/24"));
+        outside.address(&dev, &format!("fd00:{n}::254/64"));
+        node.address("eth0", &format!("10.0.{n}.1/24"));
+        node.address("eth0", &format!("fd00:{n}::1/64"));
+        // The node's own connections to a cluster address are routed before they are translated.
+        node.ip(&["route", "add", "default", "via", &format!("10.0.{n}.254")]);
+        node.ip(&["route", "add", "default", "via", &format!("fd00:{n}::254")]);
+        let (v4, v6) = (format!("203.0.113.{n}"), format!("2001:db8::{n}"));
+        outside.ip(&["route", "add", &v4, "via", &format!("10.0.{n}.1")]);
+        outside.ip(&["route", "add", &v6, "via", &format!("fd00:{n}::1")]);
+        let ip = |text: String| text.parse::<IpAddr>().unwrap();
+        let own = [ip(format!("10.0.{n}.1")), ip(format!("fd00:{n}::1"))];
+        cluster.add_node(&NodeSpec::new(&name, &own));
+
+        let addresses = [ip(format!("10.244.{n}.5")), ip(format!("fd00:10:244:{n}::5"))];
+        let web = pod(&lab, &node, &format!("web-{name}"), &addresses);
+        serving.push(Echo::serve(&web, 8080));
+        cluster.apply(&DUAL.replace("NAME", &name));
+        for address in &addresses {
+            cluster.set_endpoints("default", &name, 8080, &[Backend::new(&address.to_string(), &name)]);
+        }
+        let ingress = json!({"status": {"loadBalancer": {"ingress": [{"ip": v4}, {"ip": v6}]}}});
+        cluster.rest().patch(&format!("/api/v1/namespaces/default/services/{name}/status"), &ingress);
+        cluster.start_proxy(&node, &name, mode);
+
+        let service = cluster.rest().get(&format!("/api/v1/namespaces/default/services/{name}")).unwrap();
+        for address in service["spec"]["clusterIPs"].as_array().unwrap() {
+            let address = ip(address.as_str().unwrap().to_owned());
+            let answer = eventually(SOON, &format!("{name} reaches {address} in {mode:?} mode"), || {
+                ask(&node, address, 80, Duration::from_secs(1))
+            });
+            assert_eq!(answer.server, format!("web-{name}"));
+        }
+        for (address, from) in [(v4, format!("10.0.{n}.254")), (v6, format!("fd00:{n}::254"))] {
+            let address = ip(address);
+            let answer = eventually(SOON, &format!("{address} is served in {mode:?} mode"), || {
+                ask(&outside, address, 80, Duration::from_secs(1))
+            });
+            assert_eq!(answer.server, format!("web-{name}"));
+            assert_eq!(answer.client, ip(from), "traffic policy Local keeps the client's address");
+        }
+    }
 }

@@ -6,6 +6,7 @@
 pub mod audit;
 mod kubectl;
 mod objects;
+mod pods;
 mod programs;
 mod proxy;
 mod rest;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 pub use objects::{Backend, NodeSpec, endpoint_slice};
+pub use pods::pod;
 pub use proxy::ProxyMode;
 pub use rest::Rest;
 

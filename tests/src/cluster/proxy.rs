@@ -32,7 +32,6 @@ impl Cluster {
             "--cluster-cidr=10.244.0.0/16,fd00:10:244::/56",
             "--healthz-bind-address=0.0.0.0:10256",
             "--metrics-bind-address=127.0.0.1:10249",
-            "--nftables-min-sync-period=10ms",
             "--iptables-min-sync-period=10ms",
             // These sysctls are read-only in a namespace of this kind.
             "--conntrack-max-per-core=0",
