@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::random::Random;
 use crate::types::Timestamp;
 
 /// "A HoldTimer value of 4 minutes is suggested" for OpenSent (RFC 4271 §8.2.2).
@@ -43,26 +44,19 @@ impl Timer {
     }
 }
 
-/// Where jitter comes from: the same seed gives the same times (SplitMix64).
+/// Where jitter comes from: the same seed gives the same times.
 #[derive(Debug, Clone)]
-pub(super) struct Jitter(u64);
+pub(super) struct Jitter(Random);
 
 impl Jitter {
     pub(super) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Self(Random::new(seed))
     }
 
     /// "multiplying the base value by a random factor that is uniformly distributed in the range from
     /// 0.75 to 1.0" (RFC 4271 §10).
     pub(super) fn apply(&mut self, base: Duration) -> Duration {
-        let parts = 768 + u32::try_from(self.next() % 257).unwrap_or(0);
+        let parts = self.0.within(768, 1024);
         base.min(LONGEST) * parts / 1024
     }
 }
