@@ -12,6 +12,7 @@ pub mod danger;
 pub mod export;
 pub mod inputs;
 pub mod ipam;
+pub mod l2;
 pub mod node_ipam;
 pub mod pools;
 pub mod received;
