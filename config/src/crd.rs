@@ -45,9 +45,7 @@ pub mod v2 {
 pub mod v2alpha1 {
     pub use super::advertisement::v2alpha1::{CiliumBGPAdvertisement, CiliumBGPAdvertisementSpec};
     pub use super::cluster_config::v2alpha1::{CiliumBGPClusterConfig, CiliumBGPClusterConfigSpec};
-    pub use super::l2_announcement_policy::{
-        CiliumL2AnnouncementPolicy, CiliumL2AnnouncementPolicySpec,
-    };
+    pub use super::l2_announcement_policy::{CiliumL2AnnouncementPolicy, CiliumL2AnnouncementPolicySpec};
     pub use super::node_config::v2alpha1::{CiliumBGPNodeConfig, CiliumBGPNodeConfigSpec};
     pub use super::node_config_override::v2alpha1::{
         CiliumBGPNodeConfigOverride, CiliumBGPNodeConfigOverrideSpec,

@@ -2,8 +2,9 @@
 //! speaker reads. The same functions serve manifests and a watch.
 //!
 //! Services, EndpointSlices and Nodes come as k8s-openapi's types: those are what the API server serves, they
-//! take an object with fields newer than themselves, and a wrong type is told with its path. A pool comes as
-//! JSON ([`pool()`]), since one wrong field in it must not cost the others.
+//! take an object with fields newer than themselves, and a wrong type is told with its path. Cilium's kinds
+//! come as JSON ([`pool()`], [`bgp_cluster_config`] …), whatever their version, since one wrong field in them
+//! must not cost the others.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,16 +16,27 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::objects::{
-    Condition, Endpoint, EndpointSlice, IpFamilyPolicy, Labels, Node, ObjectKey, Service, ServicePort,
-    TrafficPolicy, UnixSeconds,
+    Condition, Endpoint, EndpointSlice, IpFamilyPolicy, Labels, Node, ObjectKey, Secret, SecretValue,
+    Service, ServicePort, TrafficPolicy, UnixSeconds,
 };
 use crate::selector::is_dns_subdomain;
 
+mod bgp;
+mod bgp_advertisement;
+mod fields;
 mod pool;
+
+pub use bgp::{
+    bgp_cluster_config, bgp_node_config, bgp_node_config_override, bgp_peer_config, l2_announcement_policy,
+};
+pub use bgp_advertisement::bgp_advertisement;
 pub use pool::pool;
 
 /// The label that ties an EndpointSlice to its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// The address of the endpoint that Cilium's Gateway and Ingress write, which leads to the node's own Envoy.
+const ENVOY: &str = "192.192.192.192";
 
 /// Annotations that the speaker reads begin with one of these.
 const ANNOTATIONS: [&str; 4] = ["lbipam.cilium.io/", "io.cilium/lb-ipam-", "io.cilium.nodeipam/", "speaker."];
@@ -147,12 +159,14 @@ pub fn endpoint_slice(object: discovery::EndpointSlice) -> Result<EndpointSlice,
             continue;
         }
         let conditions = written.conditions.unwrap_or_default();
+        let node = written.node_name.filter(|name| !name.is_empty());
         // "A nil value should be interpreted as "true"" (discovery.k8s.io/v1, EndpointConditions.ready).
         let ready = conditions.ready.unwrap_or(true);
         endpoints.push(Endpoint {
             ready: ready && !conditions.terminating.unwrap_or(false),
             serving: conditions.serving.unwrap_or(ready),
-            node: written.node_name.filter(|name| !name.is_empty()),
+            envoy: node.is_none() && written.addresses.iter().any(|address| address == ENVOY),
+            node,
         });
     }
     Ok(EndpointSlice { key, service, family, endpoints })
@@ -194,6 +208,18 @@ pub fn node(object: core::Node) -> Result<Node, FieldError> {
         );
     }
     Ok(node)
+}
+
+/// A Secret: `data` with `stringData` over it, as the API server merges them.
+///
+/// # Errors
+/// `metadata` holds what the API server would refuse.
+pub fn secret(object: core::Secret) -> Result<Secret, FieldError> {
+    let key = namespaced(&object.metadata)?;
+    let data = object.data.unwrap_or_default().into_iter().map(|(name, value)| (name, value.0));
+    let texts = object.string_data.unwrap_or_default();
+    let texts = texts.into_iter().map(|(name, value)| (name, value.into_bytes()));
+    Ok(Secret { key, data: data.chain(texts).map(|(name, value)| (name, SecretValue::new(value))).collect() })
 }
 
 fn name(meta: &ObjectMeta) -> Result<String, FieldError> {

@@ -223,9 +223,7 @@ fn read(
 /// `None` for a kind or version that the speaker does not read.
 fn convert(version: &str, kind: &str, json: &Json) -> Option<Result<Object, FieldError>> {
     Some(match (version, kind) {
-        ("cilium.io/v2" | "cilium.io/v2alpha1", "CiliumLoadBalancerIPPool") => {
-            kubernetes::pool(json).map(Object::Pool)
-        }
+        ("cilium.io/v2" | "cilium.io/v2alpha1", _) => return cilium(version, kind, json),
         ("v1", "Service") => {
             typed(json).and_then(kubernetes::service).map(|service| Object::Service(Box::new(service)))
         }
@@ -233,6 +231,27 @@ fn convert(version: &str, kind: &str, json: &Json) -> Option<Result<Object, Fiel
             typed(json).and_then(kubernetes::endpoint_slice).map(Object::EndpointSlice)
         }
         ("v1", "Node") => typed(json).and_then(kubernetes::node).map(Object::Node),
+        ("v1", "Secret") => typed(json).and_then(kubernetes::secret).map(Object::Secret),
+        _ => return None,
+    })
+}
+
+/// Cilium's kinds, of both versions but for the policy, which has one.
+fn cilium(version: &str, kind: &str, json: &Json) -> Option<Result<Object, FieldError>> {
+    Some(match kind {
+        "CiliumLoadBalancerIPPool" => kubernetes::pool(json).map(Object::Pool),
+        "CiliumBGPClusterConfig" => kubernetes::bgp_cluster_config(json).map(Object::BgpClusterConfig),
+        "CiliumBGPPeerConfig" => {
+            kubernetes::bgp_peer_config(json).map(|config| Object::BgpPeerConfig(Box::new(config)))
+        }
+        "CiliumBGPAdvertisement" => kubernetes::bgp_advertisement(json).map(Object::BgpAdvertisement),
+        "CiliumBGPNodeConfig" => kubernetes::bgp_node_config(json).map(Object::BgpNodeConfig),
+        "CiliumBGPNodeConfigOverride" => {
+            kubernetes::bgp_node_config_override(json).map(Object::BgpNodeConfigOverride)
+        }
+        "CiliumL2AnnouncementPolicy" if version == "cilium.io/v2alpha1" => {
+            kubernetes::l2_announcement_policy(json).map(Object::L2AnnouncementPolicy)
+        }
         _ => return None,
     })
 }
@@ -261,7 +280,14 @@ fn reference(kind: &str, json: &Json) -> Option<ObjectRef> {
     Some(match kind {
         "Service" => ObjectRef::Service(key(name)),
         "EndpointSlice" => ObjectRef::EndpointSlice(key(name)),
+        "Secret" => ObjectRef::Secret(key(name)),
         "Node" => ObjectRef::Node(name),
+        "CiliumBGPClusterConfig" => ObjectRef::BgpClusterConfig(name),
+        "CiliumBGPPeerConfig" => ObjectRef::BgpPeerConfig(name),
+        "CiliumBGPAdvertisement" => ObjectRef::BgpAdvertisement(name),
+        "CiliumBGPNodeConfig" => ObjectRef::BgpNodeConfig(name),
+        "CiliumBGPNodeConfigOverride" => ObjectRef::BgpNodeConfigOverride(name),
+        "CiliumL2AnnouncementPolicy" => ObjectRef::L2AnnouncementPolicy(name),
         _ => ObjectRef::Pool(name),
     })
 }

@@ -8,6 +8,16 @@ use std::net::IpAddr;
 use bgp_proto::types::{Family, Prefix};
 use serde::{Deserialize, Serialize};
 
+mod bgp;
+mod secret;
+
+pub use bgp::{
+    AddressKind, Advertised, BgpAdvertisement, BgpAdvertisementEntry, BgpClusterConfig, BgpFamily,
+    BgpInstance, BgpInstanceOverride, BgpNodeConfig, BgpNodeConfigOverride, BgpPeer, BgpPeerConfig,
+    BgpPeerOverride, L2AnnouncementPolicy, Owner, PeerPlace, Selection,
+};
+pub use secret::{Secret, SecretValue};
+
 /// Labels or annotations.
 pub type Labels = BTreeMap<String, String>;
 
@@ -49,6 +59,20 @@ pub enum Object {
     EndpointSlice(EndpointSlice),
     /// Node.
     Node(Node),
+    /// CiliumBGPClusterConfig.
+    BgpClusterConfig(BgpClusterConfig),
+    /// CiliumBGPPeerConfig.
+    BgpPeerConfig(Box<BgpPeerConfig>),
+    /// CiliumBGPAdvertisement.
+    BgpAdvertisement(BgpAdvertisement),
+    /// CiliumBGPNodeConfig.
+    BgpNodeConfig(BgpNodeConfig),
+    /// CiliumBGPNodeConfigOverride.
+    BgpNodeConfigOverride(BgpNodeConfigOverride),
+    /// CiliumL2AnnouncementPolicy.
+    L2AnnouncementPolicy(L2AnnouncementPolicy),
+    /// Secret.
+    Secret(Secret),
 }
 
 /// Names an object of any kind.
@@ -63,6 +87,20 @@ pub enum ObjectRef {
     EndpointSlice(ObjectKey),
     /// Node, by name.
     Node(String),
+    /// CiliumBGPClusterConfig, by name.
+    BgpClusterConfig(String),
+    /// CiliumBGPPeerConfig, by name.
+    BgpPeerConfig(String),
+    /// CiliumBGPAdvertisement, by name.
+    BgpAdvertisement(String),
+    /// CiliumBGPNodeConfig, by name.
+    BgpNodeConfig(String),
+    /// CiliumBGPNodeConfigOverride, by name.
+    BgpNodeConfigOverride(String),
+    /// CiliumL2AnnouncementPolicy, by name.
+    L2AnnouncementPolicy(String),
+    /// Secret.
+    Secret(ObjectKey),
 }
 
 /// Kind and name as a person writes them: `Service default/web`.
@@ -73,6 +111,13 @@ impl fmt::Display for ObjectRef {
             Self::Service(key) => write!(f, "Service {key}"),
             Self::EndpointSlice(key) => write!(f, "EndpointSlice {key}"),
             Self::Node(name) => write!(f, "Node {name}"),
+            Self::BgpClusterConfig(name) => write!(f, "CiliumBGPClusterConfig {name}"),
+            Self::BgpPeerConfig(name) => write!(f, "CiliumBGPPeerConfig {name}"),
+            Self::BgpAdvertisement(name) => write!(f, "CiliumBGPAdvertisement {name}"),
+            Self::BgpNodeConfig(name) => write!(f, "CiliumBGPNodeConfig {name}"),
+            Self::BgpNodeConfigOverride(name) => write!(f, "CiliumBGPNodeConfigOverride {name}"),
+            Self::L2AnnouncementPolicy(name) => write!(f, "CiliumL2AnnouncementPolicy {name}"),
+            Self::Secret(key) => write!(f, "Secret {key}"),
         }
     }
 }
@@ -84,7 +129,8 @@ impl Object {
         match self {
             Self::Pool(pool) => Some(&mut pool.created),
             Self::Service(service) => Some(&mut service.created),
-            Self::EndpointSlice(_) | Self::Node(_) => None,
+            Self::BgpClusterConfig(config) => Some(&mut config.created),
+            _ => None,
         }
     }
 
@@ -96,6 +142,13 @@ impl Object {
             Self::Service(service) => ObjectRef::Service(service.key.clone()),
             Self::EndpointSlice(slice) => ObjectRef::EndpointSlice(slice.key.clone()),
             Self::Node(node) => ObjectRef::Node(node.name.clone()),
+            Self::BgpClusterConfig(one) => ObjectRef::BgpClusterConfig(one.name.clone()),
+            Self::BgpPeerConfig(one) => ObjectRef::BgpPeerConfig(one.name.clone()),
+            Self::BgpAdvertisement(one) => ObjectRef::BgpAdvertisement(one.name.clone()),
+            Self::BgpNodeConfig(one) => ObjectRef::BgpNodeConfig(one.name.clone()),
+            Self::BgpNodeConfigOverride(one) => ObjectRef::BgpNodeConfigOverride(one.name.clone()),
+            Self::L2AnnouncementPolicy(one) => ObjectRef::L2AnnouncementPolicy(one.name.clone()),
+            Self::Secret(secret) => ObjectRef::Secret(secret.key.clone()),
         }
     }
 }
@@ -360,6 +413,10 @@ pub struct Endpoint {
     pub serving: bool,
     /// `nodeName`.
     pub node: Option<String>,
+    /// It is the address that Cilium's Gateway and Ingress write where the node's own Envoy takes the
+    /// traffic: every node has it.
+    #[serde(default)]
+    pub envoy: bool,
 }
 
 /// EndpointSlice.

@@ -114,7 +114,7 @@ fn the_schema_is_ciliums() {
 fn every_kind_has_ciliums_names() {
     let both: &[&str] = &["v2", "v2alpha1"];
     let bgp: &[&str] = &["cilium", "ciliumbgp"];
-    let wanted: [(&str, &str, &[&str], &[&str], bool); 6] = [
+    let wanted = [
         ("CiliumBGPClusterConfig", "cbgpcluster", both, bgp, true),
         ("CiliumBGPPeerConfig", "cbgppeer", both, bgp, true),
         ("CiliumBGPAdvertisement", "cbgpadvert", both, bgp, false),
@@ -208,7 +208,8 @@ fn numbers_have_ciliums_bounds_and_defaults() {
 fn rules_and_references_are_ciliums() {
     let rules = |kind, pointer: &str| {
         let found = schema(kind, "v2", pointer);
-        let rules = found["x-kubernetes-validations"].as_array().unwrap_or_else(|| panic!("{found:#}")).clone();
+        let rules =
+            found["x-kubernetes-validations"].as_array().unwrap_or_else(|| panic!("{found:#}")).clone();
         rules.iter().map(|rule| rule["rule"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(

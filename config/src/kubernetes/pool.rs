@@ -4,12 +4,11 @@
 use std::net::IpAddr;
 
 use bgp_proto::types::{Family, Prefix};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::Value as Json;
 
+use super::fields::{brief, conditions, metadata, selector};
 use super::{FieldError, created, name, prune};
-use crate::objects::{Block, Condition, Pool, Selector, UnixSeconds};
-use crate::selector::{Written, WrittenRequirement, check};
+use crate::objects::{Block, Pool};
 
 /// A pool, from the whole object. `created` is 0 where the object has no `creationTimestamp`. Faults of its
 /// `spec` are kept in [`Pool::faults`].
@@ -17,10 +16,7 @@ use crate::selector::{Written, WrittenRequirement, check};
 /// # Errors
 /// `metadata` cannot be read, so that the pool has no name.
 pub fn pool(object: &Json) -> Result<Pool, FieldError> {
-    let written = object.get("metadata").unwrap_or(&Json::Null);
-    let meta: ObjectMeta = serde_path_to_error::deserialize(written).map_err(|error| {
-        FieldError::new(format!("metadata.{}", error.path()), error.into_inner().to_string())
-    })?;
+    let meta = metadata(object)?;
     let mut pool = Pool {
         name: name(&meta)?,
         created: created(&meta),
@@ -44,38 +40,14 @@ pub fn pool(object: &Json) -> Result<Pool, FieldError> {
     Ok(pool)
 }
 
-/// The conditions that can be read; what others wrote into the status is no fault of the pool.
-fn conditions(object: &Json) -> Vec<Condition> {
-    let written = object.pointer("/status/conditions").and_then(Json::as_array).into_iter().flatten();
-    written
-        .filter_map(|condition| {
-            let text = |key: &str| condition.get(key).and_then(Json::as_str).map(str::to_owned);
-            Some(Condition {
-                kind: text("type")?,
-                status: text("status")?,
-                reason: text("reason").unwrap_or_default(),
-                message: text("message").unwrap_or_default(),
-                observed_generation: condition
-                    .get("observedGeneration")
-                    .and_then(Json::as_i64)
-                    .unwrap_or_default(),
-                since: text("lastTransitionTime").and_then(|time| seconds(&time)).unwrap_or_default(),
-            })
-        })
-        .collect()
-}
-
-/// A point in time as the API server writes it.
-fn seconds(text: &str) -> Option<UnixSeconds> {
-    let time: Time = serde_json::from_value(Json::from(text)).ok()?;
-    Some(time.0.as_second())
-}
-
 fn read_spec(spec: &serde_json::Map<String, Json>, pool: &mut Pool) {
     let faults = &mut pool.faults;
     let given = |key: &str| spec.get(key).filter(|value| !value.is_null());
     if let Some(written) = given("serviceSelector") {
-        pool.selector = read_selector(written, "spec.serviceSelector", faults);
+        match selector(written, "spec.serviceSelector") {
+            Ok(selector) => pool.selector = Some(selector),
+            Err(found) => faults.extend(found),
+        }
     }
     match given("allowFirstLastIPs") {
         None => {}
@@ -168,61 +140,6 @@ fn not_mapped(address: IpAddr, path: &str) -> Result<IpAddr, FieldError> {
             Err(FieldError::new(path, format!("{address} is an IPv4-mapped address; write {v4}")))
         }
         _ => Ok(address),
-    }
-}
-
-fn read_selector(written: &Json, path: &str, faults: &mut Vec<String>) -> Option<Selector> {
-    match serde_path_to_error::deserialize::<_, SelectorFields>(written) {
-        Err(error) => {
-            faults.push(format!("{path}.{}: {}", error.path(), error.inner()));
-            None
-        }
-        Ok(fields) => check(&fields.into())
-            .map_err(|found| {
-                faults.extend(
-                    found.into_iter().map(|f| format!("{path}.{}: {}; {}", f.path, f.message, f.help)),
-                );
-            })
-            .ok(),
-    }
-}
-
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SelectorFields {
-    match_labels: Option<std::collections::BTreeMap<String, String>>,
-    match_expressions: Option<Vec<RequirementFields>>,
-}
-
-#[derive(serde::Deserialize)]
-struct RequirementFields {
-    key: String,
-    operator: String,
-    values: Option<Vec<String>>,
-}
-
-impl From<SelectorFields> for Written {
-    fn from(fields: SelectorFields) -> Self {
-        let expressions = fields.match_expressions.unwrap_or_default().into_iter();
-        Self {
-            labels: fields.match_labels.unwrap_or_default().into_iter().collect(),
-            expressions: expressions
-                .map(|written| WrittenRequirement {
-                    key: written.key,
-                    operator: written.operator,
-                    values: written.values.unwrap_or_default(),
-                })
-                .collect(),
-        }
-    }
-}
-
-/// A value in a message: as JSON, cut short.
-fn brief(value: &Json) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(40) {
-        None => text,
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
     }
 }
 

@@ -136,7 +136,7 @@ fn readiness_is_as_kubernetes_documents_it() {
         assert_eq!(slice.family, Some(Family::Ipv4Unicast));
         assert_eq!(
             slice.endpoints,
-            [Endpoint { ready, serving, node: Some("n1".to_owned()) }],
+            [Endpoint { ready, serving, node: Some("n1".to_owned()), envoy: false }],
             "{conditions}"
         );
     }

@@ -2,9 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use speaker_config::objects::{EndpointSlice, Node, Object, ObjectKey, ObjectRef, Service};
+use speaker_config::objects::{
+    BgpAdvertisement, BgpClusterConfig, BgpNodeConfig, BgpNodeConfigOverride, BgpPeerConfig, EndpointSlice,
+    L2AnnouncementPolicy, Node, Object, ObjectKey, ObjectRef, Secret, Service,
+};
 
 use crate::pools::Pools;
+
+/// Cilium's BGP kinds, by name.
+#[derive(Debug, Clone, Default)]
+pub struct BgpObjects {
+    /// CiliumBGPClusterConfigs.
+    pub cluster_configs: BTreeMap<String, BgpClusterConfig>,
+    /// CiliumBGPPeerConfigs.
+    pub peer_configs: BTreeMap<String, BgpPeerConfig>,
+    /// CiliumBGPAdvertisements.
+    pub advertisements: BTreeMap<String, BgpAdvertisement>,
+    /// CiliumBGPNodeConfigs, by their node.
+    pub node_configs: BTreeMap<String, BgpNodeConfig>,
+    /// CiliumBGPNodeConfigOverrides, by their node.
+    pub overrides: BTreeMap<String, BgpNodeConfigOverride>,
+}
 
 /// All objects of all sources, by key.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +35,12 @@ pub struct Inputs {
     pub endpoints: BTreeMap<ObjectKey, BTreeMap<ObjectKey, EndpointSlice>>,
     /// Nodes.
     pub nodes: BTreeMap<String, Node>,
+    /// Cilium's BGP kinds.
+    pub bgp: BgpObjects,
+    /// CiliumL2AnnouncementPolicies.
+    pub l2_policies: BTreeMap<String, L2AnnouncementPolicy>,
+    /// Secrets with TCP MD5 keys.
+    pub secrets: BTreeMap<ObjectKey, Secret>,
     /// Which Service a slice was filed under, so that a slice that changes hands leaves its old Service.
     slice_owner: BTreeMap<ObjectKey, ObjectKey>,
 }
@@ -34,6 +58,24 @@ pub struct Touched {
     pub endpoints: std::collections::BTreeSet<ObjectKey>,
     /// Nodes.
     pub nodes: std::collections::BTreeSet<String>,
+    /// Something of Cilium's BGP kinds beside their conditions.
+    pub bgp: bool,
+    /// Policies for L2 announcements.
+    pub l2_policies: std::collections::BTreeSet<String>,
+    /// Secrets.
+    pub secrets: std::collections::BTreeSet<ObjectKey>,
+}
+
+/// Stores a new version; whether it differs from the old one.
+fn replace<K: Ord, T: PartialEq>(map: &mut BTreeMap<K, T>, key: K, new: T) -> bool {
+    match map.get_mut(&key) {
+        Some(old) if *old == new => false,
+        Some(old) => {
+            *old = new;
+            true
+        }
+        None => map.insert(key, new).is_none(),
+    }
 }
 
 impl Inputs {
@@ -62,6 +104,17 @@ impl Inputs {
                 touched.nodes.insert(node.name.clone());
                 self.nodes.insert(node.name.clone(), node);
             }
+            Object::L2AnnouncementPolicy(policy) => {
+                if replace(&mut self.l2_policies, policy.name.clone(), policy.clone()) {
+                    touched.l2_policies.insert(policy.name);
+                }
+            }
+            Object::Secret(secret) => {
+                if replace(&mut self.secrets, secret.key.clone(), secret.clone()) {
+                    touched.secrets.insert(secret.key);
+                }
+            }
+            bgp => touched.bgp |= self.bgp.upsert(bgp),
         }
     }
 
@@ -80,6 +133,17 @@ impl Inputs {
                     touched.nodes.insert(name.clone());
                 }
             }
+            ObjectRef::L2AnnouncementPolicy(name) => {
+                if self.l2_policies.remove(name).is_some() {
+                    touched.l2_policies.insert(name.clone());
+                }
+            }
+            ObjectRef::Secret(key) => {
+                if self.secrets.remove(key).is_some() {
+                    touched.secrets.insert(key.clone());
+                }
+            }
+            bgp => touched.bgp |= self.bgp.remove(bgp),
         }
     }
 
@@ -97,5 +161,50 @@ impl Inputs {
     /// The slices of a Service.
     pub fn slices(&self, service: &ObjectKey) -> impl Iterator<Item = &EndpointSlice> {
         self.endpoints.get(service).into_iter().flat_map(BTreeMap::values)
+    }
+}
+
+impl BgpObjects {
+    /// Stores an object of one of these kinds; whether anything changed beside its conditions, which come
+    /// back with every write of a status.
+    fn upsert(&mut self, object: Object) -> bool {
+        match object {
+            Object::BgpClusterConfig(mut one) => {
+                let old = self.cluster_configs.insert(one.name.clone(), one.clone());
+                old.is_none_or(|old| {
+                    one.conditions.clone_from(&old.conditions);
+                    old != one
+                })
+            }
+            Object::BgpPeerConfig(mut one) => {
+                let old = self.peer_configs.insert(one.name.clone(), (*one).clone());
+                old.is_none_or(|old| {
+                    one.conditions.clone_from(&old.conditions);
+                    old != *one
+                })
+            }
+            Object::BgpNodeConfig(mut one) => {
+                let old = self.node_configs.insert(one.name.clone(), one.clone());
+                old.is_none_or(|old| {
+                    one.conditions.clone_from(&old.conditions);
+                    old != one
+                })
+            }
+            Object::BgpAdvertisement(one) => replace(&mut self.advertisements, one.name.clone(), one),
+            Object::BgpNodeConfigOverride(one) => replace(&mut self.overrides, one.name.clone(), one),
+            _ => false,
+        }
+    }
+
+    /// Removes one; whether it was there.
+    fn remove(&mut self, reference: &ObjectRef) -> bool {
+        match reference {
+            ObjectRef::BgpClusterConfig(name) => self.cluster_configs.remove(name).is_some(),
+            ObjectRef::BgpPeerConfig(name) => self.peer_configs.remove(name).is_some(),
+            ObjectRef::BgpAdvertisement(name) => self.advertisements.remove(name).is_some(),
+            ObjectRef::BgpNodeConfig(name) => self.node_configs.remove(name).is_some(),
+            ObjectRef::BgpNodeConfigOverride(name) => self.overrides.remove(name).is_some(),
+            _ => false,
+        }
     }
 }

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::objects::{Condition, Selector};
 use crate::objects::{Labels, Operator, Requirement};
 
 fn read(spec: &Json) -> Pool {

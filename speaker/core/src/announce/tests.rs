@@ -239,15 +239,15 @@ pub(super) fn local(name: &str, ingress: &[&str]) -> Service {
 }
 
 pub(super) fn ready(node: &str) -> Endpoint {
-    Endpoint { ready: true, serving: true, node: Some(node.into()) }
+    Endpoint { ready: true, serving: true, node: Some(node.into()), envoy: false }
 }
 
 pub(super) fn unready(node: &str) -> Endpoint {
-    Endpoint { ready: false, serving: false, node: Some(node.into()) }
+    Endpoint { ready: false, serving: false, node: Some(node.into()), envoy: false }
 }
 
 pub(super) fn terminating(node: &str) -> Endpoint {
-    Endpoint { ready: false, serving: true, node: Some(node.into()) }
+    Endpoint { ready: false, serving: true, node: Some(node.into()), envoy: false }
 }
 
 /// The IPv4 slice of a Service.

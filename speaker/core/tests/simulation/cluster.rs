@@ -107,7 +107,7 @@ impl Cluster {
 
     /// Endpoints of a Service on every node come or go.
     pub(crate) fn flap(&mut self, service: usize, up: bool) -> ObjectRef {
-        let endpoint = |node| Endpoint { ready: up, serving: up, node: Some(node_name(node)) };
+        let endpoint = |node| Endpoint { ready: up, serving: up, node: Some(node_name(node)), envoy: false };
         let object = Object::EndpointSlice(EndpointSlice {
             key: ObjectKey::new("default", format!("s{service}-x")),
             service: Some(ObjectKey::new("default", format!("s{service}"))),
@@ -202,6 +202,7 @@ impl Cluster {
             ready: !random.one_in(3),
             serving: !random.one_in(3),
             node: (!random.one_in(5)).then(|| node_name(random.below(self.nodes))),
+            envoy: false,
         });
         EndpointSlice {
             endpoints: endpoints.collect(),

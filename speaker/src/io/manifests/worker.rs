@@ -319,7 +319,7 @@ impl Worker {
                     pool.conditions.clone_from(&state.conditions);
                 }
             }
-            Object::EndpointSlice(_) | Object::Node(_) => {}
+            _ => {}
         }
         object
     }
@@ -394,7 +394,7 @@ fn gone(reference: &ObjectRef) -> Option<Record> {
     match reference {
         ObjectRef::Service(key) => Some(Record::ServiceGone(key.clone())),
         ObjectRef::Pool(name) => Some(Record::PoolGone(name.clone())),
-        ObjectRef::EndpointSlice(_) | ObjectRef::Node(_) => None,
+        _ => None,
     }
 }
 

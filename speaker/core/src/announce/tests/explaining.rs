@@ -111,7 +111,7 @@ fn a_service_is_explained_from_its_type_to_its_endpoints() {
     assert_eq!(world.held(&web()), ["serviceRoutes.which is local and externalTrafficPolicy is Cluster"]);
     world.put(local("web", &["203.0.113.7"]));
     assert_eq!(world.held(&web()), ["externalTrafficPolicy is Local: no ready IPv4 endpoint"]);
-    let nowhere = Endpoint { ready: true, serving: true, node: None };
+    let nowhere = Endpoint { ready: true, serving: true, node: None, envoy: false };
     world.put(endpoints("web", [ready("n2"), nowhere, unready("n1")]));
     assert_eq!(
         world.held(&web()),

@@ -84,6 +84,7 @@ fn an_endpoint() -> impl Strategy<Value = Endpoint> {
         ready,
         serving,
         node: at.map(str::to_owned),
+        envoy: false,
     })
 }
 

@@ -64,7 +64,7 @@ fn serving_keeps_endpoints_that_terminate_and_still_serve() {
 fn an_endpoint_that_is_published_before_it_serves_counts_as_serving_too() {
     let mut world = world(ServiceRoutesWhich::All, ServiceGate::Serving);
     world.put(service("web", &["203.0.113.7"]));
-    let early = Endpoint { ready: true, serving: false, node: Some("n2".into()) };
+    let early = Endpoint { ready: true, serving: false, node: Some("n2".into()), envoy: false };
     assert_eq!(
         world.put(endpoints("web", [early])),
         ["203.0.113.7/32"],
@@ -88,7 +88,7 @@ fn with_local_only_an_endpoint_on_this_node_counts_whatever_which_and_when_say()
 #[test]
 fn an_endpoint_without_a_node_is_on_no_node() {
     let mut world = world(ServiceRoutesWhich::All, ServiceGate::Ready);
-    let nowhere = Endpoint { ready: true, serving: true, node: None };
+    let nowhere = Endpoint { ready: true, serving: true, node: None, envoy: false };
     world.put(endpoints("web", [nowhere]));
     assert!(world.put(local("web", &["203.0.113.7"])).is_empty());
     assert_eq!(world.put(service("web", &["203.0.113.7"])), ["203.0.113.7/32"]);
