@@ -53,6 +53,7 @@ fn service(name: &str) -> Service {
 fn slice(service: &str, nodes: &[(&str, bool)]) -> EndpointSlice {
     let endpoints = nodes.iter().map(|(node, ready)| Endpoint {
         ready: *ready,
+        envoy: false,
         serving: *ready,
         node: Some((*node).to_owned()),
     });
