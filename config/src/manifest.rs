@@ -220,7 +220,15 @@ fn read(
     out.push(Document { line, content });
 }
 
-/// `None` for a kind or version that the speaker does not read.
+/// One object as the API server serves it. Items of a list need not say their version and kind. `None` for a
+/// kind or version that the speaker does not read.
+///
+/// # Errors
+/// A field holds what cannot be used.
+pub fn object(version: &str, kind: &str, json: &Json) -> Option<Result<Object, FieldError>> {
+    convert(version, kind, json)
+}
+
 fn convert(version: &str, kind: &str, json: &Json) -> Option<Result<Object, FieldError>> {
     Some(match (version, kind) {
         ("cilium.io/v2" | "cilium.io/v2alpha1", _) => return cilium(version, kind, json),

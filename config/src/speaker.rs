@@ -148,9 +148,6 @@ fn sources(table: &Table<'_>, base_dir: &Path) -> Sources {
         sources.kubernetes = table.read("enabled", Field::boolean).unwrap_or_default();
         sources.cilium_bgp = table.read("ciliumBGP", unless_auto).flatten();
         sources.cilium_l2 = table.read("ciliumL2", unless_auto).flatten();
-        if sources.kubernetes {
-            table.get("enabled").iter().for_each(Field::not_yet);
-        }
     }
     sources
 }

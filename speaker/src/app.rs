@@ -2,15 +2,18 @@
 //!
 //! ```text
 //! manifests ─┐                      ┌─► peer[n]    (Adj-RIB-Out → UPDATE)
+//! kube ──────┤                      │
 //! listener ──┤  Message             ├─► manifests  (statuses to record)
 //! peer[n] ───┼────────► hub ────────┤
 //! api ───────┤  mpsc                └─► api        (answers)
 //! file watch ┘
 //! ```
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use speaker_config::model::SpeakerConfig;
 use speaker_core::world::Host;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -18,7 +21,7 @@ use tokio::task::JoinHandle;
 use crate::hub::{Hub, HubSpec, Message};
 use crate::io::listen::ListenStatus;
 use crate::io::peer::PeerContext;
-use crate::io::{api, boot, clock::Clock, egress, listen, manifests};
+use crate::io::{api, boot, clock::Clock, egress, kube, listen, manifests};
 use crate::load::{self, Loaded};
 
 /// How many messages may wait for the hub; whoever sends more waits in turn.
@@ -65,12 +68,10 @@ impl App {
         let egress = egress::EgressLookup::open()?;
         let (peer_events, from_peers) = mpsc::channel(HUB_QUEUE);
         let (listen_events, from_listener) = mpsc::channel(64);
-        let (batches, from_manifests) = mpsc::channel(64);
         let (asked, questions) = mpsc::channel(64);
         let mut helpers = vec![
             forward(from_peers, &messages, |(peer, event)| Message::Peer(peer, event)),
             forward(from_listener, &messages, Message::Listen),
-            forward(from_manifests, &messages, Message::Batch),
             forward(questions, &messages, Message::Asked),
         ];
 
@@ -83,20 +84,11 @@ impl App {
                 tracing::error!(%error, "the API has failed");
             }
         }));
-        let manifests = manifests::spawn(
-            &manifests::ManifestsSpec {
-                paths: loaded.config.sources.manifests.clone(),
-                state_dir: loaded.config.ipam.state_dir.clone(),
-            },
-            batches,
-            clock,
-        )
-        .map_err(anyhow::Error::msg)?;
+        let sources = Sources::start(&loaded.config, &messages, clock).await?;
         let host = own_addresses(&egress).await;
-        let predecessor = boot::follow(&loaded.config.ipam.state_dir).with_context(|| {
-            format!("cannot write to ipam.stateDir {}", loaded.config.ipam.state_dir.display())
-        })?;
+        let predecessor = predecessor(&loaded.config)?;
         let listener = listen::spawn(&loaded.config.router.listen, listen_events);
+        helpers.extend(sources.tasks);
         if let Some(file) = file {
             helpers.push(crate::reload::watch(file, &loaded, messages.clone()));
         }
@@ -108,7 +100,8 @@ impl App {
             predecessor,
             host,
             context,
-            manifests,
+            sources: sources.names,
+            manifests: sources.manifests,
             listener,
             listening,
             recorder,
@@ -141,6 +134,63 @@ impl App {
     }
 }
 
+/// The sources of objects, running.
+struct Sources {
+    /// Those to wait for.
+    names: BTreeSet<String>,
+    /// The one that records statuses too.
+    manifests: Option<manifests::ManifestsHandle>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Sources {
+    /// Starts those that the configuration has.
+    async fn start(
+        config: &SpeakerConfig,
+        hub: &mpsc::Sender<Message>,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
+        let configured = &config.sources;
+        let mut sources = Self { names: BTreeSet::new(), manifests: None, tasks: Vec::new() };
+        if !configured.manifests.is_empty() || !configured.kubernetes {
+            let (batches, from_manifests) = mpsc::channel::<manifests::ManifestBatch>(64);
+            sources.tasks.push(forward(from_manifests, hub, |batch| Message::Batch(batch.into())));
+            let spec = manifests::ManifestsSpec {
+                paths: configured.manifests.clone(),
+                state_dir: config.ipam.state_dir.clone(),
+            };
+            let handle = manifests::spawn(&spec, batches, clock).map_err(anyhow::Error::msg)?;
+            sources.names.insert(manifests::SOURCE.to_owned());
+            sources.manifests = Some(handle);
+        }
+        if configured.kubernetes {
+            let connection = kube::connect().await?;
+            tracing::info!(server = connection.server, "reading the Kubernetes API");
+            let (batches, from_kube) = mpsc::channel(64);
+            sources.tasks.push(forward(from_kube, hub, Message::Batch));
+            for (kind, filter) in agent_kinds() {
+                sources.names.insert(kube::source_name(&kind).to_string());
+                let client = connection.client.clone();
+                sources.tasks.push(kube::spawn_objects(client, kind, filter, batches.clone(), clock));
+            }
+        }
+        Ok(sources)
+    }
+}
+
+/// What the agent of a node reads, and how little of it.
+fn agent_kinds() -> [(kube::ObjectKind, kube::Filter); 4] {
+    let all = kube::Filter::default();
+    let of_services =
+        kube::Filter { labels: Some("kubernetes.io/service-name".to_owned()), ..kube::Filter::default() };
+    [
+        (kube::ObjectKind::SERVICES, all.clone()),
+        (kube::ObjectKind::ENDPOINT_SLICES, of_services),
+        (kube::ObjectKind::NODES, all.clone()),
+        (kube::ObjectKind::POOLS, all),
+    ]
+}
+
 /// Brings everything from one channel to the hub, until either end is gone.
 fn forward<T: Send + 'static>(
     mut from: mpsc::Receiver<T>,
@@ -155,6 +205,22 @@ fn forward<T: Send + 'static>(
             }
         }
     })
+}
+
+/// The process before this one. In a cluster nothing else is kept on the node: there a folder that cannot be
+/// written to costs graceful restart alone.
+fn predecessor(config: &SpeakerConfig) -> anyhow::Result<boot::Predecessor> {
+    let folder = &config.ipam.state_dir;
+    match boot::follow(folder) {
+        Err(error) if config.sources.kubernetes => {
+            let folder = folder.display();
+            tracing::warn!(
+                "cannot write to ipam.stateDir {folder}, so that peers are not told of restarts: {error}"
+            );
+            Ok(boot::Predecessor::default())
+        }
+        result => result.with_context(|| format!("cannot write to ipam.stateDir {}", folder.display())),
+    }
 }
 
 /// What this host lives on, as far as the kernel says.

@@ -265,7 +265,7 @@ impl Hub {
             listeners,
             config_errors: self.config_errors.clone(),
             restart_needed: self.restart_needed.clone(),
-            faults: self.faults.clone(),
+            faults: self.faults.values().flatten().cloned().collect(),
         }
     }
 }

@@ -19,15 +19,13 @@ use tokio::sync::{mpsc, watch};
 
 use crate::io::boot::Predecessor;
 use crate::io::listen::{ListenEvent, ListenHandle, ListenStatus};
-use crate::io::manifests::{ManifestBatch, ManifestsHandle, ObjectChange, StatusPatch};
+use crate::io::manifests::{ManifestsHandle, Restored, StatusPatch};
 use crate::io::peer::{PeerContext, PeerEvent, PeerName};
+use crate::io::source::{ObjectChange, SourceBatch};
 use crate::load::{LoadError, Loaded};
 use crate::question::Asked;
 use crate::record::Recorder;
 use peers::Peers;
-
-/// The name of the manifests source.
-const MANIFESTS: &str = "manifests";
 
 /// The most messages that are taken together before what they touched is recomputed.
 const BATCH: usize = 256;
@@ -39,7 +37,7 @@ const FIRST_RECORD: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub enum Message {
     /// Objects changed.
-    Batch(ManifestBatch),
+    Batch(SourceBatch),
     /// A peer's task tells.
     Peer(PeerName, PeerEvent),
     /// A listener tells.
@@ -67,8 +65,10 @@ pub struct HubSpec {
     pub host: Host,
     /// What peer tasks share.
     pub context: PeerContext,
-    /// The manifests source.
-    pub manifests: ManifestsHandle,
+    /// The sources to wait for.
+    pub sources: BTreeSet<String>,
+    /// The manifests source, which also records statuses; without it somebody else allocates.
+    pub manifests: Option<ManifestsHandle>,
     /// The listeners.
     pub listener: ListenHandle,
     /// Where the listeners' state is shown.
@@ -85,7 +85,7 @@ pub struct Hub {
     first_config: SpeakerConfig,
     world: World,
     peers: Peers,
-    manifests: ManifestsHandle,
+    manifests: Option<ManifestsHandle>,
     listening: watch::Sender<Vec<ListenStatus>>,
     recorder: Option<Recorder>,
     /// When the first batch since the last settling was handed over.
@@ -97,19 +97,20 @@ pub struct Hub {
     config_errors: Vec<String>,
     /// What of the configuration in force waits for a restart.
     restart_needed: Vec<String>,
-    /// Files that are not in force as they stand.
-    faults: Vec<String>,
+    /// What is not in force as it stands, by source.
+    faults: ByName<Vec<String>>,
 }
 
 impl Hub {
     /// A hub that waits for its sources.
     #[must_use]
     pub fn new(spec: HubSpec) -> Self {
-        let HubSpec { loaded, node, predecessor, host, context, manifests, listener, listening, recorder } =
-            spec;
-        let sources = BTreeSet::from([MANIFESTS.to_owned()]);
-        let restored = manifests.restored().clone();
-        let start = Start { node: node.clone(), sources, freed: restored.freed, held: restored.held, host };
+        let HubSpec { loaded, node, predecessor, host, context, sources, manifests, .. } = spec;
+        let HubSpec { listener, listening, recorder, .. } = spec;
+        let restored = manifests.as_ref().map(ManifestsHandle::restored).cloned().unwrap_or_default();
+        let allocated_elsewhere = loaded.config.sources.kubernetes;
+        let Restored { freed, held, .. } = restored;
+        let start = Start { node: node.clone(), sources, freed, held, host, allocated_elsewhere };
         let world = World::new(&loaded.config, &start);
         let peers = Peers::new(context, listener, node, predecessor);
         let mut hub = Self {
@@ -125,7 +126,7 @@ impl Hub {
             started: unix_now(),
             config_errors: Vec::new(),
             restart_needed: Vec::new(),
-            faults: Vec::new(),
+            faults: BTreeMap::new(),
         };
         hub.record(&Event::Start { text: loaded.text, start });
         hub
@@ -186,7 +187,7 @@ impl Hub {
         }
     }
 
-    fn take_batch(&mut self, batch: ManifestBatch) {
+    fn take_batch(&mut self, batch: SourceBatch) {
         self.since = self.since.or(Some(batch.handed_over));
         for change in batch.changes {
             match change {
@@ -203,12 +204,11 @@ impl Hub {
             }
         }
         if batch.synced {
-            self.world.synced(MANIFESTS);
-            self.record(&Event::Synced { source: MANIFESTS.to_owned() });
+            self.world.synced(&batch.source);
+            self.record(&Event::Synced { source: batch.source.to_string() });
         }
         if let Some(faults) = batch.faults {
-            self.faults =
-                faults.iter().map(|fault| format!("{}: {}", fault.path.display(), fault.text)).collect();
+            self.faults.insert(batch.source, faults);
         }
     }
 
@@ -232,8 +232,10 @@ impl Hub {
                 tracing::info!(%service, "{reason}: {note}");
             }
         }
-        if !patches.is_empty() {
-            self.manifests.record(patches);
+        if let Some(manifests) = &self.manifests
+            && !patches.is_empty()
+        {
+            manifests.record(patches);
         }
         if changes.complete {
             tracing::info!("every source has delivered: sessions start");

@@ -75,6 +75,10 @@ pub struct Start {
     pub held: Vec<Held>,
     /// What this host lives on.
     pub host: Host,
+    /// Somebody else gives out addresses: in a cluster the operator or another controller does, and this
+    /// process announces what it finds recorded.
+    #[serde(default)]
+    pub allocated_elsewhere: bool,
 }
 
 /// What this host lives on.
@@ -124,10 +128,11 @@ impl World {
     /// (design §5, "Silence before knowledge").
     #[must_use]
     pub fn new(config: &SpeakerConfig, start: &Start) -> Self {
-        let Start { node, sources, freed, held, host } = start;
+        let Start { node, sources, freed, held, host, allocated_elsewhere } = start;
+        let allocates = config.ipam.enabled && !allocated_elsewhere;
         // Their order is all that counts.
         let freed = freed.iter().map(|address| Freed { address: *address, since: 0 });
-        let mut ipam = config.ipam.enabled.then(|| Ipam::with_freed(ipam_settings(config), freed));
+        let mut ipam = allocates.then(|| Ipam::with_freed(ipam_settings(config), freed));
         if let Some(ipam) = &mut ipam {
             held.iter().for_each(|held| ipam.hold(held));
         }

@@ -8,11 +8,12 @@ use std::sync::mpsc as channel;
 use std::thread::JoinHandle;
 
 use bgp_proto::types::Timestamp;
-use speaker_config::objects::{Condition, Object, ObjectKey, ObjectRef};
+use speaker_config::objects::{Condition, ObjectKey};
 use speaker_core::ipam::Held;
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
+use super::source::{ObjectChange, SourceBatch};
 use super::state::Store;
 
 mod catalogue;
@@ -31,15 +32,6 @@ pub struct ManifestsSpec {
     pub paths: Vec<PathBuf>,
     /// `ipam.stateDir`.
     pub state_dir: PathBuf,
-}
-
-/// One change of one object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ObjectChange {
-    /// A new version, with the status that was recorded and never one from the file.
-    Upsert(Object),
-    /// It is gone.
-    Delete(ObjectRef),
 }
 
 /// Something that is not in force as it stands.
@@ -74,6 +66,18 @@ pub struct ManifestBatch {
     pub synced: bool,
     /// All faults there are now, where they changed.
     pub faults: Option<Vec<FileFault>>,
+}
+
+/// The name of the source.
+pub(crate) const SOURCE: &str = "manifests";
+
+impl From<ManifestBatch> for SourceBatch {
+    fn from(batch: ManifestBatch) -> Self {
+        let ManifestBatch { at: _, handed_over, changes, synced, faults } = batch;
+        let fault = |fault: &FileFault| format!("{}: {}", fault.path.display(), fault.text);
+        let faults = faults.map(|faults| faults.iter().map(fault).collect());
+        Self { source: SOURCE.into(), handed_over, changes, synced, faults }
+    }
 }
 
 /// A status that is to be recorded, as a whole.

@@ -3,7 +3,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use speaker_config::objects::Service;
+use speaker_config::objects::{Object, ObjectRef, Service};
 use tempfile::TempDir;
 
 use super::*;

@@ -1,0 +1,66 @@
+//! The Kubernetes API: a client, and watches that survive what happens to it.
+//!
+//! ```text
+//! API server ──list, watch──► watch::follow ──Mirror──► Batch<Kind> ──► SourceBatch ──► hub
+//! ```
+//!
+//! Each kind is a source of its own: the hub waits for the first full list of every one, and a kind whose API
+//! server is away keeps what it had.
+
+mod client;
+mod kind;
+mod mirror;
+mod watch;
+
+use std::sync::Arc;
+
+use speaker_config::objects::{Object, ObjectRef};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+pub(crate) use client::connect;
+pub(crate) use kind::ObjectKind;
+pub(crate) use mirror::Delta;
+pub(crate) use watch::{Batch, Filter, follow};
+
+use super::clock::Clock;
+use super::source::{ObjectChange, SourceBatch};
+
+/// Watches one kind of objects for the hub until nobody listens. The source's name is the kind's plural.
+pub(crate) fn spawn_objects(
+    client: kube::Client,
+    kind: ObjectKind,
+    filter: Filter,
+    batches: mpsc::Sender<SourceBatch>,
+    clock: Clock,
+) -> JoinHandle<()> {
+    let (sender, mut receiver) = mpsc::channel::<Batch<Object, ObjectRef>>(8);
+    tokio::spawn(async move {
+        let watching = follow(client, kind, filter, sender, clock);
+        let passing = async {
+            while let Some(batch) = receiver.recv().await {
+                if batches.send(neutral(batch)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! { () = watching => {}, () = passing => {}, () = batches.closed() => {} }
+    })
+}
+
+/// The name of the source that [`spawn_objects`] is.
+pub(crate) fn source_name(kind: &ObjectKind) -> Arc<str> {
+    Arc::from(kind.resource.plural)
+}
+
+fn neutral(batch: Batch<Object, ObjectRef>) -> SourceBatch {
+    let Batch { source, handed_over, deltas, synced, faults } = batch;
+    let change = |delta| match delta {
+        Delta::Upsert { item, .. } => ObjectChange::Upsert(item),
+        Delta::Delete(reference) => ObjectChange::Delete(reference),
+    };
+    SourceBatch { source, handed_over, changes: deltas.into_iter().map(change).collect(), synced, faults }
+}
+
+#[cfg(test)]
+mod tests;
