@@ -24,12 +24,14 @@ use crate::selector::is_dns_subdomain;
 mod bgp;
 mod bgp_advertisement;
 mod fields;
+mod node_config;
 mod pool;
 
 pub use bgp::{
     bgp_cluster_config, bgp_node_config, bgp_node_config_override, bgp_peer_config, l2_announcement_policy,
 };
 pub use bgp_advertisement::bgp_advertisement;
+pub use node_config::written_node_config;
 pub use pool::pool;
 
 /// The label that ties an EndpointSlice to its Service.

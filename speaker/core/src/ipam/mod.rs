@@ -60,6 +60,8 @@ pub use status::{
     POOL_CONFLICT, PoolStatus, SATISFIED, SERVICE_CONDITIONS, ServiceStatus,
 };
 
+pub(crate) use status::condition;
+
 use ledger::Ledger;
 use review::Claim;
 use sharing::Terms;

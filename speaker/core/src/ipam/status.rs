@@ -104,7 +104,7 @@ impl Failure {
     }
 }
 
-fn condition(kind: &str, status: &str, reason: &str, message: &str, generation: i64) -> Condition {
+pub(crate) fn condition(kind: &str, status: &str, reason: &str, message: &str, generation: i64) -> Condition {
     Condition {
         kind: kind.to_owned(),
         status: status.to_owned(),

@@ -26,8 +26,12 @@ fn node(name: &str, rack: &str) -> Object {
 }
 
 fn slice(of: &str, nodes: &[Option<&str>]) -> Object {
-    let endpoint =
-        |node: &Option<&str>| Endpoint { ready: true, serving: true, node: node.map(str::to_owned) };
+    let endpoint = |node: &Option<&str>| Endpoint {
+        ready: true,
+        serving: true,
+        node: node.map(str::to_owned),
+        envoy: false,
+    };
     Object::EndpointSlice(EndpointSlice {
         key: key(&format!("{of}-1")),
         service: Some(key(of)),

@@ -1,0 +1,16 @@
+//! Cilium's BGP kinds: what they mean.
+//!
+//! ```text
+//! CiliumBGPClusterConfig ┐
+//! Node                   ├─► operator ─► CiliumBGPNodeConfig ┐
+//! …NodeConfigOverride    ┘                                   ├─► agent ─► peers, advertisements
+//! CiliumBGPPeerConfig, CiliumBGPAdvertisement, Secret, Node  ┘
+//! ```
+//!
+//! With Kubernetes the two halves are two processes, and the CiliumBGPNodeConfig stands in the API server
+//! between them. Where the objects are files, the agent does both.
+
+pub mod operator;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,278 @@
+use speaker_config::kubernetes::bgp_node_config;
+use speaker_config::objects::{Object, ObjectRef};
+
+use super::super::testing::{add, inputs};
+use super::*;
+use crate::inputs::Touched;
+
+const NODES: &str = r"
+{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {rack: r1}}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: n2, labels: {rack: r2}}}
+";
+
+fn cluster_config(name: &str, created: &str, selector: &str, asn: u32) -> String {
+    format!(
+        "---
+apiVersion: cilium.io/v2
+kind: CiliumBGPClusterConfig
+metadata: {{name: {name}, uid: uid-{name}, generation: 3, creationTimestamp: \"{created}\"}}
+spec:
+  {selector}
+  bgpInstances:
+    - name: main
+      localASN: {asn}
+      peers: [{{name: tor, peerAddress: 10.0.0.254, peerASN: 64500, peerConfigRef: {{name: tor}}}}]
+"
+    )
+}
+
+const OLD: &str = "2026-01-01T00:00:00Z";
+const NEW: &str = "2026-02-01T00:00:00Z";
+
+fn rack(name: &str) -> String {
+    format!("nodeSelector: {{matchLabels: {{rack: {name}}}}}")
+}
+
+/// Does what a plan says, as the API server would.
+fn carry_out(inputs: &mut Inputs, plan: &Plan) {
+    let mut touched = Touched::default();
+    for write in &plan.write {
+        let object = serde_json::to_value(write.object()).unwrap();
+        inputs.upsert(Object::BgpNodeConfig(bgp_node_config(&object).unwrap()), &mut touched);
+    }
+    for name in &plan.delete {
+        inputs.remove(&ObjectRef::BgpNodeConfig(name.clone()), &mut touched);
+    }
+}
+
+fn owners(inputs: &Inputs) -> Vec<(String, String)> {
+    let all = inputs.bgp.node_configs.values();
+    all.map(|one| (one.name.clone(), one.owner.as_ref().unwrap().name.clone())).collect()
+}
+
+fn says<'a>(conditions: &'a [Condition], kind: &str) -> (&'a str, &'a str, &'a str) {
+    let one = conditions.iter().find(|one| one.kind == kind).unwrap_or_else(|| panic!("{conditions:?}"));
+    (&one.status, &one.reason, &one.message)
+}
+
+#[test]
+fn every_selected_node_gets_a_node_config_that_is_written_once() {
+    let mut inputs = inputs(NODES);
+    add(&mut inputs, &cluster_config("fabric", OLD, "", 64501));
+    let first = plan(&inputs, None);
+    assert_eq!(first.write.len(), 2);
+    let object = serde_json::to_value(first.write[0].object()).unwrap();
+    assert_eq!(object["metadata"]["name"], "n1");
+    assert_eq!(
+        object["metadata"]["ownerReferences"],
+        serde_json::json!([{
+            "apiVersion": "cilium.io/v2", "kind": "CiliumBGPClusterConfig", "name": "fabric",
+            "uid": "uid-fabric", "controller": true,
+        }])
+    );
+    assert_eq!(object["spec"]["bgpInstances"][0]["peers"][0]["peerConfigRef"]["name"], "tor");
+    carry_out(&mut inputs, &first);
+    let second = plan(&inputs, None);
+    assert_eq!((second.write, second.delete), (Vec::new(), BTreeSet::new()));
+}
+
+#[test]
+fn a_node_that_is_not_selected_any_more_loses_its_node_config() {
+    let mut inputs = inputs(NODES);
+    add(&mut inputs, &cluster_config("fabric", OLD, &rack("r1"), 64501));
+    let first = plan(&inputs, None);
+    carry_out(&mut inputs, &first);
+    assert_eq!(owners(&inputs), [("n1".to_owned(), "fabric".to_owned())]);
+    add(&mut inputs, "{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {rack: r9}}}");
+    let next = plan(&inputs, None);
+    assert_eq!(next.delete, BTreeSet::from(["n1".to_owned()]));
+    assert_eq!(
+        says(&next.cluster_configs["fabric"], NO_MATCHING_NODE),
+        ("True", "NoMatchingNode", "No node matches spec.nodeSelector")
+    );
+}
+
+#[test]
+fn a_node_that_is_gone_leaves_no_node_config() {
+    let mut inputs = inputs(NODES);
+    add(&mut inputs, &cluster_config("fabric", OLD, "", 64501));
+    let first = plan(&inputs, None);
+    carry_out(&mut inputs, &first);
+    inputs.remove(&ObjectRef::Node("n2".into()), &mut Touched::default());
+    assert_eq!(plan(&inputs, None).delete, BTreeSet::from(["n2".to_owned()]));
+}
+
+#[test]
+fn the_first_owner_wins_and_the_other_hears_of_it() {
+    let mut inputs = inputs(NODES);
+    add(&mut inputs, &cluster_config("younger", NEW, &rack("r1"), 64502));
+    let first = plan(&inputs, None);
+    carry_out(&mut inputs, &first);
+    // An elder one that comes later takes nothing away.
+    add(&mut inputs, &cluster_config("elder", OLD, "", 64501));
+    let next = plan(&inputs, None);
+    carry_out(&mut inputs, &next);
+    let expected = [("n1".to_owned(), "younger".to_owned()), ("n2".to_owned(), "elder".to_owned())];
+    assert_eq!(owners(&inputs), expected);
+    assert_eq!(
+        says(&next.cluster_configs["elder"], CONFLICTING_CLUSTER_CONFIG),
+        ("True", "ConflictingClusterConfigs", "Selecting the same node(s) with ClusterConfig(s): [younger]")
+    );
+    assert_eq!(
+        says(&next.cluster_configs["younger"], CONFLICTING_CLUSTER_CONFIG),
+        ("False", "ConflictingClusterConfigs", "")
+    );
+    // The owner goes, and the other takes over in one step.
+    inputs.remove(&ObjectRef::BgpClusterConfig("younger".into()), &mut Touched::default());
+    let last = plan(&inputs, None);
+    assert_eq!((last.write.len(), last.delete.len()), (1, 0));
+    assert_eq!(last.write[0].owner.name, "elder");
+}
+
+/// Cilium leaves it to the order in which its queue has them.
+#[test]
+fn of_two_at_once_the_eldest_wins_then_the_first_by_name() {
+    let mut inputs = inputs(NODES);
+    for (name, created) in [("b", OLD), ("a", NEW), ("c", OLD)] {
+        add(&mut inputs, &cluster_config(name, created, "", 64501));
+    }
+    let owners: BTreeSet<String> = plan(&inputs, None).write.into_iter().map(|one| one.owner.name).collect();
+    assert_eq!(owners, BTreeSet::from(["b".to_owned()]));
+}
+
+#[test]
+fn a_node_config_of_somebody_else_is_left_alone() {
+    let mut inputs = inputs(NODES);
+    add(
+        &mut inputs,
+        "---
+apiVersion: cilium.io/v2
+kind: CiliumBGPNodeConfig
+metadata: {name: n1, ownerReferences: [{apiVersion: x/v1, kind: Other, name: y, uid: z, controller: true}]}
+spec: {bgpInstances: [{name: theirs, localASN: 64999}]}",
+    );
+    add(&mut inputs, &cluster_config("fabric", OLD, &rack("r1"), 64501));
+    let plan = plan(&inputs, None);
+    assert_eq!((plan.write, plan.delete), (Vec::new(), BTreeSet::new()));
+    let (status, _, message) = says(&plan.cluster_configs["fabric"], CONFLICTING_CLUSTER_CONFIG);
+    assert_eq!(status, "True");
+    assert!(message.contains("CiliumBGPNodeConfig/n1"), "{message}");
+}
+
+#[test]
+fn an_override_changes_what_it_names() {
+    let mut inputs = inputs(NODES);
+    add(&mut inputs, &cluster_config("fabric", OLD, "", 64501));
+    add(
+        &mut inputs,
+        "---
+apiVersion: cilium.io/v2
+kind: CiliumBGPNodeConfigOverride
+metadata: {name: n1}
+spec:
+  bgpInstances:
+    - {name: other, localASN: 1}
+    - name: main
+      routerID: 10.0.0.11
+      localASN: 64511
+      localPort: 1179
+      peers: [{name: tor, localAddress: 10.0.0.11, localPort: 1790}, {name: nobody, localAddress: 10.0.0.12}]",
+    );
+    let plan = plan(&inputs, None);
+    let of = |node: &str| {
+        let one = plan.write.iter().find(|one| one.node == node).unwrap();
+        assert_eq!(one.instances.len(), 1);
+        one.instances[0].clone()
+    };
+    let (n1, n2) = (of("n1"), of("n2"));
+    assert_eq!((n1.router_id, n1.local_port), (Some("10.0.0.11".parse().unwrap()), Some(1179)));
+    assert_eq!(n1.local_asn, bgp_proto::types::Asn::new(64511));
+    assert_eq!(n1.peers[0].local_address, Some("10.0.0.11".parse().unwrap()));
+    assert_eq!((n2.router_id, n2.local_port, n2.peers[0].local_address), (None, None, None));
+    assert_eq!(n2.local_asn, bgp_proto::types::Asn::new(64501));
+}
+
+/// A typing error in an override must not bring a node up with the wrong AS.
+#[test]
+fn what_cannot_be_read_changes_nothing() {
+    let mut inputs = inputs(NODES);
+    add(&mut inputs, &cluster_config("fabric", OLD, "", 64501));
+    let first = plan(&inputs, None);
+    carry_out(&mut inputs, &first);
+    add(&mut inputs, &cluster_config("fabric", OLD, "", 64777));
+    add(
+        &mut inputs,
+        "---
+apiVersion: cilium.io/v2
+kind: CiliumBGPNodeConfigOverride
+metadata: {name: n1}
+spec: {bgpInstances: [{name: main, localASN: many}]}",
+    );
+    let next = plan(&inputs, None);
+    let written: Vec<&str> = next.write.iter().map(|one| one.node.as_str()).collect();
+    assert_eq!(written, ["n2"]);
+    let (_, _, message) = says(&next.cluster_configs["fabric"], INVALID_SPEC);
+    assert!(message.contains("CiliumBGPNodeConfigOverride n1: spec.bgpInstances[0].localASN"), "{message}");
+    // Nor does a selector that selects nothing because it cannot be read.
+    let unreadable = "nodeSelector: {matchExpressions: [{key: rack, operator: In, values: []}]}";
+    add(&mut inputs, &cluster_config("fabric", OLD, unreadable, 64501));
+    let last = plan(&inputs, None);
+    assert_eq!((last.write, last.delete), (Vec::new(), BTreeSet::new()));
+}
+
+#[test]
+fn missing_objects_are_conditions() {
+    let mut inputs = inputs(NODES);
+    add(&mut inputs, &cluster_config("fabric", OLD, "", 64501));
+    let missing = |inputs: &Inputs| {
+        let plan = plan(inputs, Some("kube-system"));
+        let (status, reason, message) = says(&plan.cluster_configs["fabric"], MISSING_PEER_CONFIGS);
+        let secret = plan.peer_configs.get("tor").map(|conditions| {
+            let (status, reason, message) = says(conditions, MISSING_AUTH_SECRET);
+            assert_eq!(reason, "MissingAuthSecret");
+            (status.to_owned(), message.to_owned())
+        });
+        assert_eq!(reason, "MissingPeerConfigs");
+        (status.to_owned(), message.to_owned(), secret)
+    };
+    let text = "Referenced CiliumBGPPeerConfig(s) are missing: [tor]";
+    assert_eq!(missing(&inputs), ("True".to_owned(), text.to_owned(), None));
+    add(
+        &mut inputs,
+        "{apiVersion: cilium.io/v2, kind: CiliumBGPPeerConfig, metadata: {name: tor}, spec: {authSecretRef: key}}",
+    );
+    let secret = Some(("True".to_owned(), "Referenced Auth Secret \"key\" is missing".to_owned()));
+    assert_eq!(missing(&inputs), ("False".to_owned(), String::new(), secret));
+    let namespaced =
+        |name: &str| format!("{{apiVersion: v1, kind: Secret, metadata: {{name: key, namespace: {name}}}}}");
+    add(&mut inputs, &namespaced("default"));
+    assert_eq!(missing(&inputs).2.unwrap().0, "True", "a Secret of another namespace is none");
+    add(&mut inputs, &namespaced("kube-system"));
+    assert_eq!(missing(&inputs).2, Some(("False".to_owned(), String::new())));
+    let unseen = plan(&inputs, None);
+    assert_eq!(unseen.peer_configs["tor"], [], "who cannot see Secrets says nothing of them");
+}
+
+#[test]
+fn fields_without_effect_are_a_condition() {
+    let mut inputs = inputs(NODES);
+    add(
+        &mut inputs,
+        "{apiVersion: cilium.io/v2, kind: CiliumBGPPeerConfig, metadata: {name: tor}, spec: {bfd: {enabled: true}}}",
+    );
+    let plan = plan(&inputs, None);
+    let (status, reason, message) = says(&plan.peer_configs["tor"], WITHOUT_EFFECT);
+    assert_eq!((status, reason), ("True", "no_effect"));
+    assert!(message.starts_with("spec.bfd: "), "{message}");
+}
+
+#[test]
+fn an_agent_without_an_operator_comes_to_the_same() {
+    let mut inputs = inputs(NODES);
+    add(&mut inputs, &cluster_config("fabric", OLD, &rack("r1"), 64501));
+    let written = plan(&inputs, None).write.remove(0);
+    let own = instances_of(&inputs.nodes["n1"], &inputs.bgp).unwrap();
+    assert_eq!(own, ("fabric".to_owned(), written.instances));
+    assert_eq!(instances_of(&inputs.nodes["n2"], &inputs.bgp), None);
+}
