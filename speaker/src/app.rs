@@ -5,12 +5,14 @@
 //! kube ──────┤                      │
 //! listener ──┤  Message             ├─► manifests  (statuses to record)
 //! peer[n] ───┼────────► hub ────────┤
-//! api ───────┤  mpsc                └─► api        (answers)
+//! api, http ─┤  mpsc                └─► api, http  (answers, metrics)
 //! file watch ┘
 //! ```
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use speaker_config::model::SpeakerConfig;
@@ -19,10 +21,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::hub::{Hub, HubSpec, Message};
+use crate::io::http::{self, Paths};
 use crate::io::listen::ListenStatus;
 use crate::io::peer::PeerContext;
 use crate::io::{api, boot, clock::Clock, egress, kube, listen, manifests};
 use crate::load::{self, Loaded};
+use crate::monitor::Agent;
 
 /// How many messages may wait for the hub; whoever sends more waits in turn.
 const HUB_QUEUE: usize = 4096;
@@ -36,6 +40,8 @@ pub struct AppSpec {
     pub file: Option<PathBuf>,
     /// Where events are recorded.
     pub record: Option<PathBuf>,
+    /// Where metrics are served beside `api.http`.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// A running speaker.
@@ -51,9 +57,9 @@ impl App {
     /// Starts every task.
     ///
     /// # Errors
-    /// Something without which nothing works: the state folder, the API socket, netlink.
+    /// Something without which nothing works: the state folder, the API's sockets, netlink.
     pub async fn start(spec: AppSpec) -> anyhow::Result<Self> {
-        let AppSpec { loaded, file, record } = spec;
+        let AppSpec { loaded, file, record, metrics } = spec;
         let clock = Clock::start();
         let node = load::node_name(&loaded.config).map_err(anyhow::Error::msg)?;
         let recorder = match record {
@@ -84,6 +90,7 @@ impl App {
                 tracing::error!(%error, "the API has failed");
             }
         }));
+        helpers.extend(watchable(&messages, loaded.config.api.http, metrics).await?);
         let sources = Sources::start(&loaded.config, &messages, clock).await?;
         let host = own_addresses(&egress).await;
         let predecessor = predecessor(&loaded.config)?;
@@ -189,6 +196,25 @@ fn agent_kinds() -> [(kube::ObjectKind, kube::Filter); 4] {
         (kube::ObjectKind::NODES, all.clone()),
         (kube::ObjectKind::POOLS, all),
     ]
+}
+
+/// Serves metrics and health.
+async fn watchable(
+    hub: &mpsc::Sender<Message>,
+    all: Option<SocketAddr>,
+    metrics: Option<SocketAddr>,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let agent = Arc::new(Agent::new(hub.clone()));
+    let mut tasks = Vec::new();
+    for (address, paths, key) in [(all, Paths::All, "api.http"), (metrics, Paths::Metrics, "--metrics")] {
+        let Some(address) = address else { continue };
+        let socket = http::bind(address).await.map_err(|error| {
+            anyhow::anyhow!("cannot serve metrics on {address}: {error}; {key} says where they are")
+        })?;
+        tracing::info!("{key}: listening on {}", socket.local_addr().unwrap_or(address));
+        tasks.push(tokio::spawn(http::serve(socket, Arc::clone(&agent), paths)));
+    }
+    Ok(tasks)
 }
 
 /// Brings everything from one channel to the hub, until either end is gone.

@@ -145,6 +145,11 @@ pub fn node(config: &SpeakerConfig) -> Vec<Finding> {
             format!("api.socket {} exists: a daemon runs, or has left it", config.api.socket.display()),
         ));
     }
+    if let Some(address) = config.api.http
+        && let Err(error) = std::net::TcpListener::bind(address)
+    {
+        findings.push((Warning, format!("api.http {address}: {error}")));
+    }
     let folder = &config.ipam.state_dir;
     let exists = folder.ancestors().find(|ancestor| ancestor.as_os_str().is_empty() || ancestor.exists());
     if exists.is_some_and(Path::is_file) {

@@ -9,6 +9,8 @@ pub mod demo;
 pub mod hub;
 pub mod io;
 pub mod load;
+pub mod metrics;
+mod monitor;
 pub mod question;
 pub mod record;
 mod reload;

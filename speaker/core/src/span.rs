@@ -73,6 +73,15 @@ pub struct Count {
 }
 
 impl Count {
+    /// The count as a float, for whoever draws it: its first digits.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a graph has no use for more than 15 digits")]
+    pub fn as_f64(self) -> f64 {
+        // 2^128.
+        const HIGH: f64 = 340_282_366_920_938_463_463_374_607_431_768_211_456.0;
+        (self.high as f64).mul_add(HIGH, self.low as f64)
+    }
+
     /// The count as a number, where it fits.
     #[must_use]
     pub const fn as_u128(self) -> Option<u128> {

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bgp_proto::types::{Family, Prefix};
@@ -61,6 +62,9 @@ pub(crate) struct Run {
     /// Write every event as a JSON line, for replay in a test
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
+    /// Serve /metrics, and nothing else, on this address too: the node's own, where api.http is on loopback
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_socket)]
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 /// `check`.
@@ -219,6 +223,17 @@ pub(crate) struct OnePeer {
     pub(crate) daemon: Daemon,
 }
 
+/// An address and a port. A Pod's `$(NODE_IP):9180` has no brackets around an IPv6 address: the port is what
+/// stands behind the last colon.
+fn parse_socket(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(socket) = text.parse() {
+        return Ok(socket);
+    }
+    text.rsplit_once(':')
+        .and_then(|(address, port)| Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?)))
+        .ok_or_else(|| "write address and port, for example 10.0.0.1:9180 or [2001:db8::1]:9180".to_owned())
+}
+
 /// A prefix, or an address as its host route.
 fn parse_prefix(text: &str) -> Result<Prefix, String> {
     match text.parse::<std::net::IpAddr>() {
@@ -248,6 +263,20 @@ mod tests {
         let Command::Rib(Rib::Advertised(query)) = cli.command else { panic!("{cli:?}") };
         assert_eq!(query.longer, Some(Longer::Longer));
         assert_eq!(query.reader.output, Format::Json);
+    }
+
+    #[test]
+    fn metrics_take_an_address_as_a_pod_is_told_it() {
+        for (text, expected) in [
+            ("10.0.0.1:9180", "10.0.0.1:9180"),
+            ("[2001:db8::1]:9180", "[2001:db8::1]:9180"),
+            ("2001:db8::1:9180", "[2001:db8::1]:9180"),
+        ] {
+            assert_eq!(parse_socket(text).unwrap().to_string(), expected);
+        }
+        for wrong in ["9180", ":9180", "node:9180", "10.0.0.1", "10.0.0.1:http"] {
+            assert!(parse_socket(wrong).unwrap_err().contains("10.0.0.1:9180"), "{wrong}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) fn log(default: &str) {
 /// Runs the daemon until SIGTERM or SIGINT.
 pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
     log("info");
-    let Run { config, record } = run;
+    let Run { config, record, metrics } = run;
     let loaded = match load::load(&config) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -42,7 +42,7 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
-    let app = App::start(AppSpec { loaded, file: Some(config), record }).await?;
+    let app = App::start(AppSpec { loaded, file: Some(config), record, metrics }).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
     loop {
         tokio::select! {

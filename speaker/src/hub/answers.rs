@@ -181,7 +181,7 @@ impl Hub {
     }
 
     /// What the hub knows of a peer; the rest comes from its task.
-    fn summary(
+    pub(super) fn summary(
         &self,
         peer: &Running,
     ) -> impl FnOnce(Option<&PeerView>) -> PeerSummary + Send + 'static + use<> {
@@ -354,7 +354,7 @@ fn propagation(seen: Propagation) -> PropagationView {
     }
 }
 
-fn counts(counters: &Counters) -> MessageCounts {
+pub(super) fn counts(counters: &Counters) -> MessageCounts {
     MessageCounts {
         opens: counters.opens,
         updates: counters.updates,
@@ -365,7 +365,7 @@ fn counts(counters: &Counters) -> MessageCounts {
 }
 
 /// Messages sent: the session's own, and the UPDATEs that the task wrote.
-fn sent(view: &PeerView) -> MessageCounts {
+pub(super) fn sent(view: &PeerView) -> MessageCounts {
     let own = counts(&view.session.sent);
     MessageCounts { updates: own.updates + view.updates_sent, ..own }
 }

@@ -1,6 +1,7 @@
 //! The single writer: it alone owns the world, and everything that is done is first a value.
 
 mod answers;
+mod observe;
 mod peers;
 mod running;
 mod unnumbered;
@@ -15,7 +16,7 @@ use speaker_config::model::SpeakerConfig;
 use speaker_config::objects::UnixSeconds;
 use speaker_core::ipam::{IpamEvent, PoolStatus, SERVICE_CONDITIONS, ServiceStatus};
 use speaker_core::world::{Event, Host, Start, World};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::io::boot::Predecessor;
 use crate::io::listen::{ListenEvent, ListenHandle, ListenStatus};
@@ -25,6 +26,8 @@ use crate::io::source::{ObjectChange, SourceBatch};
 use crate::load::{LoadError, Loaded};
 use crate::question::Asked;
 use crate::record::Recorder;
+use observe::Freshness;
+pub use observe::Observation;
 use peers::Peers;
 
 /// The most messages that are taken together before what they touched is recomputed.
@@ -44,6 +47,10 @@ pub enum Message {
     Listen(ListenEvent),
     /// A question.
     Asked(Asked),
+    /// Somebody wants to see numbers.
+    Observe(oneshot::Sender<Observation>),
+    /// Somebody wants to know which sources have not delivered their first list, or whether the hub answers.
+    Waiting(oneshot::Sender<BTreeSet<String>>),
     /// The configuration file changed.
     Reload(Result<Box<Loaded>, LoadError>),
     /// A file with a TCP MD5 key changed.
@@ -99,6 +106,7 @@ pub struct Hub {
     restart_needed: Vec<String>,
     /// What is not in force as it stands, by source.
     faults: ByName<Vec<String>>,
+    freshness: Freshness,
 }
 
 impl Hub {
@@ -110,6 +118,7 @@ impl Hub {
         let restored = manifests.as_ref().map(ManifestsHandle::restored).cloned().unwrap_or_default();
         let allocated_elsewhere = loaded.config.sources.kubernetes;
         let Restored { freed, held, .. } = restored;
+        let freshness = Freshness::new(&loaded.text, &sources);
         let start = Start { node: node.clone(), sources, freed, held, host, allocated_elsewhere };
         let world = World::new(&loaded.config, &start);
         let peers = Peers::new(context, listener, node, predecessor);
@@ -127,6 +136,7 @@ impl Hub {
             config_errors: Vec::new(),
             restart_needed: Vec::new(),
             faults: BTreeMap::new(),
+            freshness,
         };
         hub.record(&Event::Start { text: loaded.text, start });
         hub
@@ -150,12 +160,14 @@ impl Hub {
                     first.as_mut().reset(tokio::time::Instant::now() + FIRST_RECORD);
                 }
             }
+            let began = self.peers.now();
             let mut stop = false;
             for message in messages.drain(..) {
                 stop |= matches!(message, Message::Stop);
                 self.take(message);
             }
             self.settle();
+            self.freshness.turn(began, self.peers.now());
             if stop {
                 break;
             }
@@ -174,6 +186,9 @@ impl Hub {
             }
             Message::Listen(ListenEvent::Status(status)) => self.listen_status(status),
             Message::Asked(asked) => self.answer(asked),
+            // Who asked may have gone.
+            Message::Observe(reply) => drop(reply.send(self.observe())),
+            Message::Waiting(reply) => drop(reply.send(self.world.waiting().clone())),
             Message::Reload(Ok(loaded)) => self.reload(*loaded),
             Message::KeysChanged => {
                 tracing::info!("a passwordFile has changed");
@@ -182,6 +197,7 @@ impl Hub {
             Message::Reload(Err(error)) => {
                 tracing::error!("the new configuration is refused, the old one stays in force:\n{error}");
                 self.config_errors = error.errors();
+                self.freshness.refused();
             }
             Message::Stop => {}
         }
@@ -189,6 +205,7 @@ impl Hub {
 
     fn take_batch(&mut self, batch: SourceBatch) {
         self.since = self.since.or(Some(batch.handed_over));
+        self.freshness.heard(&batch.source);
         for change in batch.changes {
             match change {
                 ObjectChange::Upsert(object) => {
@@ -267,6 +284,7 @@ impl Hub {
             tracing::warn!("{}", warning.without_severity());
         }
         self.config_errors.clear();
+        self.freshness.loaded(&loaded.text);
         self.restart_needed = restart_needed(&self.first_config, &loaded.config);
         for key in &self.restart_needed {
             tracing::warn!("the new value of {key} takes effect after a restart");

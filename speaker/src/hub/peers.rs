@@ -16,7 +16,7 @@ use speaker_core::export::is_loopback;
 use speaker_core::world::{Changes, World};
 
 use super::ByName;
-use super::running::{Running, peer_out};
+use super::running::{LastNotification, Running, peer_out};
 use super::unnumbered::{Unnumbered, unnumbered};
 use super::wanted::{self, Difference, Identity, Wanted};
 use crate::io::boot::Predecessor;
@@ -205,6 +205,7 @@ impl Peers {
             established: None,
             shutdown,
             last_error,
+            last_notification: None,
             last_note: None,
             changed: None,
             dynamic,
@@ -253,6 +254,7 @@ impl Peers {
             }
             PeerEvent::Down(reason) => {
                 let was_up = running.established.take().is_some();
+                running.last_notification = LastNotification::of(&reason).or(running.last_notification);
                 let told = Some((super::unix_now(), reason.to_string()));
                 // An attempt that came to nothing does not hide the NOTIFICATION that tells why.
                 if !was_up && matches!(reason, DownReason::Transport(_)) {

@@ -1,5 +1,6 @@
 //! One peer with its task, and what the hub knows of it.
 
+use bgp_proto::session::DownReason;
 use bgp_proto::types::{FamilyMap, Timestamp};
 use speaker_config::objects::UnixSeconds;
 use speaker_core::export::{NextHopInputs, PeerOut, next_hop};
@@ -18,12 +19,38 @@ pub(super) struct Running {
     pub(super) shutdown: Option<String>,
     /// When and why it last went down or was refused.
     pub(super) last_error: Option<(UnixSeconds, String)>,
+    /// The last NOTIFICATION, either way.
+    pub(super) last_notification: Option<LastNotification>,
     /// When and what was last seen that ended nothing.
     pub(super) last_note: Option<(UnixSeconds, String)>,
     /// When the session came up, or went down after it had been up.
     pub(super) changed: Option<Timestamp>,
     /// Made for somebody who dialled from a `dynamicPeers` prefix.
     pub(super) dynamic: bool,
+}
+
+/// What of a NOTIFICATION (RFC 4271 §4.5) is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LastNotification {
+    pub(super) code: u8,
+    pub(super) subcode: u8,
+    /// We sent it.
+    pub(super) sent: bool,
+}
+
+impl LastNotification {
+    /// The one that ended a session or an attempt.
+    pub(super) fn of(reason: &DownReason) -> Option<Self> {
+        let (code, subcode, sent) = match reason {
+            DownReason::Sent(notification, _) => (notification.code, notification.subcode, true),
+            DownReason::Received(notification) => (notification.code, notification.subcode, false),
+            DownReason::HoldTimerExpired => (4, 0, true),
+            // RFC 9687 §4: none is sent to a peer that reads nothing; the error has the code all the same.
+            DownReason::SendHoldTimerExpired => (8, 0, true),
+            DownReason::Transport(_) | DownReason::Stopped => return None,
+        };
+        Some(Self { code, subcode, sent })
+    }
 }
 
 impl Running {

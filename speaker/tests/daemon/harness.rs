@@ -1,6 +1,8 @@
 //! Processes of the `speaker` command in a folder of their own.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -61,8 +63,13 @@ impl Scene {
 
     /// Starts a daemon whose configuration is `NAME.yaml` with socket `NAME.sock`.
     pub(crate) fn start(&self, name: &str, config: &str) -> Daemon {
+        self.start_with(name, config, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(&self, name: &str, config: &str, arguments: &[&str]) -> Daemon {
         self.write(&format!("{name}.yaml"), config);
-        Daemon::start(self.folder.path(), name)
+        Daemon::start(self.folder.path(), name, arguments)
     }
 
     /// Runs a command to its end.
@@ -116,9 +123,10 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    fn start(folder: &Path, name: &str) -> Self {
+    fn start(folder: &Path, name: &str, more: &[&str]) -> Self {
         let log = File::options().create(true).append(true).open(folder.join(format!("{name}.log"))).unwrap();
         let child = command(folder, &["run", "--config", &format!("{name}.yaml")])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -221,6 +229,23 @@ impl Daemon {
         .unwrap()
     }
 
+    /// The address of `api.http` or `--metrics`, as the log has it.
+    #[track_caller]
+    pub(crate) fn http(&self, key: &str) -> String {
+        let wanted = format!("{key}: listening on ");
+        eventually(&format!("{wanted} is logged"), || {
+            let log = self.log();
+            let line = log.lines().find_map(|line| Some(line.split_once(&wanted)?.1.trim().to_owned()));
+            line.ok_or(log)
+        })
+    }
+
+    /// Asks a path of `api.http`: the status and the text.
+    #[track_caller]
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        get(&self.http("api.http"), path)
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args([signal, &pid]).status().unwrap();
@@ -248,8 +273,19 @@ impl Daemon {
 
     /// The same again, with the configuration that is there now.
     pub(crate) fn start_again(scene: &Scene, name: &str) -> Self {
-        Self::start(scene.folder.path(), name)
+        Self::start(scene.folder.path(), name, &[])
     }
+}
+
+/// One request of HTTP: the status and the text.
+#[track_caller]
+pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {answer:?}"));
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
 impl Drop for Daemon {

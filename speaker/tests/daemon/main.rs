@@ -16,5 +16,6 @@ mod gates;
 mod harness;
 mod lifecycle;
 mod manifests;
+mod metrics;
 mod operator;
 mod reload;

@@ -22,6 +22,16 @@ pub struct Feed {
     span: Option<(Arc<Span>, usize)>,
     /// EoRR, due behind the span.
     trailer: Option<Bytes>,
+    told: Told,
+}
+
+/// What kinds of changes a session was told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Told {
+    /// Some destination was announced.
+    pub announced: bool,
+    /// Some destination was withdrawn.
+    pub withdrawn: bool,
 }
 
 impl Feed {
@@ -84,10 +94,19 @@ impl Feed {
                 return Some(trailer);
             }
             match self.next_span()? {
-                Next::Span(span) => self.span = Some((span, 0)),
+                Next::Span(span) => {
+                    self.told.announced |= span.announced > 0;
+                    self.told.withdrawn |= span.withdrawn > 0;
+                    self.span = Some((span, 0));
+                }
                 Next::Marker(bytes) => return Some(bytes),
             }
         }
+    }
+
+    /// What the chunks since the last call told of; the answer to a route refresh with markers does not count.
+    pub fn take_told(&mut self) -> Told {
+        std::mem::take(&mut self.told)
     }
 
     fn next_span(&mut self) -> Option<Next> {

@@ -28,7 +28,7 @@ mod view;
 
 pub use cursor::Cursor;
 pub use exporter::{Changes, Exporter, Verdict};
-pub use feed::Feed;
+pub use feed::{Feed, Told};
 pub use next_hop::{NextHopInputs, NoNextHop, is_loopback, next_hop};
 pub use outbox::{Begun, Outbox};
 pub use policy::{Conflict, DEFAULT_LOCAL_PREFERENCE, Held, PeerOut};

@@ -5,7 +5,10 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use bgp_proto::types::Timestamp;
+use speaker_core::export::Told;
 use tokio::sync::Notify;
+
+use crate::metrics::Durations;
 
 /// Bits of a value that a bucket keeps below the highest one: a quantile is at most a sixteenth too high.
 const PRECISION: u32 = 4;
@@ -47,6 +50,10 @@ pub(super) struct Delays {
     buckets: Box<[u32; BUCKETS]>,
     changes: u64,
     longest: Duration,
+    /// Of the changes that announced something.
+    advertise: Durations,
+    /// Of those that withdrew something.
+    withdraw: Durations,
 }
 
 /// From the moment when a source told the hub of a change until its last octet was written to the peer.
@@ -65,17 +72,37 @@ pub struct Propagation {
 
 impl Default for Delays {
     fn default() -> Self {
-        Self { buckets: Box::new([0; BUCKETS]), changes: 0, longest: Duration::ZERO }
+        Self {
+            buckets: Box::new([0; BUCKETS]),
+            changes: 0,
+            longest: Duration::ZERO,
+            advertise: Durations::default(),
+            withdraw: Durations::default(),
+        }
     }
 }
 
 impl Delays {
-    pub(super) fn add(&mut self, delay: Duration) {
+    pub(super) fn add(&mut self, delay: Duration, told: Told) {
+        if told.announced {
+            self.advertise.add(delay);
+        }
+        if told.withdrawn {
+            self.withdraw.add(delay);
+        }
         self.changes += 1;
         self.longest = self.longest.max(delay);
         if let Some(count) = self.buckets.get_mut(bucket(nanos(delay))) {
             *count = count.saturating_add(1);
         }
+    }
+
+    pub(super) fn advertise(&self) -> &Durations {
+        &self.advertise
+    }
+
+    pub(super) fn withdraw(&self) -> &Durations {
+        &self.withdraw
     }
 
     /// `None` before the first.
@@ -144,7 +171,8 @@ mod tests {
         let mut delays = Delays::default();
         assert_eq!(delays.propagation(), None);
         for micros in 1..=1000 {
-            delays.add(Duration::from_micros(micros));
+            let told = Told { announced: micros > 100, withdrawn: micros <= 300 };
+            delays.add(Duration::from_micros(micros), told);
         }
         let seen = delays.propagation().unwrap();
         assert_eq!((seen.changes, seen.longest), (1000, Duration::from_millis(1)));
@@ -154,6 +182,7 @@ mod tests {
         };
         near(seen.median, 500);
         near(seen.p99, 990);
+        assert_eq!((delays.advertise().count(), delays.withdraw().count()), (900, 300));
     }
 
     #[test]

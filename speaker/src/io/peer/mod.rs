@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::clock::Clock;
 use super::egress::{EgressAddresses, EgressLookup};
 use super::listen::Incoming;
+use crate::metrics::Durations;
 
 mod act;
 mod connection;
@@ -125,6 +126,10 @@ pub struct PeerView {
     pub end_of_rib: FamilySet,
     /// How long changes took to be written, over all connections; `None` before the first.
     pub propagation: Option<Propagation>,
+    /// The same for changes that announced something.
+    pub advertise: Durations,
+    /// The same for changes that withdrew something.
+    pub withdraw: Durations,
 }
 
 /// What the tasks share.

@@ -5,7 +5,6 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use bgp_proto::session::{Action, ConnId, Input, Negotiated, Session, State, StopReason};
 use bgp_proto::types::{Asn, Family, FamilyMap, FamilySet, Timestamp};
@@ -271,9 +270,12 @@ impl Task {
 
     /// What was known before the last writing has left where nothing is left.
     fn measure(&mut self) {
-        if self.unwritten.is_some() && self.caught_up() {
-            let since = self.unwritten.take();
-            self.delays.add(since.map_or(Duration::ZERO, |since| self.now().since(since)));
+        if !self.caught_up() {
+            return;
+        }
+        let told = self.feed.take_told();
+        if let Some(since) = self.unwritten.take() {
+            self.delays.add(self.now().since(since), told);
         }
     }
 
@@ -302,6 +304,8 @@ impl Task {
             caught_up: self.caught_up(),
             received: FamilyMap::from_fn(|family| self.received.count(family)),
             propagation: self.delays.propagation(),
+            advertise: self.delays.advertise().clone(),
+            withdraw: self.delays.withdraw().clone(),
             end_of_rib: Family::ALL.into_iter().filter(|family| self.received.end_of_rib(*family)).collect(),
         }
     }

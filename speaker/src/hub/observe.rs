@@ -1,0 +1,285 @@
+//! What metrics and health are made of. The hub copies what it knows; what a peer's task knows is asked of
+//! the task, and the text is made elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+
+use bgp_proto::session::State;
+use bgp_proto::types::{Family, Timestamp};
+use speaker_config::objects::UnixSeconds;
+use speaker_core::view::{MessageCounts, PeerSummary};
+
+use super::Hub;
+use super::answers::{counts, sent};
+use super::running::{LastNotification, Running};
+use crate::io::peer::PeerView;
+use crate::metrics::catalogue as names;
+use crate::metrics::{Durations, Samples, errors, float};
+
+/// How fresh what the hub works with is.
+#[derive(Debug)]
+pub(super) struct Freshness {
+    /// Of the text in force.
+    hash: String,
+    /// When it was loaded.
+    loaded: UnixSeconds,
+    /// The file as it stands is not in force.
+    refused: bool,
+    loads: u64,
+    refusals: u64,
+    /// Sources, and when each last told of something.
+    sources: BTreeMap<String, Option<UnixSeconds>>,
+    turns: Durations,
+}
+
+impl Freshness {
+    pub(super) fn new(text: &str, sources: &BTreeSet<String>) -> Self {
+        Self {
+            hash: hash(text),
+            loaded: super::unix_now(),
+            refused: false,
+            loads: 0,
+            refusals: 0,
+            sources: sources.iter().map(|source| (source.clone(), None)).collect(),
+            turns: Durations::default(),
+        }
+    }
+
+    /// A new text is in force.
+    pub(super) fn loaded(&mut self, text: &str) {
+        self.hash = hash(text);
+        self.loaded = super::unix_now();
+        self.refused = false;
+        self.loads += 1;
+    }
+
+    /// A new text was refused.
+    pub(super) fn refused(&mut self) {
+        self.refused = true;
+        self.refusals += 1;
+    }
+
+    /// A source told of something.
+    pub(super) fn heard(&mut self, source: &str) {
+        if let Some(last) = self.sources.get_mut(source) {
+            *last = Some(super::unix_now());
+        }
+    }
+
+    /// The hub was busy from `began` to `ended`.
+    pub(super) fn turn(&mut self, began: Timestamp, ended: Timestamp) {
+        self.turns.add(ended.since(began));
+    }
+}
+
+/// FNV-1a, 64 bits: to tell texts apart, not to keep anybody from making two alike.
+fn hash(text: &str) -> String {
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+/// What the hub knows at one moment.
+#[derive(Debug)]
+pub struct Observation {
+    samples: Samples,
+    peers: Vec<Peer>,
+}
+
+/// Completes what the hub knows with what the task knows.
+type Complete = Box<dyn FnOnce(Option<&PeerView>) -> PeerSummary + Send>;
+
+struct Peer {
+    name: String,
+    last_notification: Option<LastNotification>,
+    complete: Complete,
+    view: Pin<Box<dyn Future<Output = Option<PeerView>> + Send>>,
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Observation {
+    /// Adds what peers' tasks and the process as a whole know.
+    pub async fn complete(self) -> Samples {
+        let Self { mut samples, peers } = self;
+        for Peer { name, last_notification, complete, view } in peers {
+            let view = view.await;
+            let summary = complete(view.as_ref());
+            peer(&mut samples, &name, &summary, last_notification);
+            if let Some(view) = view {
+                task(&mut samples, &name, view);
+            }
+        }
+        for component in errors::Component::ALL {
+            samples.count(&names::RECONCILE_ERRORS, &[component.as_str()], errors::count(component));
+        }
+        samples
+    }
+}
+
+impl Hub {
+    /// What the hub itself knows. It costs a walk over the Services and the Loc-RIB.
+    pub(super) fn observe(&self) -> Observation {
+        let mut samples = Samples::default();
+        self.observe_freshness(&mut samples);
+        self.observe_pools(&mut samples);
+        let services = self.world.service_counts();
+        samples.number(&names::SERVICES, &["satisfied"], services.satisfied);
+        samples.number(&names::SERVICES, &["unsatisfied"], services.unsatisfied);
+        samples.number(&names::SERVICES, &["unknown"], services.unknown);
+        for family in Family::ALL {
+            let routes = self.world.announcer().rib().routes.keys();
+            let routes = routes.filter(|prefix| prefix.family() == family).count();
+            samples.number(&names::ROUTES, &[&family.to_string()], routes);
+        }
+        for status in self.listening.borrow().iter() {
+            samples.flag(&names::LISTENER_UP, &[&status.wanted.to_string()], status.bound.is_ok());
+        }
+        let peers = self.peers.iter().map(|(_, peer)| self.observed(peer)).take(names::MOST).collect();
+        let omitted = self.peers.iter().count().saturating_sub(names::MOST);
+        samples.number(&names::OMITTED, &["peer"], omitted);
+        Observation { samples, peers }
+    }
+
+    fn observed(&self, peer: &Running) -> Peer {
+        Peer {
+            name: peer.wanted.spec.name.to_string(),
+            last_notification: peer.last_notification,
+            complete: Box::new(self.summary(peer)),
+            view: Box::pin(peer.handle.view()),
+        }
+    }
+
+    fn observe_freshness(&self, samples: &mut Samples) {
+        let fresh = &self.freshness;
+        samples.info(&names::CONFIG, &[&fresh.hash]);
+        samples.gauge(&names::CONFIG_LOADED, &[], time(fresh.loaded));
+        samples.flag(&names::CONFIG_REFUSED, &[], fresh.refused);
+        samples.count(&names::CONFIG_RELOADS, &["loaded"], fresh.loads);
+        samples.count(&names::CONFIG_RELOADS, &["refused"], fresh.refusals);
+        samples.number(&names::CONFIG_RESTART_NEEDED, &[], self.restart_needed.len());
+        for (source, heard) in &fresh.sources {
+            samples.flag(&names::SOURCE_SYNCED, &[source], !self.world.waiting().contains(source));
+            if let Some(heard) = heard {
+                samples.gauge(&names::SOURCE_LAST_EVENT, &[source], time(*heard));
+            }
+        }
+        samples.number(&names::SOURCE_FAULTS, &[], self.faults.len());
+        samples.durations(&names::HUB_TURN, &[], fresh.turns.clone());
+    }
+
+    fn observe_pools(&self, samples: &mut Samples) {
+        let inputs = self.world.inputs();
+        for entry in inputs.pools.iter().take(names::MOST) {
+            let name = &entry.pool.name;
+            samples.flag(&names::POOL_DISABLED, &[name], entry.pool.disabled);
+            samples.flag(&names::POOL_CONFLICTING, &[name], entry.conflict.is_some());
+            let Some(status) = self.world.ipam().and_then(|ipam| ipam.pool_status(inputs, name)) else {
+                continue;
+            };
+            for family in Family::ALL {
+                let labels = [name, family_word(family)];
+                samples.gauge(&names::POOL_ADDRESSES, &labels, status.total.get(family).as_f64());
+                samples.gauge(&names::POOL_USED, &labels, status.used.get(family).as_f64());
+                samples.gauge(&names::POOL_AVAILABLE, &labels, status.available.get(family).as_f64());
+            }
+        }
+        samples.number(&names::OMITTED, &["pool"], inputs.pools.iter().count().saturating_sub(names::MOST));
+    }
+}
+
+/// A point in time as OpenMetrics has it.
+#[expect(clippy::cast_precision_loss, reason = "seconds since 1970 stay below 2^53 for 285 million years")]
+fn time(at: UnixSeconds) -> f64 {
+    at as f64
+}
+
+/// The family of addresses, where no SAFI is meant.
+fn family_word(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4Unicast => "ipv4",
+        Family::Ipv6Unicast => "ipv6",
+    }
+}
+
+/// What operators see of a peer.
+fn peer(samples: &mut Samples, name: &str, summary: &PeerSummary, last: Option<LastNotification>) {
+    let asn = |asn: Option<bgp_proto::types::Asn>| asn.map(|asn| asn.to_string()).unwrap_or_default();
+    let (remote, local) = (asn(summary.remote_as), asn(summary.local_as));
+    samples.info(&names::SESSION, &[name, &summary.address, &remote, &local]);
+    samples.flag(&names::SESSION_SHUTDOWN, &[name], summary.shutdown.is_some());
+    for (metric, counts) in
+        [(&names::ROUTES_RECEIVED, &summary.received), (&names::ROUTES_ADVERTISED, &summary.advertised)]
+    {
+        for count in counts {
+            samples.gauge(metric, &[name, &count.family.to_string()], float(count.count));
+        }
+    }
+    if let Some(LastNotification { code, subcode, sent }) = last {
+        let labels = [name, if sent { "sent" } else { "received" }];
+        samples.gauge(&names::LAST_ERROR_CODE, &labels, f64::from(code));
+        samples.gauge(&names::LAST_ERROR_SUBCODE, &labels, f64::from(subcode));
+    }
+    let up = summary.state == format!("{:?}", State::Established);
+    samples.flag(&names::SESSION_UP, &[name], up);
+    samples.gauge(&names::SESSION_UPTIME, &[name], if up { float(summary.state_seconds) } else { 0.0 });
+}
+
+/// What a peer's task counts.
+fn task(samples: &mut Samples, name: &str, view: PeerView) {
+    let session = &view.session;
+    let up = u64::from(session.state == State::Established);
+    samples.gauge(&names::SESSION_STATE, &[name], number(session.state));
+    samples.count(&names::SESSION_ESTABLISHED, &[name], session.established);
+    samples.count(&names::SESSION_FLAPS, &[name], session.established.saturating_sub(up));
+    messages(samples, &names::MESSAGES_RECEIVED, name, &counts(&session.received));
+    messages(samples, &names::MESSAGES_SENT, name, &sent(&view));
+    samples.gauge(&names::QUEUE, &[name, "in"], float(view.in_queue));
+    samples.gauge(&names::QUEUE, &[name, "out"], float(view.out_queue));
+    samples.durations(&names::ADVERTISE, &[name], view.advertise);
+    samples.durations(&names::WITHDRAW, &[name], view.withdraw);
+}
+
+/// "bgpPeerState OBJECT-TYPE SYNTAX INTEGER { idle(1), connect(2), active(3), opensent(4), openconfirm(5),
+/// established(6) }" (RFC 4273 §4).
+fn number(state: State) -> f64 {
+    match state {
+        State::Idle => 1.0,
+        State::Connect => 2.0,
+        State::Active => 3.0,
+        State::OpenSent => 4.0,
+        State::OpenConfirm => 5.0,
+        State::Established => 6.0,
+    }
+}
+
+fn messages(samples: &mut Samples, metric: &'static names::Metric, peer: &str, counts: &MessageCounts) {
+    let MessageCounts { opens, updates, notifications, keepalives, route_refreshes } = counts;
+    for (kind, count) in [
+        ("open", opens),
+        ("update", updates),
+        ("notification", notifications),
+        ("keepalive", keepalives),
+        ("route-refresh", route_refreshes),
+    ] {
+        samples.count(metric, &[peer, kind], *count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_tells_texts_apart_and_is_the_published_one() {
+        // draft-eastlake-fnv, test vectors of FNV-1a 64.
+        assert_eq!(hash(""), "cbf29ce484222325");
+        assert_eq!(hash("a"), "af63dc4c8601ec8c");
+    }
+}
