@@ -7,6 +7,7 @@ use speaker_config::objects::{
     L2AnnouncementPolicy, Node, Object, ObjectKey, ObjectRef, Secret, Service,
 };
 
+use crate::ipam::SATISFIED;
 use crate::pools::Pools;
 
 /// Cilium's BGP kinds, by name.
@@ -43,6 +44,35 @@ pub struct Inputs {
     pub secrets: BTreeMap<ObjectKey, Secret>,
     /// Which Service a slice was filed under, so that a slice that changes hands leaves its old Service.
     slice_owner: BTreeMap<ObjectKey, ObjectKey>,
+    counts: ServiceCounts,
+}
+
+/// Services by what their condition says of their request for addresses, kept up to date so that nobody
+/// needs to walk over them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServiceCounts {
+    /// They have what they asked for.
+    pub satisfied: usize,
+    /// They lack something.
+    pub unsatisfied: usize,
+    /// Nothing is recorded: somebody else's class, or not looked at yet.
+    pub unknown: usize,
+    /// Not of type LoadBalancer.
+    others: usize,
+}
+
+impl ServiceCounts {
+    fn of(&mut self, service: &Service) -> &mut usize {
+        if !service.load_balancer {
+            return &mut self.others;
+        }
+        let condition = service.conditions.iter().find(|condition| condition.kind == SATISFIED);
+        match condition.map(|condition| condition.status.as_str()) {
+            Some("True") => &mut self.satisfied,
+            Some("False") => &mut self.unsatisfied,
+            _ => &mut self.unknown,
+        }
+    }
 }
 
 /// What an event touched, by key: the beginning of every recomputation.
@@ -90,7 +120,10 @@ impl Inputs {
             }
             Object::Service(service) => {
                 touched.services.insert(service.key.clone());
-                self.services.insert(service.key.clone(), *service);
+                *self.counts.of(&service) += 1;
+                if let Some(old) = self.services.insert(service.key.clone(), *service) {
+                    *self.counts.of(&old) -= 1;
+                }
             }
             Object::EndpointSlice(slice) => {
                 self.forget_slice(&slice.key, touched);
@@ -123,7 +156,8 @@ impl Inputs {
         match reference {
             ObjectRef::Pool(name) => touched.pools.extend(self.pools.remove(name)),
             ObjectRef::Service(key) => {
-                if self.services.remove(key).is_some() {
+                if let Some(old) = self.services.remove(key) {
+                    *self.counts.of(&old) -= 1;
                     touched.services.insert(key.clone());
                 }
             }
@@ -156,6 +190,12 @@ impl Inputs {
             }
         }
         touched.endpoints.insert(owner);
+    }
+
+    /// Services of type LoadBalancer by what is recorded of them.
+    #[must_use]
+    pub fn service_counts(&self) -> ServiceCounts {
+        self.counts
     }
 
     /// The slices of a Service.
@@ -205,6 +245,49 @@ impl BgpObjects {
             ObjectRef::BgpNodeConfig(name) => self.node_configs.remove(name).is_some(),
             ObjectRef::BgpNodeConfigOverride(name) => self.overrides.remove(name).is_some(),
             _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, status: Option<&str>) -> Object {
+        let conditions = status.map(|status| {
+            format!(", conditions: [{{type: {SATISFIED}, status: '{status}', reason: r, message: '', lastTransitionTime: '2026-01-01T00:00:00Z'}}]")
+        });
+        let text = format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: shop}}, \
+             spec: {{type: LoadBalancer, ports: [{{port: 80}}]}}, status: {{loadBalancer: {{}}{}}}}}",
+            conditions.unwrap_or_default()
+        );
+        match speaker_config::manifest::parse(&text).remove(0).content {
+            speaker_config::manifest::Content::Object(object) => object,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn services_are_counted_as_they_come_change_and_go() {
+        let (mut inputs, mut touched) = (Inputs::default(), Touched::default());
+        let seen = |inputs: &Inputs| {
+            let counts = inputs.service_counts();
+            [counts.satisfied, counts.unsatisfied, counts.unknown]
+        };
+        for (name, status, expected) in [
+            ("a", None, [0, 0, 1]),
+            ("b", Some("True"), [1, 0, 1]),
+            ("a", Some("False"), [1, 1, 0]),
+            ("a", Some("True"), [2, 0, 0]),
+            ("a", Some("True"), [2, 0, 0]),
+        ] {
+            inputs.upsert(service(name, status), &mut touched);
+            assert_eq!(seen(&inputs), expected, "{name} {status:?}");
+        }
+        for expected in [[1, 0, 0], [1, 0, 0]] {
+            inputs.remove(&ObjectRef::Service(ObjectKey::new("shop", "a")), &mut touched);
+            assert_eq!(seen(&inputs), expected);
         }
     }
 }

@@ -207,17 +207,6 @@ pub struct ServiceView {
     pub routes: Vec<RouteState>,
 }
 
-/// Services of type LoadBalancer, by what is recorded of their request for addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ServiceCounts {
-    /// They have what they asked for.
-    pub satisfied: usize,
-    /// They lack something.
-    pub unsatisfied: usize,
-    /// Nothing is recorded: somebody else's class, or not looked at yet.
-    pub unknown: usize,
-}
-
 /// `speaker version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

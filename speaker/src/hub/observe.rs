@@ -124,20 +124,19 @@ impl Observation {
 }
 
 impl Hub {
-    /// What the hub itself knows. It costs a walk over the Services and the Loc-RIB.
+    /// What the hub itself knows. It costs a walk over the prefixes of the Loc-RIB.
     pub(super) fn observe(&self) -> Observation {
         let mut samples = Samples::default();
         self.observe_freshness(&mut samples);
         self.observe_pools(&mut samples);
-        let services = self.world.service_counts();
+        let services = self.world.inputs().service_counts();
         samples.number(&names::SERVICES, &["satisfied"], services.satisfied);
         samples.number(&names::SERVICES, &["unsatisfied"], services.unsatisfied);
         samples.number(&names::SERVICES, &["unknown"], services.unknown);
-        for family in Family::ALL {
-            let routes = self.world.announcer().rib().routes.keys();
-            let routes = routes.filter(|prefix| prefix.family() == family).count();
-            samples.number(&names::ROUTES, &[&family.to_string()], routes);
-        }
+        let routes = &self.world.announcer().rib().routes;
+        let ipv4 = routes.keys().filter(|prefix| prefix.family() == Family::Ipv4Unicast).count();
+        samples.number(&names::ROUTES, &["ipv4-unicast"], ipv4);
+        samples.number(&names::ROUTES, &["ipv6-unicast"], routes.len() - ipv4);
         for status in self.listening.borrow().iter() {
             samples.flag(&names::LISTENER_UP, &[&status.wanted.to_string()], status.bound.is_ok());
         }

@@ -10,9 +10,7 @@ use super::World;
 use crate::announce::{Decision, Story, Subject};
 use crate::ipam::{IPS_AVAILABLE, IPS_TOTAL, IPS_USED, SATISFIED};
 use crate::rib::SourceKind;
-use crate::view::{
-    Explanation, GateView, PeerVerdict, PoolView, PrefixStory, RouteState, ServiceCounts, ServiceView,
-};
+use crate::view::{Explanation, GateView, PeerVerdict, PoolView, PrefixStory, RouteState, ServiceView};
 
 impl World {
     /// `speaker pools`.
@@ -40,21 +38,6 @@ impl World {
             conditions,
             routes: self.route_states(&story),
         }
-    }
-
-    /// Services of type LoadBalancer, by what their condition says.
-    #[must_use]
-    pub fn service_counts(&self) -> ServiceCounts {
-        let mut counts = ServiceCounts::default();
-        for service in self.inputs.services.values().filter(|service| service.load_balancer) {
-            let condition = service.conditions.iter().find(|condition| condition.kind == SATISFIED);
-            match condition.map(|condition| condition.status.as_str()) {
-                Some("True") => counts.satisfied += 1,
-                Some("False") => counts.unsatisfied += 1,
-                _ => counts.unknown += 1,
-            }
-        }
-        counts
     }
 
     /// `speaker services`: those of type LoadBalancer.
