@@ -170,6 +170,7 @@ fn short(reference: &ObjectRef) -> String {
     match reference {
         ObjectRef::Service(key) | ObjectRef::EndpointSlice(key) => key.name.clone(),
         ObjectRef::Pool(name) | ObjectRef::Node(name) => name.clone(),
+        other => other.to_string(),
     }
 }
 
