@@ -119,7 +119,11 @@ impl Lab {
         switch.ip(&["link", "set", &port, "master", "br0"]);
     }
 
-    fn report(&self) {
+    /// Prints the last lines of every log, as a laboratory does that is dropped by a test that failed.
+    ///
+    /// # Panics
+    /// If another thread has panicked over it.
+    pub fn report(&self) {
         for node in self.nodes.lock().expect("nodes").iter() {
             for process in node.0.processes.lock().expect("processes").iter() {
                 let state =

@@ -12,6 +12,7 @@ pub mod bgp;
 pub mod clab;
 pub mod cluster;
 pub mod daemon;
+pub mod e2e;
 pub mod echo;
 pub mod fake;
 pub mod golden;

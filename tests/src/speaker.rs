@@ -18,6 +18,7 @@ use crate::wait::eventually;
 pub struct Speaker {
     node: Node,
     dir: PathBuf,
+    env: Vec<(String, String)>,
     process: Process,
 }
 
@@ -53,14 +54,28 @@ impl Speaker {
     /// # Panics
     /// If its files cannot be written.
     pub fn prepare(node: &Node, config: &str, manifests: &[(&str, String)]) -> Self {
+        Self::prepare_with(node, config, manifests, &[])
+    }
+
+    /// As [`Self::prepare`], with further variables in its environment.
+    ///
+    /// # Panics
+    /// If its files cannot be written.
+    pub fn prepare_with(
+        node: &Node,
+        config: &str,
+        manifests: &[(&str, String)],
+        env: &[(&str, &str)],
+    ) -> Self {
         let dir = node.dir().join("speaker");
         fs::create_dir_all(dir.join("manifests")).expect("folder of the speaker");
         fs::write(dir.join("speaker.yaml"), config).expect("speaker.yaml");
         for (name, text) in manifests {
             fs::write(dir.join("manifests").join(name), text).expect("manifest");
         }
-        let process = spawn(node, &dir);
-        Self { node: node.clone(), dir, process }
+        let env: Vec<_> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let process = spawn(node, &dir, &env);
+        Self { node: node.clone(), dir, env, process }
     }
 
     /// Waits until its command line is answered.
@@ -87,7 +102,7 @@ impl Speaker {
 
     /// Starts it again after it was killed or terminated.
     pub fn start_again(&mut self) {
-        self.process = spawn(&self.node, &self.dir);
+        self.process = spawn(&self.node, &self.dir, &self.env);
         self.wait_ready();
     }
 
@@ -208,9 +223,10 @@ impl Speaker {
     }
 }
 
-fn spawn(node: &Node, dir: &Path) -> Process {
+fn spawn(node: &Node, dir: &Path, env: &[(String, String)]) -> Process {
     let mut command = Command::new(binary());
     command.args(["run", "--config"]).arg(dir.join("speaker.yaml")).env("NO_COLOR", "1");
+    command.envs(env.iter().map(|(k, v)| (k, v)));
     node.spawn("speaker", &mut command)
 }
 

@@ -11,6 +11,8 @@ use super::Cluster;
 pub struct Request {
     /// `system:serviceaccount:NAMESPACE:NAME`, or a user's name.
     pub user: String,
+    /// Where it came from.
+    pub source: String,
     /// RBAC's verb.
     pub verb: String,
     /// API group, empty for the core.
@@ -51,6 +53,7 @@ fn request(event: &Value) -> Option<Request> {
     };
     Some(Request {
         user: word(&event["user"]["username"]),
+        source: word(&event["sourceIPs"][0]),
         verb: verb.to_owned(),
         group: word(&object["apiGroup"]),
         resource,

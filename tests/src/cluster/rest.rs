@@ -104,6 +104,37 @@ impl Rest {
         self.send(Method::POST, path, JSON, object).unwrap_or_else(|e| panic!("create {path}: {e}"));
     }
 
+    /// Requests of one kind, sixteen at a time: thousands of objects in seconds.
+    ///
+    /// # Panics
+    /// When one is refused.
+    #[track_caller]
+    pub fn send_all(&self, method: &Method, requests: Vec<(String, Value)>) {
+        let mut shares: Vec<Vec<(String, Value)>> = (0..16).map(|_| Vec::new()).collect();
+        for (n, request) in requests.into_iter().enumerate() {
+            shares[n % 16].push(request);
+        }
+        let method = method.clone();
+        self.run(|client| async move {
+            let mut workers = tokio::task::JoinSet::new();
+            for share in shares {
+                let (client, method) = (client.clone(), method.clone());
+                workers.spawn(async move {
+                    for (path, body) in share {
+                        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+                        let request =
+                            Request::builder().method(&method).uri(&path).header("content-type", JSON);
+                        let request = request.body(bytes).expect("request");
+                        client.request_text(request).await.unwrap_or_else(|e| panic!("{method} {path}: {e}"));
+                    }
+                });
+            }
+            while let Some(done) = workers.join_next().await {
+                done.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+            }
+        });
+    }
+
     /// A JSON merge patch.
     ///
     /// # Panics
