@@ -15,6 +15,7 @@ pub mod inputs;
 pub mod ipam;
 pub mod l2;
 pub mod node_ipam;
+pub mod operator;
 pub mod pools;
 pub mod received;
 mod rfc3339;

@@ -1,0 +1,4 @@
+mod api;
+mod cilium;
+mod history;
+mod writes;
