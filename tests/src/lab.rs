@@ -235,12 +235,25 @@ impl Node {
     /// `ip …` in the namespace.
     #[track_caller]
     pub fn ip(&self, args: &[&str]) -> String {
+        self.try_ip(args).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// As [`Self::ip`].
+    ///
+    /// # Errors
+    /// What `ip` says, when it exits with anything but 0.
+    ///
+    /// # Panics
+    /// If there is no `ip`.
+    pub fn try_ip(&self, args: &[&str]) -> Result<String, String> {
         let mut argv = vec!["ip", "-n", &self.0.namespace];
         argv.extend(args);
         let output = Command::new(argv[0]).args(&argv[1..]).output().expect("ip");
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
         let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "on {}: {}: {error}", self.0.name, argv.join(" "));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        Err(format!("on {}: {}: {error}", self.0.name, argv.join(" ")))
     }
 
     /// Adds an address (`10.0.0.1/24`) to an interface.

@@ -1,9 +1,11 @@
 //! Two daemons on one link.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::daemon::{self, Family, Kind, PeerSpec, Router, Spec};
 use crate::lab::{Lab, Node};
+use crate::wait::eventually;
 
 /// Two daemons on one link: 10.0.0.1 and fd00::1, 10.0.0.2 and fd00::2.
 #[derive(Debug)]
@@ -57,6 +59,46 @@ pub fn nodes() -> (Lab, Node, Node) {
         node.ip(&["link", "set", "eth0", "up"]);
         node.address("eth0", &format!("10.0.0.{n}/24"));
         node.address("eth0", &format!("fd00::{n}/64"));
+    }
+    (lab, left, right)
+}
+
+/// As [`nodes`], with a router in between: the same addresses, two hops from each other.
+#[must_use]
+pub fn nodes_apart() -> (Lab, Node, Node) {
+    let lab = Lab::new();
+    let (left, between, right) = (lab.node("left"), lab.node("between"), lab.node("right"));
+    between.sysctl("net/ipv4/ip_forward", "1");
+    between.sysctl("net/ipv6/conf/all/forwarding", "1");
+    for (node, n) in [(&left, 1_u8), (&right, 2)] {
+        let port = format!("eth{n}");
+        lab.link(node, "eth0", &between, &port);
+        between.address(&port, &format!("10.9.{n}.254/24"));
+        between.address(&port, &format!("fd09:{n}::254/64"));
+        node.address("eth0", &format!("10.9.{n}.1/24"));
+        node.address("eth0", &format!("fd09:{n}::1/64"));
+        let there = 3 - n;
+        for (ours, theirs, via, back) in [
+            (
+                format!("10.0.0.{n}"),
+                format!("10.0.0.{there}"),
+                format!("10.9.{n}.254"),
+                format!("10.9.{n}.1"),
+            ),
+            (
+                format!("fd00::{n}"),
+                format!("fd00::{there}"),
+                format!("fd09:{n}::254"),
+                format!("fd09:{n}::1"),
+            ),
+        ] {
+            let host = if ours.contains(':') { "128" } else { "32" };
+            node.address("eth0", &format!("{ours}/{host}"));
+            // An IPv6 address is usable a moment after it was given.
+            let route = ["route", "add", &format!("{theirs}/{host}"), "via", &via, "src", &ours];
+            eventually(Duration::from_secs(5), "the route to the other side", || node.try_ip(&route));
+            between.ip(&["route", "add", &format!("{ours}/{host}"), "via", &back]);
+        }
     }
     (lab, left, right)
 }

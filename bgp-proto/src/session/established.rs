@@ -12,7 +12,7 @@ use super::{Action, Negotiated, State, StopReason};
 use crate::types::{Family, Timestamp};
 use crate::wire::{Capability, Message, MessageKind, Notification, RefreshKind, RouteRefresh, codes};
 
-/// "SendHoldTimer … the greater of 8 minutes or 2 times the negotiated HoldTime" (RFC 9687 §5).
+/// RFC 9687 §6 recommends the greater of 8 minutes and twice the negotiated hold time.
 const SHORTEST_DEFAULT_SEND_HOLD: Duration = Duration::from_secs(8 * 60);
 
 #[derive(Debug)]
@@ -42,8 +42,8 @@ impl Established {
     ) -> Self {
         cx.memory.established = cx.memory.established.saturating_add(1);
         cx.act(Action::Established(negotiated.clone()));
-        // Without a hold time there is no send hold time either: "if the negotiated HoldTime is zero"
-        // nobody promised that anything is ever read (RFC 9687 §3).
+        // Without a hold time there is no send hold time either: nobody promised that anything is ever read
+        // (RFC 9687 §4.3).
         let send_hold_time = negotiated.hold_time.duration().map(|hold| {
             let default = SHORTEST_DEFAULT_SEND_HOLD.max(2 * hold);
             cx.memory.config.timers.send_hold.unwrap_or(default)

@@ -94,8 +94,8 @@ impl Fallback {
         }
     }
 
-    /// What goes into our OPEN. `came_up`: the session has been established since its start, so that R, "the
-    /// sender has restarted", is no longer true (RFC 4724 §3).
+    /// What goes into our OPEN. `came_up`: the session has been established since its start, so that R, which
+    /// says that the sender has restarted, is no longer true (RFC 4724 §3).
     pub(super) fn offer(&self, config: &SessionConfig, came_up: bool) -> Vec<Capability> {
         let mut offer = Vec::new();
         if self.rung != Rung::Nothing {

@@ -12,7 +12,7 @@ use super::{Negotiated, State};
 use crate::types::HoldTime;
 use crate::wire::{Message, MessageKind, keepalive};
 
-/// "An implementation MUST NOT send KEEPALIVE messages more frequently than one per second" (RFC 4271 §4.4).
+/// "KEEPALIVE messages MUST NOT be sent more frequently than one per second" (RFC 4271 §4.4).
 const SHORTEST_KEEPALIVE: Duration = Duration::from_secs(1);
 
 /// HoldTimer and KeepaliveTimer; both stand still where the negotiated hold time is 0.

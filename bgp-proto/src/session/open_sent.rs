@@ -62,8 +62,8 @@ impl OpenReceived {
         Ended { state: State::OpenSent, link: self.link, end }
     }
 
-    /// "sends a KEEPALIVE message, sets a KeepaliveTimer, sets the HoldTimer according to the negotiated
-    /// value, changes its state to OpenConfirm" (RFC 4271 §8.2.2).
+    /// "sends a KEEPALIVE message, and - sets a KeepaliveTimer … - sets the HoldTimer according to the
+    /// negotiated value …, - changes its state to OpenConfirm" (RFC 4271 §8.2.2).
     pub(super) fn confirm(mut self, cx: &mut Context<'_>) -> OpenConfirm {
         cx.send(&mut self.link, MessageKind::Keepalive, keepalive());
         let live = Liveness::new(cx, self.negotiated.hold_time);

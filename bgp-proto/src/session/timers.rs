@@ -53,8 +53,8 @@ impl Jitter {
         Self(Random::new(seed))
     }
 
-    /// "multiplying the base value by a random factor that is uniformly distributed in the range from
-    /// 0.75 to 1.0" (RFC 4271 §10).
+    /// "multiplying the base value of the appropriate timer by a random factor, which is uniformly
+    /// distributed in the range from 0.75 to 1.0" (RFC 4271 §10).
     pub(super) fn apply(&mut self, base: Duration) -> Duration {
         let parts = self.0.within(768, 1024);
         base.min(LONGEST) * parts / 1024

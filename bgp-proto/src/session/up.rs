@@ -117,8 +117,8 @@ impl Up {
     }
 
     /// The peer has said OPEN on a new connection. With graceful restart it has restarted: the old
-    /// connection ends without a word and "the previous BGP session" is handled as one that was lost, its
-    /// routes kept (RFC 4724 §5). Without, "collision with an existing BGP connection that is in the
+    /// connection ends without a word and its session is handled as one that was lost, its routes kept
+    /// (RFC 4724 §5). Without, "collision with an existing BGP connection that is in the
     /// Established state causes closing of the newly created connection" (RFC 4271 §6.8).
     ///
     /// RFC 4724 closes the old one as soon as TCP is up. Waiting for the OPEN costs nothing, and a port

@@ -138,7 +138,8 @@ pub(super) fn decode(value: &[u8], asn4: bool) -> Result<AsPath, PathFault> {
         segments.push(AsPathSegment { kind, asns: decode_numbers(numbers, asn4).ok_or(PathFault::Zero)? });
         rest = after;
     }
-    // "Underrun: ... only a single octet remaining" (RFC 7606 §7.2).
+    // "There is an underrun where after the last successfully parsed segment there is only a single octet
+    // remaining" (RFC 7606 §7.2).
     if rest.is_empty() { Ok(AsPath { segments }) } else { Err(PathFault::Overrun) }
 }
 

@@ -90,8 +90,7 @@ impl Writer<'_> {
     }
 
     fn put(&mut self, flags: u8, code: u8, value: &[u8]) {
-        // "Extended Length ... MAY be used only if the length of the attribute value is greater than 255
-        // octets" (RFC 4271 §4.3). A value over 65535 octets makes the attributes too long for any
+        // The Extended Length bit only where one octet is too short for the length (RFC 4271 §4.3). A value over 65535 octets makes the attributes too long for any
         // message, which the packer refuses before the field is read by anybody.
         match u8::try_from(value.len()) {
             Ok(length) => self.out.put_slice(&[flags, code, length]),

@@ -185,7 +185,8 @@ impl Iterator for NlriIter<'_> {
 
 impl ExactSizeIterator for NlriIter<'_> {}
 
-/// "the minimum number of octets" that a prefix of `len` bits needs (RFC 4271 §4.3).
+/// How many octets a prefix of `len` bits takes: it ends with "the minimum number of trailing bits needed to
+/// make the end of the field fall on an octet boundary" (RFC 4271 §4.3).
 #[inline]
 fn octets(len: u8) -> usize {
     usize::from(len).div_ceil(8)

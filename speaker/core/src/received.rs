@@ -90,7 +90,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// "[The NEXT_HOP] MUST NOT be the IP address of the receiving speaker" (RFC 4271 §6.3).
+    /// Of the address in the NEXT_HOP: "It MUST NOT be the IP address of the receiving speaker" (RFC 4271 §6.3).
     fn is(&self, next_hop: NextHop) -> bool {
         let address = match next_hop {
             NextHop::V4(address) => IpAddr::V4(address),

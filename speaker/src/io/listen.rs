@@ -209,6 +209,9 @@ impl Listener {
         self.applied.clear();
         // "The key is on the listener before it accepts."
         self.apply_keys(&SockRef::from(&socket));
+        if let Err(error) = sockopt::save_syn(socket.as_fd()) {
+            return Some(Err(fail("keeping SYNs", &error)));
+        }
         let listening = socket.listen(128).and_then(|()| TcpListener::from_std(socket.into()));
         let socket = match listening {
             Ok(socket) => socket,

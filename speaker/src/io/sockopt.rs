@@ -90,6 +90,44 @@ pub(crate) fn set_min_ttl(socket: BorrowedFd<'_>, v6: bool, min: u8) -> io::Resu
     }
 }
 
+/// Makes a listening socket remember each connection's SYN, for [`syn_ttl`].
+pub(crate) fn save_syn(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set(socket, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN, &c_int::from(1_u8))
+}
+
+/// The TTL with which an accepted connection's SYN came; `None` where the kernel has not kept it, as when it
+/// answers a flood with SYN cookies. It is handed out once.
+pub(crate) fn syn_ttl(socket: BorrowedFd<'_>) -> io::Result<Option<u8>> {
+    // An IPv4 header has 60 octets at most and a TCP header as many; an IPv6 header has 40.
+    let mut header = [0_u8; 120];
+    let mut len = socklen_t::try_from(header.len()).map_err(io::Error::other)?;
+    // SAFETY: the kernel writes at most `len` octets to the array, which has as many, and the number of those
+    // written to `len`; both live across the call, and the descriptor is open for as long as it is borrowed.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_SAVED_SYN,
+            header.as_mut_ptr().cast::<c_void>(),
+            std::ptr::from_mut(&mut len),
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let header = header.get(..usize::try_from(len).unwrap_or_default()).unwrap_or_default();
+    Ok(ttl_of(header))
+}
+
+/// The TTL (RFC 791 §3.1) or hop limit (RFC 8200 §3) of a packet.
+fn ttl_of(packet: &[u8]) -> Option<u8> {
+    match packet.first()? >> 4 {
+        4 => packet.get(8).copied(),
+        6 => packet.get(7).copied(),
+        _ => None,
+    }
+}
+
 /// The index of an interface.
 pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
     let text = CString::new(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -161,6 +199,28 @@ mod tests {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let key = Password::new(b"secret").unwrap();
         assert!(set_md5(socket.as_fd(), "2001:db8::7/128".parse().unwrap(), Some(&key)).is_err());
+    }
+
+    #[test]
+    fn the_ttl_of_a_syn_is_known_when_it_is_accepted() {
+        for (bind, v6) in [("127.0.0.1:0", false), ("[::1]:0", true)] {
+            let listener = TcpListener::bind(bind).unwrap();
+            let domain = if v6 { socket2::Domain::IPV6 } else { socket2::Domain::IPV4 };
+            let connect = |ttl: u32| {
+                let dialler = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+                if v6 { dialler.set_unicast_hops_v6(ttl) } else { dialler.set_ttl_v4(ttl) }.unwrap();
+                dialler.connect(&listener.local_addr().unwrap().into()).unwrap();
+                (dialler, listener.accept().unwrap().0)
+            };
+            let (_dialler, accepted) = connect(77);
+            assert_eq!(syn_ttl(accepted.as_fd()).unwrap(), None, "not asked for");
+            save_syn(listener.as_fd()).unwrap();
+            for ttl in [255, 254, 1] {
+                let (_dialler, accepted) = connect(ttl);
+                assert_eq!(syn_ttl(accepted.as_fd()).unwrap().map(u32::from), Some(ttl));
+            }
+        }
+        assert_eq!([ttl_of(&[]), ttl_of(&[0x45; 8]), ttl_of(&[0x00; 40])], [None; 3]);
     }
 
     #[test]

@@ -76,9 +76,20 @@ impl TcpOptions {
         Ok(())
     }
 
+    /// Whether an accepted connection, after [`Self::apply`], keeps the TTL rule from its first octet on. What came
+    /// before the kernel knew the least TTL has passed unseen; but then its SYN tells from how far it came, and
+    /// where that is not kept, nothing may have come yet.
+    pub(crate) fn came_from_near(&self, socket: &SockRef<'_>) -> io::Result<bool> {
+        let Some(min) = self.ttl.accept else { return Ok(true) };
+        Ok(match sockopt::syn_ttl(socket.as_fd())? {
+            Some(ttl) => ttl >= min,
+            None => sockopt::queues(socket.as_fd()).0 == 0,
+        })
+    }
+
     /// The kernel counts a closed window against this timeout too, and a peer may close it for as long as
-    /// the send hold timer lets it: "the greater of 8 minutes or 2 times the negotiated HoldTime" (RFC 9687
-    /// §3.3). A dead peer is found by the hold timer long before.
+    /// the send hold timer lets it: the greater of 8 minutes and twice the negotiated hold time (RFC 9687
+    /// §6). A dead peer is found by the hold timer long before.
     fn user_timeout(&self) -> Duration {
         Duration::from_secs((2 * u64::from(self.hold.seconds())).max(8 * 60))
     }

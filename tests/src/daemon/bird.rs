@@ -192,9 +192,12 @@ fn render(spec: &Spec, routes: &str) -> String {
         };
         let _w = writeln!(text, " neighbor {} {asn};", peer.remote);
         text.push_str(" connect delay time 1; connect retry time 1; error wait time 1,2;\n");
-        match peer.multihop {
+        match peer.multihop.or(peer.ttl_security.filter(|hops| *hops > 1)) {
             Some(ttl) => _ = writeln!(text, " multihop {ttl};"),
             None => text.push_str(" direct;\n"),
+        }
+        if peer.ttl_security.is_some() {
+            text.push_str(" ttl security yes;\n");
         }
         if let Some(hold) = peer.hold {
             let _w = writeln!(text, " hold time {hold}; keepalive time {};", hold / 3);

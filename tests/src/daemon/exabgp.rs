@@ -153,6 +153,9 @@ fn render(spec: &Spec, api: &str) -> String {
         if let Some(ttl) = peer.multihop {
             let _w = writeln!(text, " outgoing-ttl {ttl};");
         }
+        if let Some(hops) = peer.ttl_security {
+            let _w = writeln!(text, " outgoing-ttl 255;\n incoming-ttl {};", 256 - u16::from(hops));
+        }
         text.push_str(" family {\n");
         for family in &peer.families {
             let _w = writeln!(text, "  {} unicast;", family.word());

@@ -20,11 +20,15 @@ pub enum Feature {
     ExtendedMessages,
     /// Reads the text of a shutdown (RFC 9003).
     ShutdownText,
+    /// TTL security towards a peer that is more than one hop away (RFC 5082 §3).
+    DistantTtlSecurity,
+    /// Keeps a connection that it made beside one that the peer made, until OPENs decide (RFC 4271 §6.8).
+    Collides,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::AskRefresh,
         Self::ExtendedNextHop,
         Self::AddPath,
@@ -32,6 +36,8 @@ impl Feature {
         Self::HelpRestart,
         Self::ExtendedMessages,
         Self::ShutdownText,
+        Self::DistantTtlSecurity,
+        Self::Collides,
     ];
 }
 
@@ -56,6 +62,18 @@ pub fn lack(kind: Kind, feature: Feature) -> Option<&'static str> {
         }
         (Kind::ExaBgp, Feature::ShutdownText) => {
             Some("not in this version: it fails to decode a Cease/2 that has a text, and answers 1/0")
+        }
+        (Kind::OpenBgpd, Feature::DistantTtlSecurity) => {
+            Some("not in this version: bgpd.conf(5) of 7.7 has `ttl-security` without a number of hops")
+        }
+        (Kind::GoBgp, Feature::Collides) => {
+            Some("not in this version: in OpenSent it closes a connection that the peer makes")
+        }
+        (Kind::ExaBgp, Feature::Collides) => {
+            Some("not in this version: it listens for passive peers alone, and dials the others alone")
+        }
+        (Kind::OpenBgpd, Feature::Collides) => {
+            Some("not in this version: it gives its own attempt up when the peer has connected")
         }
         _ => None,
     }

@@ -218,6 +218,9 @@ fn render(spec: &Spec) -> String {
         if let Some(ttl) = peer.multihop {
             let _w = writeln!(text, "{n} ebgp-multihop {ttl}");
         }
+        if let Some(hops) = peer.ttl_security {
+            let _w = writeln!(text, "{n} ttl-security hops {hops}");
+        }
         if peer.extended_next_hop {
             let _w = writeln!(text, "{n} capability extended-nexthop");
         }

@@ -165,6 +165,10 @@ fn render(spec: &Spec) -> String {
         if let Some(ttl) = peer.multihop {
             let _w = writeln!(text, "[neighbors.ebgp-multihop.config]\nenabled = true\nmultihop-ttl = {ttl}");
         }
+        if let Some(hops) = peer.ttl_security {
+            let least = 256 - u16::from(hops);
+            let _w = writeln!(text, "[neighbors.ttl-security.config]\nenabled = true\nttl-min = {least}");
+        }
         if let Some(time) = peer.graceful_restart {
             let _w = writeln!(
                 text,

@@ -107,6 +107,8 @@ pub struct PeerSpec {
     pub passive: bool,
     /// eBGP multihop with this TTL.
     pub multihop: Option<u8>,
+    /// TTL security (RFC 5082): the peer is at most so many hops away.
+    pub ttl_security: Option<u8>,
     /// Graceful restart with this restart time in seconds.
     pub graceful_restart: Option<u16>,
     /// RFC 8950.
@@ -132,6 +134,7 @@ impl PeerSpec {
             md5: None,
             passive: false,
             multihop: None,
+            ttl_security: None,
             graceful_restart: None,
             extended_next_hop: false,
             add_path: false,

@@ -192,6 +192,9 @@ fn render(spec: &Spec, dir: &Path) -> String {
         if let Some(ttl) = peer.multihop {
             let _w = writeln!(text, "\tmultihop {ttl}");
         }
+        if peer.ttl_security.is_some() {
+            text.push_str("\tttl-security yes\n");
+        }
         if !peer.four_octet_as {
             text.push_str("\tannounce as-4byte no\n");
         }

@@ -6,13 +6,14 @@ pub mod restarts;
 pub mod routes;
 pub mod sessions;
 pub mod strangers;
+pub mod transport;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::daemon::{self, Family, Kind, PeerSpec, Router, SeenRoute, Spec};
 use crate::lab::{Lab, Node};
-use crate::pair::{address, nodes};
+use crate::pair::{address, nodes, nodes_apart};
 use crate::speaker::Speaker;
 use crate::wait::eventually;
 
@@ -41,6 +42,14 @@ pub struct Setup {
     pub router_md5: Option<String>,
     /// It restarts gracefully, and helps us to, with this restart time in seconds.
     pub router_restart: Option<u16>,
+    /// eBGP multihop with this TTL on its side.
+    pub router_multihop: Option<u8>,
+    /// TTL security with so many hops on its side.
+    pub router_ttl_security: Option<u8>,
+    /// A router stands between the two, and they are two hops apart.
+    pub apart: bool,
+    /// The speaker names no peer: whoever dials from a prefix is one, `rack4` or `rack6`.
+    pub dynamic: bool,
     /// The link has no IPv4 address; the session over IPv6, the only one, carries IPv4 too (RFC 8950).
     pub ipv4_over_ipv6: bool,
     /// What the speaker's peers say beside their address, as the fields of a YAML flow mapping.
@@ -64,6 +73,10 @@ impl Setup {
             router_hold: None,
             router_md5: None,
             router_restart: None,
+            router_multihop: None,
+            router_ttl_security: None,
+            apart: false,
+            dynamic: false,
             ipv4_over_ipv6: false,
             peer_keys: "asn: 64502".to_owned(),
             advertisements: manifests::ADVERTISEMENTS.to_owned(),
@@ -87,15 +100,26 @@ impl Setup {
             );
             (line, "ipv6-unicast")
         };
+        let peers = if self.dynamic {
+            format!(
+                "dynamicPeers:\n  \
+                 - {{name: rack4, group: router, prefix: 10.0.0.0/24, families: [ipv4-unicast], limit: 1, {keys}}}\n  \
+                 - {{name: rack6, group: router, prefix: \"fd00::/64\", families: [ipv6-unicast], limit: 1, {keys}}}\n"
+            )
+        } else {
+            format!(
+                "peers:\n  \
+                 {router4}\
+                 - {{name: router6, group: router, address: \"fd00::2\", families: [{families}], {keys}}}\n"
+            )
+        };
         format!(
             "node: {{name: n1}}\n\
              router: {{asn: {OUR_AS}, routerId: 10.0.0.1, listen: [\"0.0.0.0:179\", \"[::]:179\"]}}\n\
              sources: {{manifests: [manifests]}}\n\
              ipam: {{stateDir: state}}\n\
              peerGroups:\n  - {{name: router, timers: {{hold: 9s, keepalive: 3s, connectRetry: 1s}}}}\n\
-             peers:\n  \
-             {router4}\
-             - {{name: router6, group: router, address: \"fd00::2\", families: [{families}], {keys}}}\n\
+             {peers}\
              advertisements:\n{}\
              datapath: {{loops: none}}\n\
              api: {{socket: api.sock}}\n",
@@ -112,6 +136,8 @@ impl Setup {
             peer.hold = self.router_hold;
             peer.md5.clone_from(&self.router_md5);
             peer.graceful_restart = self.router_restart;
+            peer.multihop = self.router_multihop;
+            peer.ttl_security = self.router_ttl_security;
             if self.ipv4_over_ipv6 && family == Family::V6 {
                 peer.families = vec![Family::V4, Family::V6];
                 peer.extended_next_hop = true;
@@ -129,7 +155,7 @@ impl Setup {
     /// If one of them does not start.
     #[must_use]
     pub fn start(&self) -> Bench {
-        self.start_on(nodes())
+        self.start_on(if self.apart { nodes_apart() } else { nodes() })
     }
 
     /// As [`Self::start`], on nodes that are there already: for a capture that is to see the first byte.
@@ -151,7 +177,7 @@ impl Setup {
         }
         let router = daemon::start(self.kind, &router_node, &self.spec());
         let speaker = Speaker::start(&node, &self.config(), &self.manifests);
-        Bench { speaker, router, internal: self.router_as == OUR_AS, lab }
+        Bench { speaker, router, router_node, internal: self.router_as == OUR_AS, lab }
     }
 
     /// Starts both sides and waits until both sessions are up on both.
@@ -170,6 +196,8 @@ pub struct Bench {
     pub speaker: Speaker,
     /// The daemon, at 10.0.0.2 and fd00::2.
     pub router: Box<dyn Router>,
+    /// Where it runs.
+    pub router_node: Node,
     /// Both are in one AS.
     pub internal: bool,
     /// The laboratory; last, so that it goes last.
@@ -267,6 +295,11 @@ macro_rules! interop_suite {
             sessions::md5_right,
             sessions::md5_wrong,
             sessions::hold_timer,
+            transport::ttl_security,
+            transport::multihop,
+            transport::dynamic,
+            transport::dynamic_keyed,
+            transport::collision,
             refusals::wrong_as,
             refusals::identifier_clash,
         );

@@ -66,8 +66,8 @@ pub(super) fn decode(
     Ok(update)
 }
 
-/// "If a field in NLRI is syntactically incorrect, the Error Subcode MUST be set to Invalid Network Field"
-/// (RFC 4271 §6.3), and where it is there is nothing to treat as withdrawn (RFC 7606 §3 (j)).
+/// "The NLRI field in the UPDATE message is checked for syntactic validity. If the field is syntactically
+/// incorrect, then the Error Subcode MUST be set to Invalid Network Field" (RFC 4271 §6.3), and where it is there is nothing to treat as withdrawn (RFC 7606 §3 (j)).
 fn plain_routes(
     name: &str,
     frame: &Bytes,

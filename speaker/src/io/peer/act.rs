@@ -125,7 +125,7 @@ impl Task {
         }
     }
 
-    /// "An error that is found MUST be logged" (RFC 7606 §2), but not as fast as a peer can make them.
+    /// Errors in UPDATEs are logged (RFC 7606 §6), but not as fast as a peer can make them.
     pub(super) fn faulty(&mut self, update: &Update) {
         let now = self.now();
         self.faulty += 1;

@@ -23,12 +23,28 @@ impl Task {
             warn!(%remote, "refused a connection: {text}");
             return;
         }
-        if let Err(error) = self.options.apply(&socket2::SockRef::from(&stream), remote.is_ipv6()) {
-            warn!(%remote, "refused a connection: setting TTL and timeouts: {}", os_words(&error));
-            return;
+        let socket = socket2::SockRef::from(&stream);
+        let applied = self.options.apply(&socket, remote.is_ipv6());
+        match applied.and_then(|()| self.options.came_from_near(&socket)) {
+            Ok(true) => {}
+            Ok(false) => return self.refuse_far(&stream, remote),
+            Err(error) => {
+                warn!(%remote, "refused a connection: setting TTL and timeouts: {}", os_words(&error));
+                return;
+            }
         }
         let conn = self.open(stream);
         self.input(Input::Accepted { conn, local, remote });
+    }
+
+    /// Without a word to it: what comes from too far is to be dropped unread (RFC 5082 §3).
+    fn refuse_far(&mut self, stream: &TcpStream, remote: std::net::SocketAddr) {
+        // Nothing of what it sent is read, so that the kernel resets it.
+        drop(socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)));
+        self.note(format!(
+            "refused a connection of {}: it is more hops away than ttlSecurity allows",
+            remote.ip()
+        ));
     }
 
     /// No session without MD5 where MD5 is asked for.
