@@ -1,0 +1,315 @@
+//! The agent of one node: `speaker run` with `sources.kubernetes` against a real API server, and FRR as the
+//! router, which has the last word on what was announced.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests"
+)]
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::cluster::{Backend, Cluster, NodeSpec};
+use tests::daemon::{self, Family, Kind, PeerSpec, Router, Spec};
+use tests::lab::{Lab, Node};
+use tests::pair;
+use tests::speaker::Speaker;
+use tests::wait::{always, eventually};
+
+const SOON: Duration = Duration::from_secs(45);
+
+/// What the agent may, and no more.
+const ACCOUNT: &str = "
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: speaker, namespace: kube-system}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: speaker}
+rules:
+- {apiGroups: [''], resources: [services, nodes], verbs: [list, watch]}
+- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
+- {apiGroups: [cilium.io], resources: [ciliumloadbalancerippools], verbs: [list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: speaker}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: speaker}
+subjects:
+- {kind: ServiceAccount, name: speaker, namespace: kube-system}
+";
+
+const POOL: &str = "
+apiVersion: cilium.io/v2
+kind: CiliumLoadBalancerIPPool
+metadata: {name: public}
+spec: {blocks: [{cidr: 203.0.113.0/24}]}
+";
+
+const ADVERTISEMENTS: &str = "
+  - name: pools
+    poolPrefix: {when: allocated}
+  - name: services
+    serviceRoutes: {which: all, when: ready}
+";
+
+const PREFIX: &str = "203.0.113.0/24";
+const ROUTE: &str = "203.0.113.10/32";
+
+struct Bench {
+    speaker: Speaker,
+    router: Box<dyn Router>,
+    cluster: Cluster,
+    _node: Node,
+    _lab: Lab,
+}
+
+struct Setup {
+    /// What the peer says beside its address.
+    peer: &'static str,
+    /// Further keys of speaker.yaml.
+    more: &'static str,
+    /// The router's TCP MD5 key.
+    md5: Option<&'static str>,
+    /// Applied before the agent starts.
+    objects: String,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { peer: "", more: "", md5: None, objects: String::new() }
+    }
+}
+
+impl Setup {
+    /// A control plane with one node, whose agent has one session with the router.
+    fn start(&self) -> Bench {
+        let (lab, left, right) = pair::nodes();
+        let cluster = Cluster::start(&lab);
+        cluster.join(&lab, &left);
+        cluster.apply_file("deploy/crds");
+        cluster.kubectl(&["wait", "--for=condition=Established", "crd/ciliumloadbalancerippools.cilium.io"]);
+        cluster.apply(ACCOUNT);
+        cluster.add_node(&NodeSpec::new("n1", &[address(1)]).label("rack", "r1"));
+        if !self.objects.is_empty() {
+            cluster.apply(&self.objects);
+        }
+        let mut peer = PeerSpec::new(address(2), address(1), 64501);
+        peer.families = vec![Family::V4];
+        peer.md5 = self.md5.map(str::to_owned);
+        let spec = Spec { asn: 64502, router_id: [10, 0, 0, 2].into(), peers: vec![peer] };
+        let router = daemon::start(Kind::Frr, &right, &spec);
+        let config = format!(
+            "router: {{asn: 64501}}\nsources: {{kubernetes: {{enabled: true}}}}\nipam: {{stateDir: state}}\n\
+             api: {{socket: api.sock}}\npeers:\n  - {{name: tor, address: 10.0.0.2, asn: 64502, families: \
+             [ipv4-unicast], timers: {{connectRetry: 1s}}{}}}\nadvertisements:{ADVERTISEMENTS}{}",
+            self.peer, self.more
+        );
+        let kubeconfig = cluster.service_account("kube-system", "speaker");
+        let environment = [("KUBECONFIG", kubeconfig.to_str().unwrap()), ("NODE_NAME", "n1")];
+        let speaker = Speaker::prepare_with(&left, &config, &[], &environment);
+        speaker.wait_ready();
+        Bench { speaker, router, cluster, _node: left, _lab: lab }
+    }
+
+    fn establish(&self) -> Bench {
+        let bench = self.start();
+        daemon::wait_established(&*bench.router, address(1), SOON);
+        bench
+    }
+}
+
+fn address(n: u8) -> IpAddr {
+    pair::address(Family::V4, n)
+}
+
+fn service(name: &str) -> String {
+    format!(
+        "
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: default}}
+spec: {{type: LoadBalancer, ports: [{{port: 80}}]}}
+"
+    )
+}
+
+impl Bench {
+    /// What the router has from the agent.
+    fn prefixes(&self) -> BTreeSet<String> {
+        let routes = self.router.received(address(1), Family::V4);
+        routes.iter().map(|route| route.prefix.to_string()).collect()
+    }
+
+    #[track_caller]
+    fn wait_prefixes(&self, expected: &[&str]) {
+        let expected: BTreeSet<String> = expected.iter().map(|text| (*text).to_owned()).collect();
+        eventually(SOON, &format!("the router has {expected:?}"), || {
+            let seen = self.prefixes();
+            if seen == expected {
+                Ok(())
+            } else {
+                Err(format!("{seen:?}; {}", self.speaker.json(&["version"])))
+            }
+        });
+    }
+
+    /// Does what an allocator does.
+    fn record(&self, service: &str, ingress: &str) {
+        let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": ingress}]}}});
+        let patch = status.to_string();
+        self.cluster.kubectl(&[
+            "patch",
+            "service",
+            service,
+            "--subresource=status",
+            "--type=merge",
+            "--patch",
+            &patch,
+        ]);
+    }
+
+    fn endpoints(&self, service: &str, nodes: &[&str]) {
+        let number = |n: usize| format!("10.244.1.{}", n + 1);
+        let backends: Vec<Backend> =
+            nodes.iter().enumerate().map(|(n, node)| Backend::new(&number(n), node)).collect();
+        self.cluster.set_endpoints("default", service, 80, &backends);
+    }
+
+    fn faults(&self) -> Vec<String> {
+        let version = self.speaker.json(&["version"]);
+        let faults = version["faults"].as_array().cloned().unwrap_or_default();
+        faults.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+}
+
+/// Pool prefix and Service route from API objects, with a status that somebody else wrote; endpoints come and
+/// go; the Service is deleted.
+#[test]
+fn what_the_api_says_is_announced() {
+    let bench = Setup::default().establish();
+    bench.cluster.apply(POOL);
+    bench.cluster.apply(&service("web"));
+    bench.endpoints("web", &["n1"]);
+    always(Duration::from_secs(1), "without a recorded address nothing is announced", || {
+        let seen = bench.prefixes();
+        if seen.is_empty() { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+    bench.record("web", "203.0.113.10");
+    bench.wait_prefixes(&[PREFIX, ROUTE]);
+    let status = bench.cluster.kubectl_json(&["get", "service", "web"]);
+    assert_eq!(status["status"]["loadBalancer"]["ingress"][0]["ip"], "203.0.113.10", "the agent only reads");
+
+    bench.endpoints("web", &[]);
+    bench.wait_prefixes(&[PREFIX]);
+    bench.endpoints("web", &["n1", "n2"]);
+    bench.wait_prefixes(&[PREFIX, ROUTE]);
+    bench.cluster.kubectl(&[
+        "patch",
+        "service",
+        "web",
+        "--patch",
+        "{\"spec\": {\"externalTrafficPolicy\": \"Local\"}}",
+    ]);
+    bench.endpoints("web", &["n2"]);
+    bench.wait_prefixes(&[PREFIX]);
+    bench.endpoints("web", &["n1"]);
+    bench.wait_prefixes(&[PREFIX, ROUTE]);
+    bench.cluster.kubectl(&["delete", "service", "web"]);
+    bench.wait_prefixes(&[]);
+    assert_eq!(bench.faults(), Vec::<String>::new());
+    let pools = bench.speaker.json(&["pools"]);
+    assert_eq!(pools[0]["name"], "public", "{pools}");
+    // The Node's InternalIP.
+    assert_eq!(bench.speaker.json(&["version"])["routerId"], "10.0.0.1");
+}
+
+/// The API server is killed: routes stay. What was deleted meanwhile is withdrawn once it is back.
+#[test]
+fn routes_outlive_the_api_server() {
+    let bench =
+        Setup { objects: format!("{POOL}---{}---{}", service("web"), service("old")), ..Setup::default() }
+            .establish();
+    for (name, ingress) in [("web", "203.0.113.10"), ("old", "203.0.113.11")] {
+        bench.record(name, ingress);
+        bench.endpoints(name, &["n1"]);
+    }
+    let all = [PREFIX, ROUTE, "203.0.113.11/32"];
+    bench.wait_prefixes(&all);
+
+    bench.cluster.api_server().kill();
+    let kept: BTreeSet<String> = all.iter().map(|text| (*text).to_owned()).collect();
+    always(Duration::from_secs(20), "the routes stay without an API server", || {
+        let seen = bench.prefixes();
+        if seen == kept { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+    let faults = bench.faults();
+    assert!(faults.iter().any(|fault| fault.contains("what was known stays")), "{faults:?}");
+    // A second kubectl finds the API server before the agent's back-off does, or after: either way the deletion
+    // is to be noticed.
+    bench.cluster.start_api_server();
+    bench.cluster.kubectl(&["delete", "service", "old"]);
+    bench.wait_prefixes(&[PREFIX, ROUTE]);
+    eventually(SOON, "no fault is left", || {
+        let faults = bench.faults();
+        if faults.is_empty() { Ok(()) } else { Err(format!("{faults:?}")) }
+    });
+}
+
+/// Deletions that happen while the agent hears nothing: it is stopped (SIGSTOP) long enough for its watches to
+/// be dropped, and lists anew where it must.
+#[test]
+fn an_agent_that_was_paused_catches_up() {
+    let bench = Setup { objects: format!("{POOL}---{}", service("web")), ..Setup::default() }.establish();
+    bench.record("web", "203.0.113.10");
+    bench.endpoints("web", &["n1"]);
+    bench.wait_prefixes(&[PREFIX, ROUTE]);
+    bench.cluster.api_server().kill();
+    bench.speaker.process().pause();
+    bench.cluster.start_api_server();
+    bench.cluster.kubectl(&["delete", "service", "web"]);
+    bench.cluster.apply(&service("new"));
+    bench.record("new", "203.0.113.12");
+    bench.endpoints("new", &["n1"]);
+    bench.speaker.process().resume();
+    bench.wait_prefixes(&[PREFIX, "203.0.113.12/32"]);
+}
+
+/// The CustomResourceDefinition of pools is removed: its objects stay in force. It comes back.
+#[test]
+fn a_removed_definition_freezes_the_pools() {
+    let bench = Setup { objects: format!("{POOL}---{}", service("web")), ..Setup::default() }.establish();
+    bench.record("web", "203.0.113.10");
+    bench.endpoints("web", &["n1"]);
+    bench.wait_prefixes(&[PREFIX, ROUTE]);
+    bench.cluster.kubectl(&["delete", "crd", "ciliumloadbalancerippools.cilium.io"]);
+    let fault = eventually(SOON, "the removal is told", || {
+        let faults = bench.faults();
+        faults.iter().find(|fault| fault.contains("removed")).cloned().ok_or(format!("{faults:?}"))
+    });
+    assert!(fault.contains("CiliumLoadBalancerIPPool"), "{fault}");
+    always(Duration::from_secs(3), "the pool's prefix stays", || {
+        let seen = bench.prefixes();
+        if seen.len() == 2 { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+    bench.cluster.apply_file("deploy/crds");
+    bench.cluster.kubectl(&[
+        "wait",
+        "--for=condition=Established",
+        "crd/ciliumloadbalancerippools.cilium.io",
+    ]);
+    bench.cluster.apply(POOL);
+    eventually(SOON, "no fault is left", || {
+        let faults = bench.faults();
+        if faults.is_empty() { Ok(()) } else { Err(format!("{faults:?}")) }
+    });
+    bench.wait_prefixes(&[PREFIX, ROUTE]);
+    bench.cluster.kubectl(&["delete", "ippool", "public"]);
+    bench.wait_prefixes(&[]);
+}
