@@ -109,6 +109,7 @@ impl App {
             context,
             sources: sources.names,
             manifests: sources.manifests,
+            secrets: sources.secrets,
             listener,
             listening,
             recorder,
@@ -147,6 +148,7 @@ struct Sources {
     names: BTreeSet<String>,
     /// The one that records statuses too.
     manifests: Option<manifests::ManifestsHandle>,
+    secrets: Option<kube::SecretWatches>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -158,7 +160,7 @@ impl Sources {
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let configured = &config.sources;
-        let mut sources = Self { names: BTreeSet::new(), manifests: None, tasks: Vec::new() };
+        let mut sources = Self { names: BTreeSet::new(), manifests: None, secrets: None, tasks: Vec::new() };
         if !configured.manifests.is_empty() || !configured.kubernetes {
             let (batches, from_manifests) = mpsc::channel::<manifests::ManifestBatch>(64);
             sources.tasks.push(forward(from_manifests, hub, |batch| Message::Batch(batch.into())));
@@ -176,10 +178,11 @@ impl Sources {
             let (batches, from_kube) = mpsc::channel(64);
             sources.tasks.push(forward(from_kube, hub, Message::Batch));
             for (kind, filter) in agent_kinds() {
-                sources.names.insert(kube::source_name(&kind).to_string());
+                sources.names.insert(filter.source(&kind.resource).to_string());
                 let client = connection.client.clone();
                 sources.tasks.push(kube::spawn_objects(client, kind, filter, batches.clone(), clock));
             }
+            sources.secrets = Some(kube::SecretWatches::new(connection, batches, clock));
         }
         Ok(sources)
     }

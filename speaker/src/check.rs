@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use speaker_config::diagnostic::Severity::{self, Error, Warning};
 use speaker_config::manifest::{self, Content};
-use speaker_config::model::SpeakerConfig;
+use speaker_config::model::{PasswordSource, SpeakerConfig};
 use speaker_config::objects::{Object, ObjectRef, Service};
 use speaker_core::world::{Start, World};
 
@@ -135,7 +135,9 @@ pub fn node(config: &SpeakerConfig) -> Vec<Finding> {
         }
     }
     for peer in &config.peers {
-        if let Some(Err(error)) = peer.settings.password.as_ref().map(load::password) {
+        // Whether a Secret is there is seen in the cluster.
+        let file = peer.settings.password.as_ref().filter(|source| matches!(source, PasswordSource::File(_)));
+        if let Some(Err(error)) = file.map(|source| load::password(source, &load::Secrets::default())) {
             findings.push((Error, format!("peer {}: {error}", peer.name)));
         }
     }

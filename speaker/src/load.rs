@@ -1,5 +1,6 @@
 //! From files and the host to a configuration.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::path::Path;
 use bgp_proto::types::RouterId;
 use speaker_config::diagnostic::{Diagnostic, Severity};
 use speaker_config::model::{PasswordSource, SpeakerConfig};
+use speaker_config::objects::{ObjectKey, Secret};
 use thiserror::Error;
 
 use crate::io::peer::Password;
@@ -112,27 +114,88 @@ pub fn router_id_of(name: &str) -> RouterId {
         .unwrap_or_else(|| unreachable!("1.0.0.0 is not 0.0.0.0"))
 }
 
+/// The Secrets of the one namespace that this process may read, as far as the API server has given them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Secrets {
+    namespace: Option<String>,
+    known: BTreeMap<String, Secret>,
+}
+
+impl Secrets {
+    /// Without any yet. `namespace` is absent where there is no API server.
+    #[must_use]
+    pub fn of(namespace: Option<String>) -> Self {
+        Self { namespace, known: BTreeMap::new() }
+    }
+
+    /// Takes over those that there are now.
+    pub fn refresh(&mut self, all: &BTreeMap<ObjectKey, Secret>) {
+        let Some(namespace) = &self.namespace else { return };
+        let own = all.iter().filter(|(key, _)| key.namespace == *namespace);
+        self.known = own.map(|(key, secret)| (key.name.clone(), secret.clone())).collect();
+    }
+
+    fn password(&self, name: &str, key: &str) -> Result<Password, String> {
+        let Some(namespace) = &self.namespace else {
+            return Err(format!(
+                "passwordSecretRef {name}/{key} needs sources.kubernetes, which this host does not have"
+            ));
+        };
+        let Some(secret) = self.known.get(name) else {
+            return Err(format!(
+                "passwordSecretRef: there is no Secret {name} in namespace {namespace}, or it may not be read"
+            ));
+        };
+        let Some(value) = secret.data.get(key) else {
+            let keys: Vec<&str> = secret.data.keys().map(String::as_str).collect();
+            let keys = if keys.is_empty() {
+                "it is empty".to_owned()
+            } else {
+                format!("it has {}", keys.join(", "))
+            };
+            return Err(format!("passwordSecretRef: Secret {namespace}/{name} has no key {key}: {keys}"));
+        };
+        key_of(value.octets())
+            .map_err(|error| format!("passwordSecretRef {namespace}/{name}, key {key}: {error}"))
+    }
+}
+
+/// The names of the Secrets that peers refer to.
+#[must_use]
+pub fn secret_names(config: &SpeakerConfig) -> BTreeSet<String> {
+    let peers = config.peers.iter().map(|peer| &peer.settings);
+    let settings = peers.chain(config.dynamic_peers.iter().map(|entry| &entry.settings));
+    let names = settings.filter_map(|settings| match &settings.password {
+        Some(PasswordSource::Secret { name, .. }) => Some(name.clone()),
+        _ => None,
+    });
+    names.collect()
+}
+
 /// The TCP MD5 key of a peer.
 ///
 /// # Errors
 /// It cannot be read or is no key: the session must not come up without it.
-pub fn password(source: &PasswordSource) -> Result<Password, String> {
+pub fn password(source: &PasswordSource, secrets: &Secrets) -> Result<Password, String> {
     match source {
         PasswordSource::File(path) => {
             let key = std::fs::read(path)
                 .map_err(|error| format!("cannot read passwordFile {}: {error}", path.display()))?;
-            // One trailing newline is what an editor adds (design §4).
-            let key = key.strip_suffix(b"\n").unwrap_or(&key);
-            Password::new(key).map_err(|error| format!("passwordFile {}: {error}", path.display()))
+            key_of(&key).map_err(|error| format!("passwordFile {}: {error}", path.display()))
         }
-        PasswordSource::Secret { name, key } => Err(format!(
-            "passwordSecretRef {name}/{key} needs sources.kubernetes, which this host does not have"
-        )),
+        PasswordSource::Secret { name, key } => secrets.password(name, key),
     }
+}
+
+/// One trailing newline is what an editor adds (design §4).
+fn key_of(octets: &[u8]) -> Result<Password, String> {
+    Password::new(octets.strip_suffix(b"\n").unwrap_or(octets)).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
+    use speaker_config::objects::SecretValue;
+
     use super::*;
 
     #[test]
@@ -146,9 +209,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tor.key");
         std::fs::write(&file, "secret\n\n").unwrap();
-        assert_eq!(password(&PasswordSource::File(file.clone())).unwrap().octets(), b"secret\n");
+        assert_eq!(
+            password(&PasswordSource::File(file.clone()), &Secrets::default()).unwrap().octets(),
+            b"secret\n"
+        );
         std::fs::write(&file, "\n").unwrap();
-        assert!(password(&PasswordSource::File(file)).unwrap_err().contains("tor.key"));
+        assert!(password(&PasswordSource::File(file), &Secrets::default()).unwrap_err().contains("tor.key"));
     }
 
     #[test]
@@ -162,8 +228,39 @@ mod tests {
     #[test]
     fn a_secret_of_the_cluster_is_no_key_on_a_host() {
         let source = PasswordSource::Secret { name: "bgp".to_owned(), key: "tor".to_owned() };
-        let error = password(&source).unwrap_err();
+        let error = password(&source, &Secrets::of(None)).unwrap_err();
         assert!(error.contains("bgp/tor") && error.contains("sources.kubernetes"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_is_read_in_one_namespace_and_what_is_missing_is_named() {
+        let secret = |namespace: &str, key: &str, value: &str| {
+            let data = BTreeMap::from([(key.to_owned(), SecretValue::new(value))]);
+            (ObjectKey::new(namespace, "bgp"), Secret { key: ObjectKey::new(namespace, "bgp"), data })
+        };
+        let source = PasswordSource::Secret { name: "bgp".to_owned(), key: "tor".to_owned() };
+        let mut secrets = Secrets::of(Some("kube-system".to_owned()));
+        let missing = |secrets: &Secrets| password(&source, secrets).unwrap_err();
+        assert!(missing(&secrets).contains("no Secret bgp in namespace kube-system"));
+        secrets.refresh(&BTreeMap::from([secret("default", "tor", "stolen")]));
+        assert!(missing(&secrets).contains("no Secret bgp in namespace kube-system"));
+        secrets.refresh(&BTreeMap::from([secret("kube-system", "other", "hunter2")]));
+        let error = missing(&secrets);
+        assert!(error.contains("no key tor: it has other") && !error.contains("hunter2"), "{error}");
+        secrets.refresh(&BTreeMap::from([secret("kube-system", "tor", "hunter2\n")]));
+        assert_eq!(password(&source, &secrets).unwrap().octets(), b"hunter2");
+        secrets.refresh(&BTreeMap::from([secret("kube-system", "tor", "")]));
+        assert!(missing(&secrets).contains("kube-system/bgp, key tor"));
+    }
+
+    #[test]
+    fn the_secrets_of_all_peers_are_asked_for() {
+        let text = "router: {asn: 64501, listen: [\"127.0.0.1:179\"]}\n\
+                    sources: {kubernetes: {enabled: true}}\n\
+                    peers: [{name: a, address: 10.0.0.2, asn: 1, passwordSecretRef: {name: one, key: k}}]\n\
+                    dynamicPeers: [{name: r, prefix: 10.0.0.0/8, asn: 1, passwordSecretRef: {name: two, key: k}}]\n";
+        let loaded = parse(text.to_owned(), "speaker.yaml", Path::new(".")).unwrap();
+        assert_eq!(secret_names(&loaded.config), BTreeSet::from(["one".to_owned(), "two".to_owned()]));
     }
 
     #[test]

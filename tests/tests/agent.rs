@@ -43,6 +43,19 @@ metadata: {name: speaker}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: speaker}
 subjects:
 - {kind: ServiceAccount, name: speaker, namespace: kube-system}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: speaker, namespace: kube-system}
+rules:
+- {apiGroups: [''], resources: [secrets], resourceNames: [bgp], verbs: [list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: speaker, namespace: kube-system}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: speaker}
+subjects:
+- {kind: ServiceAccount, name: speaker, namespace: kube-system}
 ";
 
 const POOL: &str = "
@@ -312,4 +325,57 @@ fn a_removed_definition_freezes_the_pools() {
     bench.wait_prefixes(&[PREFIX, ROUTE]);
     bench.cluster.kubectl(&["delete", "ippool", "public"]);
     bench.wait_prefixes(&[]);
+}
+
+fn secret(key: &str, value: &str) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Secret, metadata: {{name: bgp, namespace: kube-system}}, stringData: {{{key}: {value}}}}}"
+    )
+}
+
+/// The key of a session comes from a Secret, which the agent may read by its name alone: missing, without the
+/// key, wrong, right, rotated.
+#[test]
+fn a_session_has_its_key_from_a_secret() {
+    let bench = Setup {
+        peer: ", passwordSecretRef: {name: bgp, key: tor}",
+        md5: Some("k3y-right"),
+        objects: format!("{POOL}---{}", service("web")),
+        ..Setup::default()
+    }
+    .start();
+    bench.record("web", "203.0.113.10");
+    let wait_error = |words: &str| {
+        eventually(SOON, &format!("speaker peers tells: {words}"), || {
+            let peer = bench.speaker.peer("tor");
+            let text = peer["lastError"]["text"].as_str().unwrap_or_default().to_owned();
+            assert_ne!(peer["state"], "Established", "{peer}");
+            if text.contains(words) { Ok(()) } else { Err(peer.to_string()) }
+        });
+    };
+    wait_error("no Secret bgp in namespace kube-system");
+    bench.cluster.apply(&secret("other", "k3y-right"));
+    wait_error("Secret kube-system/bgp has no key tor: it has other");
+    bench.cluster.apply(&secret("tor", "k3y-wrong"));
+    eventually(SOON, "the wrong key is tried", || {
+        let peer = bench.speaker.peer("tor");
+        if peer["md5"] == true { Ok(()) } else { Err(peer.to_string()) }
+    });
+    always(Duration::from_secs(3), "with a wrong key there is no session", || {
+        let state = bench.router.state(address(1));
+        if state == "established" { Err(state) } else { Ok(()) }
+    });
+    bench.cluster.apply(&secret("tor", "k3y-right"));
+    bench.wait_prefixes(&[PREFIX]);
+    // The router keeps the old key.
+    bench.cluster.apply(&secret("tor", "k3y-rotated"));
+    bench.wait_prefixes(&[]);
+    bench.cluster.apply(&secret("tor", "k3y-right"));
+    bench.wait_prefixes(&[PREFIX]);
+    bench.cluster.kubectl(&["-n", "kube-system", "delete", "secret", "bgp"]);
+    bench.wait_prefixes(&[]);
+    wait_error("no Secret bgp in namespace kube-system");
+    for text in ["k3y"] {
+        assert!(!bench.speaker.process().log().contains(text), "{}", bench.speaker.process().log());
+    }
 }

@@ -13,17 +13,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bgp_proto::types::Timestamp;
 use speaker_config::model::SpeakerConfig;
-use speaker_config::objects::UnixSeconds;
+use speaker_config::objects::{Object, ObjectRef, UnixSeconds};
 use speaker_core::ipam::{IpamEvent, PoolStatus, SERVICE_CONDITIONS, ServiceStatus};
 use speaker_core::world::{Event, Host, Start, World};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::io::boot::Predecessor;
+use crate::io::kube::SecretWatches;
 use crate::io::listen::{ListenEvent, ListenHandle, ListenStatus};
 use crate::io::manifests::{ManifestsHandle, Restored, StatusPatch};
 use crate::io::peer::{PeerContext, PeerEvent, PeerName};
 use crate::io::source::{ObjectChange, SourceBatch};
-use crate::load::{LoadError, Loaded};
+use crate::load::{self, LoadError, Loaded, Secrets};
 use crate::question::Asked;
 use crate::record::Recorder;
 use observe::Freshness;
@@ -76,6 +77,8 @@ pub struct HubSpec {
     pub sources: BTreeSet<String>,
     /// The manifests source, which also records statuses; without it somebody else allocates.
     pub manifests: Option<ManifestsHandle>,
+    /// The Secrets of the cluster.
+    pub(crate) secrets: Option<SecretWatches>,
     /// The listeners.
     pub listener: ListenHandle,
     /// Where the listeners' state is shown.
@@ -93,6 +96,7 @@ pub struct Hub {
     world: World,
     peers: Peers,
     manifests: Option<ManifestsHandle>,
+    secrets: Option<SecretWatches>,
     listening: watch::Sender<Vec<ListenStatus>>,
     recorder: Option<Recorder>,
     /// When the first batch since the last settling was handed over.
@@ -114,20 +118,22 @@ impl Hub {
     #[must_use]
     pub fn new(spec: HubSpec) -> Self {
         let HubSpec { loaded, node, predecessor, host, context, sources, manifests, .. } = spec;
-        let HubSpec { listener, listening, recorder, .. } = spec;
+        let HubSpec { secrets, listener, listening, recorder, .. } = spec;
         let restored = manifests.as_ref().map(ManifestsHandle::restored).cloned().unwrap_or_default();
         let allocated_elsewhere = loaded.config.sources.kubernetes;
         let Restored { freed, held, .. } = restored;
         let freshness = Freshness::new(&loaded.text, &sources);
         let start = Start { node: node.clone(), sources, freed, held, host, allocated_elsewhere };
         let world = World::new(&loaded.config, &start);
-        let peers = Peers::new(context, listener, node, predecessor);
+        let namespace = secrets.as_ref().map(|secrets| secrets.namespace().to_owned());
+        let peers = Peers::new(context, listener, node, predecessor, Secrets::of(namespace));
         let mut hub = Self {
             first_config: loaded.config.clone(),
             config: loaded.config,
             world,
             peers,
             manifests,
+            secrets,
             listening,
             recorder,
             since: None,
@@ -139,7 +145,17 @@ impl Hub {
             freshness,
         };
         hub.record(&Event::Start { text: loaded.text, start });
+        hub.watch_secrets();
         hub
+    }
+
+    /// Watches the Secrets that peers refer to.
+    fn watch_secrets(&mut self) {
+        let Some(secrets) = &mut self.secrets else { return };
+        for object in secrets.want(&load::secret_names(&self.config)) {
+            self.world.delete(&object);
+            self.record(&Event::Delete { object });
+        }
     }
 
     /// Runs until [`Message::Stop`], or until nobody can send messages any more.
@@ -209,12 +225,18 @@ impl Hub {
         for change in batch.changes {
             match change {
                 ObjectChange::Upsert(object) => {
+                    if matches!(object, Object::Secret(_)) {
+                        self.peers.configuration_changed();
+                    }
                     if self.recorder.is_some() {
                         self.record(&Event::Upsert { object: object.clone() });
                     }
                     self.world.upsert(object);
                 }
                 ObjectChange::Delete(object) => {
+                    if matches!(object, ObjectRef::Secret(_)) {
+                        self.peers.configuration_changed();
+                    }
                     self.world.delete(&object);
                     self.record(&Event::Delete { object });
                 }
@@ -296,6 +318,7 @@ impl Hub {
         self.peers.listen_on(&self.config);
         let listen = &self.config.router.listen;
         self.listening.send_modify(|all| all.retain(|status| listen.contains(&status.wanted)));
+        self.watch_secrets();
         self.peers.configuration_changed();
         tracing::info!("the new configuration is in force");
     }

@@ -22,7 +22,7 @@ use super::wanted::{self, Difference, Identity, Wanted};
 use crate::io::boot::Predecessor;
 use crate::io::listen::{ListenHandle, ListenKey, RefusalLog};
 use crate::io::peer::{self, PeerContext, PeerEvent, PeerName};
-use crate::load;
+use crate::load::{self, Secrets};
 
 /// How long a session's last words may take.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -42,6 +42,7 @@ pub(super) struct Peers {
     listener: ListenHandle,
     node: String,
     predecessor: Predecessor,
+    secrets: Secrets,
     identity: Option<Identity>,
     running: ByName<Running>,
     unnumbered: Vec<Unnumbered>,
@@ -58,12 +59,14 @@ impl Peers {
         listener: ListenHandle,
         node: String,
         predecessor: Predecessor,
+        secrets: Secrets,
     ) -> Self {
         Self {
             context,
             listener,
             node,
             predecessor,
+            secrets,
             identity: None,
             running: BTreeMap::new(),
             unnumbered: Vec::new(),
@@ -120,7 +123,8 @@ impl Peers {
             .identity
             .get_or_insert_with(|| wanted::identify(config, world, &self.node, self.predecessor))
             .clone();
-        let wanted = wanted::wanted(config, &identity, &labels);
+        self.secrets.refresh(&world.inputs().secrets);
+        let wanted = wanted::wanted(config, &identity, &self.secrets, &labels);
         self.unnumbered = unnumbered(config, &labels, super::unix_now());
         self.labels = labels;
         self.set_listen_keys(config, &wanted);
@@ -154,6 +158,10 @@ impl Peers {
                 if shutdown_changed { new.settings.shutdown.clone() } else { running.shutdown.clone() };
             self.replace(name, wanted, shutdown, world);
         } else {
+            if let Some(error) = wanted.blocked.as_ref().filter(|_| wanted.blocked != running.wanted.blocked)
+            {
+                running.last_error = Some((super::unix_now(), error.clone()));
+            }
             running.adopt(wanted, name, world);
             if shutdown_changed {
                 self.obey_configured_shutdown(name, world);
@@ -184,7 +192,7 @@ impl Peers {
         });
         let dynamic = config.dynamic_peers.iter().filter_map(|entry| {
             let source = entry.settings.password.as_ref()?;
-            Some(ListenKey { prefix: entry.prefix, password: load::password(source).ok() })
+            Some(ListenKey { prefix: entry.prefix, password: load::password(source, &self.secrets).ok() })
         });
         self.listener.set_keys(peers.chain(dynamic).collect());
     }

@@ -12,6 +12,7 @@ use speaker_core::world::World;
 
 use crate::io::boot::Predecessor;
 use crate::io::peer::{Password, PeerName, PeerSpec};
+use crate::load::{self, Secrets};
 
 /// What this process is to its peers; fixed while it runs.
 #[derive(Debug, Clone)]
@@ -56,6 +57,7 @@ pub(super) enum Difference {
 pub(super) fn wanted(
     config: &SpeakerConfig,
     identity: &Identity,
+    secrets: &Secrets,
     labels: &Labels,
 ) -> BTreeMap<PeerName, Wanted> {
     let mut all = BTreeMap::new();
@@ -64,15 +66,23 @@ pub(super) fn wanted(
         let PeerAddress::Address { address, zone } = &peer.address else { continue };
         let Some(asn) = peer.settings.local_asn.or(config.router.asn) else { continue };
         if selected {
-            let wanted = one(peer, *address, zone.clone(), asn, identity);
+            let wanted = one(peer, *address, zone.clone(), asn, identity, secrets);
             all.insert(Arc::from(peer.name.as_str()), wanted);
         }
     }
     all
 }
 
-fn one(peer: &Peer, address: IpAddr, zone: Option<String>, asn: Asn, identity: &Identity) -> Wanted {
-    let (password, blocked) = match peer.settings.password.as_ref().map(crate::load::password) {
+fn one(
+    peer: &Peer,
+    address: IpAddr,
+    zone: Option<String>,
+    asn: Asn,
+    identity: &Identity,
+    secrets: &Secrets,
+) -> Wanted {
+    let password = peer.settings.password.as_ref().map(|source| load::password(source, secrets));
+    let (password, blocked) = match password {
         None => (None, None),
         Some(Ok(password)) => (Some(password), None),
         Some(Err(error)) => (None, Some(error)),
@@ -95,7 +105,12 @@ fn one(peer: &Peer, address: IpAddr, zone: Option<String>, asn: Asn, identity: &
 }
 
 /// A peer that dialled us from the prefix of a `dynamicPeers` entry.
-pub(super) fn dynamic(config: &SpeakerConfig, identity: &Identity, remote: IpAddr) -> Option<Wanted> {
+pub(super) fn dynamic(
+    config: &SpeakerConfig,
+    identity: &Identity,
+    secrets: &Secrets,
+    remote: IpAddr,
+) -> Option<Wanted> {
     let entry = config.dynamic_peers.iter().find(|entry| entry.prefix.contains(remote))?;
     let asn = entry.settings.local_asn.or(config.router.asn)?;
     let peer = Peer {
@@ -105,7 +120,7 @@ pub(super) fn dynamic(config: &SpeakerConfig, identity: &Identity, remote: IpAdd
         address: PeerAddress::Address { address: remote, zone: None },
         settings: PeerSettings { passive: true, ..entry.settings.clone() },
     };
-    let wanted = one(&peer, remote, None, asn, identity);
+    let wanted = one(&peer, remote, None, asn, identity, secrets);
     Some(Wanted { selected_as: entry.name.clone(), ..wanted })
 }
 
@@ -153,7 +168,7 @@ pub(super) fn identify(
         IpAddr::V4(address) => RouterId::new(*address),
         IpAddr::V6(_) => None,
     });
-    let router_id = config.router.router_id.or(from_node).unwrap_or_else(|| crate::load::router_id_of(node));
+    let router_id = config.router.router_id.or(from_node).unwrap_or_else(|| load::router_id_of(node));
     tracing::info!(%router_id, "BGP identifier");
     Identity {
         router_id,
@@ -214,7 +229,7 @@ mod tests {
     }
 
     fn spec(peer: &str) -> PeerSpec {
-        let all = wanted(&config(peer, ""), &identity(), &Labels::new());
+        let all = wanted(&config(peer, ""), &identity(), &Secrets::default(), &Labels::new());
         all.get("tor").unwrap().spec.clone()
     }
 
@@ -259,7 +274,7 @@ mod tests {
         let key = folder.path().join("tor.key");
         let peer = format!("address: 10.0.0.254, asn: 64500, passwordFile: {}", key.display());
         let config = config(&peer, "");
-        let now = || wanted(&config, &identity(), &Labels::new()).remove("tor").unwrap();
+        let now = || wanted(&config, &identity(), &Secrets::default(), &Labels::new()).remove("tor").unwrap();
         let missing = now();
         assert!(missing.blocked.as_ref().unwrap().contains("tor.key"), "{:?}", missing.blocked);
         assert_eq!(missing.spec.password, None);
@@ -280,7 +295,10 @@ mod tests {
         let names = |labels: &[(&str, &str)]| -> Vec<String> {
             let labels: Labels =
                 labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            wanted(&config, &identity(), &labels).keys().map(ToString::to_string).collect()
+            wanted(&config, &identity(), &Secrets::default(), &labels)
+                .keys()
+                .map(ToString::to_string)
+                .collect()
         };
         assert_eq!(names(&[]), ["everywhere"]);
         assert_eq!(names(&[("rack", "r1")]), ["everywhere", "tor"]);
@@ -290,10 +308,10 @@ mod tests {
     fn a_dynamic_peer_waits_for_the_other_side_and_is_named_after_its_address() {
         let rest = "dynamicPeers: [{name: rack, prefix: 10.1.0.0/24, asn: external}]\n";
         let config = config("address: 10.0.0.254, asn: 64500", rest);
-        let found = dynamic(&config, &identity(), "10.1.0.7".parse().unwrap()).unwrap();
+        let found = dynamic(&config, &identity(), &Secrets::default(), "10.1.0.7".parse().unwrap()).unwrap();
         assert_eq!((&*found.spec.name, found.selected_as.as_str()), ("rack:10.1.0.7", "rack"));
         assert!(found.spec.session.passive);
-        assert!(dynamic(&config, &identity(), "10.2.0.7".parse().unwrap()).is_none());
+        assert!(dynamic(&config, &identity(), &Secrets::default(), "10.2.0.7".parse().unwrap()).is_none());
     }
 
     #[test]

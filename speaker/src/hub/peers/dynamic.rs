@@ -26,7 +26,7 @@ impl Peers {
             .map(|(name, peer)| (Arc::clone(name), peer.wanted.spec.address))
             .collect();
         for (name, address) in dynamic {
-            match wanted::dynamic(config, identity, address) {
+            match wanted::dynamic(config, identity, &self.secrets, address) {
                 Some(wanted) if wanted.spec.name == name => match self.running.get_mut(&name) {
                     Some(running)
                         if wanted::difference(&running.wanted.spec, &wanted.spec) != Difference::Reset =>
@@ -49,7 +49,7 @@ impl Peers {
             return;
         }
         let Some(identity) = self.identity.clone() else { return };
-        let Some(wanted) = wanted::dynamic(config, &identity, remote) else {
+        let Some(wanted) = wanted::dynamic(config, &identity, &self.secrets, remote) else {
             self.refusals.refuse(self.now(), incoming, "no peer has this address");
             return;
         };

@@ -155,6 +155,11 @@ impl ObjectKind {
         resource: Resource { group: "", versions: &["v1"], kind: "Node", plural: "nodes", custom: false },
         reference: |key| ObjectRef::Node(key.name),
     };
+    /// Secrets: asked for one by one, in one namespace.
+    pub(crate) const SECRETS: Self = Self {
+        resource: Resource { group: "", versions: &["v1"], kind: "Secret", plural: "secrets", custom: false },
+        reference: ObjectRef::Secret,
+    };
     /// CiliumLoadBalancerIPPools. Cilium before 1.18 serves v2alpha1 alone.
     pub(crate) const POOLS: Self = Self {
         resource: Resource {

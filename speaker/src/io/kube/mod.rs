@@ -10,23 +10,23 @@
 mod client;
 mod kind;
 mod mirror;
+mod secrets;
 mod watch;
-
-use std::sync::Arc;
 
 use speaker_config::objects::{Object, ObjectRef};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-pub(crate) use client::connect;
+pub(crate) use client::{Connection, connect};
 pub(crate) use kind::ObjectKind;
 pub(crate) use mirror::Delta;
+pub(crate) use secrets::SecretWatches;
 pub(crate) use watch::{Batch, Filter, follow};
 
 use super::clock::Clock;
 use super::source::{ObjectChange, SourceBatch};
 
-/// Watches one kind of objects for the hub until nobody listens. The source's name is the kind's plural.
+/// Watches one kind of objects for the hub until nobody listens. The source's name is [`Filter::source`].
 pub(crate) fn spawn_objects(
     client: kube::Client,
     kind: ObjectKind,
@@ -46,11 +46,6 @@ pub(crate) fn spawn_objects(
         };
         tokio::select! { () = watching => {}, () = passing => {}, () = batches.closed() => {} }
     })
-}
-
-/// The name of the source that [`spawn_objects`] is.
-pub(crate) fn source_name(kind: &ObjectKind) -> Arc<str> {
-    Arc::from(kind.resource.plural)
 }
 
 fn neutral(batch: Batch<Object, ObjectRef>) -> SourceBatch {

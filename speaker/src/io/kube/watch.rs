@@ -18,7 +18,7 @@ use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::kind::Kind;
+use super::kind::{Kind, Resource};
 use super::mirror::{Delta, Mirror};
 use crate::io::clock::Clock;
 
@@ -48,16 +48,26 @@ pub(crate) struct Filter {
     pub(crate) namespace: Option<String>,
     /// A label selector.
     pub(crate) labels: Option<String>,
-    /// A field selector.
-    pub(crate) fields: Option<String>,
+    /// One object, by its name.
+    pub(crate) name: Option<String>,
     /// It is no fault where the API server does not know the kind.
     pub(crate) optional: bool,
+}
+
+impl Filter {
+    /// The name of the source: the kind's plural, and the object's name where there is but one.
+    pub(crate) fn source(&self, resource: &Resource) -> Arc<str> {
+        match &self.name {
+            Some(name) => format!("{}/{name}", resource.plural).into(),
+            None => resource.plural.into(),
+        }
+    }
 }
 
 /// Changes of one kind that belong together.
 #[derive(Debug)]
 pub(crate) struct Batch<T, R> {
-    /// The kind's plural.
+    /// [`Filter::source`].
     pub(crate) source: Arc<str>,
     /// When they were handed over.
     pub(crate) handed_over: Timestamp,
@@ -79,7 +89,7 @@ pub(crate) async fn follow<K: Kind>(
 ) {
     let follower = Follower {
         client,
-        source: Arc::from(kind.resource().plural),
+        source: filter.source(&kind.resource()),
         mirror: Mirror::new(kind),
         filter,
         out,
@@ -189,7 +199,7 @@ impl<K: Kind> Follower<K> {
     fn list_params(&self, limit: u32) -> ListParams {
         ListParams {
             label_selector: self.filter.labels.clone(),
-            field_selector: self.filter.fields.clone(),
+            field_selector: self.filter.name.as_ref().map(|name| format!("metadata.name={name}")),
             limit: Some(limit),
             ..ListParams::default()
         }
@@ -263,7 +273,7 @@ impl<K: Kind> Follower<K> {
     async fn stream(&mut self, version: &mut String) -> Result<End, Gone> {
         let params = WatchParams {
             label_selector: self.filter.labels.clone(),
-            field_selector: self.filter.fields.clone(),
+            field_selector: self.filter.name.as_ref().map(|name| format!("metadata.name={name}")),
             timeout: Some(WATCH),
             ..WatchParams::default()
         };
