@@ -200,23 +200,13 @@ fn node_ipam(table: &Table<'_>) -> bool {
 fn datapath(table: &Table<'_>) -> Datapath {
     let Some(table) = table.table("datapath", &schema::DATAPATH) else { return Datapath::default() };
     let loops = table.read("loops", |field| {
-        let loops = field.choice(&[
+        field.choice(&[
             ("blackhole", LoopGuard::Blackhole),
             ("unreachable", LoopGuard::Unreachable),
             ("none", LoopGuard::None),
-        ])?;
-        if loops != LoopGuard::None {
-            field.not_yet();
-        }
-        Some(loops)
+        ])
     });
-    let local_announced = table.read("local", |field| {
-        let announced = field.choice(&[("none", false), ("announced", true)])?;
-        if announced {
-            field.not_yet();
-        }
-        Some(announced)
-    });
+    let local_announced = table.read("local", |field| field.choice(&[("none", false), ("announced", true)]));
     Datapath { loops: loops.unwrap_or_default(), local_announced: local_announced.unwrap_or_default() }
 }
 

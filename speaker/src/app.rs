@@ -5,7 +5,8 @@
 //! kube ──────┤                      │
 //! listener ──┤  Message             ├─► manifests  (statuses to record)
 //! peer[n] ───┼────────► hub ────────┤
-//! api, http ─┤  mpsc                └─► api, http  (answers, metrics)
+//! api, http ─┤  mpsc                ├─► kernel     (routes and rules)
+//! kernel ────┤                      └─► api, http  (answers, metrics)
 //! file watch ┘
 //! ```
 
@@ -24,7 +25,7 @@ use crate::hub::{Hub, HubSpec, Message};
 use crate::io::http::{self, Paths};
 use crate::io::listen::ListenStatus;
 use crate::io::peer::PeerContext;
-use crate::io::{api, boot, clock::Clock, egress, kube, listen, manifests};
+use crate::io::{api, boot, clock::Clock, egress, kernel, kube, listen, manifests};
 use crate::load::{self, Loaded};
 use crate::monitor::Agent;
 
@@ -42,6 +43,8 @@ pub struct AppSpec {
     pub record: Option<PathBuf>,
     /// Where metrics are served beside `api.http`.
     pub metrics: Option<SocketAddr>,
+    /// Look after the kernel's routes (`datapath`).
+    pub kernel: bool,
 }
 
 /// A running speaker.
@@ -59,7 +62,7 @@ impl App {
     /// # Errors
     /// Something without which nothing works: the state folder, the API's sockets, netlink.
     pub async fn start(spec: AppSpec) -> anyhow::Result<Self> {
-        let AppSpec { loaded, file, record, metrics } = spec;
+        let AppSpec { loaded, file, record, metrics, kernel: look_after_kernel } = spec;
         let clock = Clock::start();
         let node = load::node_name(&loaded.config).map_err(anyhow::Error::msg)?;
         let recorder = match record {
@@ -74,10 +77,12 @@ impl App {
         let egress = egress::EgressLookup::open()?;
         let (peer_events, from_peers) = mpsc::channel(HUB_QUEUE);
         let (listen_events, from_listener) = mpsc::channel(64);
+        let (kernel_reports, from_kernel) = mpsc::channel(64);
         let (asked, questions) = mpsc::channel(64);
         let mut helpers = vec![
             forward(from_peers, &messages, |(peer, event)| Message::Peer(peer, event)),
             forward(from_listener, &messages, Message::Listen),
+            forward(from_kernel, &messages, Message::Kernel),
             forward(questions, &messages, Message::Asked),
         ];
 
@@ -94,6 +99,11 @@ impl App {
         let sources = Sources::start(&loaded.config, &messages, clock).await?;
         let host = own_addresses(&egress).await;
         let predecessor = predecessor(&loaded.config)?;
+        let kernel = if look_after_kernel {
+            Some(kernel::spawn(kernel_reports, clock).context("cannot read the kernel's routes")?)
+        } else {
+            None
+        };
         let listener = listen::spawn(&loaded.config.router.listen, listen_events);
         helpers.extend(sources.tasks);
         if let Some(file) = file {
@@ -110,6 +120,7 @@ impl App {
             sources: sources.names,
             manifests: sources.manifests,
             secrets: sources.secrets,
+            kernel,
             listener,
             listening,
             recorder,

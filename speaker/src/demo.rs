@@ -83,7 +83,7 @@ fn step(text: &str) {
 
 async fn start(text: &str, folder: &Path, name: &str) -> anyhow::Result<App> {
     let loaded = load::parse(text.to_owned(), &format!("{name}.yaml"), folder)?;
-    App::start(AppSpec { loaded, file: None, record: None, metrics: None }).await
+    App::start(AppSpec { loaded, file: None, record: None, metrics: None, kernel: false }).await
 }
 
 /// Where the router listens.

@@ -10,6 +10,7 @@ pub mod announce;
 pub mod cilium;
 pub mod cover;
 pub mod danger;
+pub mod datapath;
 pub mod export;
 pub mod inputs;
 pub mod ipam;

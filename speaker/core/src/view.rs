@@ -231,6 +231,8 @@ pub struct VersionView {
     pub restart_needed: Vec<String>,
     /// What is wrong with manifests and the state folder.
     pub faults: Vec<String>,
+    /// What the kernel does not do of what is wanted of it, and what is not wanted of it on purpose.
+    pub kernel: Vec<String>,
 }
 
 /// A socket of `router.listen`.

@@ -65,6 +65,9 @@ pub(crate) struct Run {
     /// Serve /metrics, and nothing else, on this address too: the node's own, where api.http is on loopback
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_socket)]
     pub(crate) metrics: Option<SocketAddr>,
+    /// Remove every route and rule that a speaker has put into this host's kernel, and end
+    #[arg(long, conflicts_with = "record")]
+    pub(crate) cleanup: bool,
 }
 
 /// `check`.
@@ -73,7 +76,7 @@ pub(crate) struct Check {
     /// speaker.yaml
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
-    /// Look at this host too: whether ports and paths are free
+    /// Look at this host too: whether ports and paths are free, and what its kernel lacks
     #[arg(long)]
     pub(crate) node: bool,
 }

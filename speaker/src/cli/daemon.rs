@@ -28,7 +28,10 @@ pub(crate) fn log(default: &str) {
 /// Runs the daemon until SIGTERM or SIGINT.
 pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
     log("info");
-    let Run { config, record, metrics } = run;
+    let Run { config, record, metrics, cleanup } = run;
+    if cleanup {
+        return clean_up().await;
+    }
     let loaded = match load::load(&config) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -42,7 +45,7 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
-    let app = App::start(AppSpec { loaded, file: Some(config), record, metrics }).await?;
+    let app = App::start(AppSpec { loaded, file: Some(config), record, metrics, kernel: true }).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
     loop {
         tokio::select! {
@@ -61,6 +64,23 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
     }
     app.stop().await;
     Ok(Exit::Done)
+}
+
+/// `run --cleanup`: what is ours is known by its mark, so that the configuration need not be read.
+async fn clean_up() -> anyhow::Result<Exit> {
+    match crate::io::kernel::cleanup().await {
+        Ok(done) => {
+            for operation in &done {
+                out(&format!("ip {operation}\n"))?;
+            }
+            out(&format!("{} route(s) and rule(s) removed\n", done.len()))?;
+            Ok(Exit::Done)
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            Ok(Exit::Error)
+        }
+    }
 }
 
 /// Prints every error and warning of a configuration and of what it names.

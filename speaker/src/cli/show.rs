@@ -181,6 +181,7 @@ pub(crate) fn version(version: &VersionView) -> String {
         line("restart", &format!("to bring into force: {}", version.restart_needed.join(", ")));
     }
     version.faults.iter().for_each(|fault| line("fault", fault));
+    version.kernel.iter().for_each(|problem| line("kernel", problem));
     out
 }
 

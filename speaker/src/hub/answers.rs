@@ -266,6 +266,7 @@ impl Hub {
             config_errors: self.config_errors.clone(),
             restart_needed: self.restart_needed.clone(),
             faults: self.faults.values().flatten().cloned().collect(),
+            kernel: self.kernel_problems.clone(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The single writer: it alone owns the world, and everything that is done is first a value.
 
 mod answers;
+mod kernel;
 mod observe;
 mod peers;
 mod running;
@@ -19,6 +20,7 @@ use speaker_core::world::{Event, Host, Start, World};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::io::boot::Predecessor;
+use crate::io::kernel::{KernelHandle, KernelReport};
 use crate::io::kube::SecretWatches;
 use crate::io::listen::{ListenEvent, ListenHandle, ListenStatus};
 use crate::io::manifests::{ManifestsHandle, Restored, StatusPatch};
@@ -46,6 +48,8 @@ pub enum Message {
     Peer(PeerName, PeerEvent),
     /// A listener tells.
     Listen(ListenEvent),
+    /// The kernel's task tells.
+    Kernel(KernelReport),
     /// A question.
     Asked(Asked),
     /// Somebody wants to see numbers.
@@ -79,6 +83,8 @@ pub struct HubSpec {
     pub manifests: Option<ManifestsHandle>,
     /// The Secrets of the cluster.
     pub(crate) secrets: Option<SecretWatches>,
+    /// Who looks after the kernel; absent in the demo, which leaves it alone.
+    pub kernel: Option<KernelHandle>,
     /// The listeners.
     pub listener: ListenHandle,
     /// Where the listeners' state is shown.
@@ -97,6 +103,9 @@ pub struct Hub {
     peers: Peers,
     manifests: Option<ManifestsHandle>,
     secrets: Option<SecretWatches>,
+    kernel: Option<KernelHandle>,
+    /// What was last said about the kernel.
+    kernel_problems: Vec<String>,
     listening: watch::Sender<Vec<ListenStatus>>,
     recorder: Option<Recorder>,
     /// When the first batch since the last settling was handed over.
@@ -118,12 +127,14 @@ impl Hub {
     #[must_use]
     pub fn new(spec: HubSpec) -> Self {
         let HubSpec { loaded, node, predecessor, host, context, sources, manifests, .. } = spec;
-        let HubSpec { secrets, listener, listening, recorder, .. } = spec;
+        let HubSpec { secrets, kernel, listener, listening, recorder, .. } = spec;
         let restored = manifests.as_ref().map(ManifestsHandle::restored).cloned().unwrap_or_default();
         let allocated_elsewhere = loaded.config.sources.kubernetes;
         let Restored { freed, held, .. } = restored;
         let freshness = Freshness::new(&loaded.text, &sources);
-        let start = Start { node: node.clone(), sources, freed, held, host, allocated_elsewhere };
+        let watched = kernel.is_some();
+        let start =
+            Start { node: node.clone(), sources, freed, held, host, allocated_elsewhere, kernel: watched };
         let world = World::new(&loaded.config, &start);
         let namespace = secrets.as_ref().map(|secrets| secrets.namespace().to_owned());
         let peers = Peers::new(context, listener, node, predecessor, Secrets::of(namespace));
@@ -134,6 +145,8 @@ impl Hub {
             peers,
             manifests,
             secrets,
+            kernel,
+            kernel_problems: Vec::new(),
             listening,
             recorder,
             since: None,
@@ -171,7 +184,7 @@ impl Hub {
                     }
                 }
                 () = &mut first, if !self.world.is_complete() => {
-                    tracing::warn!("statuses are not recorded in time; announcing what is recorded");
+                    tracing::warn!("statuses are not recorded, or the kernel has not answered, in time; announcing without them");
                     self.world.stop_waiting_for_records();
                     first.as_mut().reset(tokio::time::Instant::now() + FIRST_RECORD);
                 }
@@ -188,7 +201,7 @@ impl Hub {
                 break;
             }
         }
-        self.peers.stop().await;
+        self.end().await;
     }
 
     fn take(&mut self, message: Message) {
@@ -201,6 +214,7 @@ impl Hub {
                 }
             }
             Message::Listen(ListenEvent::Status(status)) => self.listen_status(status),
+            Message::Kernel(report) => self.kernel_report(report),
             Message::Asked(asked) => self.answer(asked),
             // Who asked may have gone.
             Message::Observe(reply) => drop(reply.send(self.observe())),
@@ -275,6 +289,9 @@ impl Hub {
             && !patches.is_empty()
         {
             manifests.record(patches);
+        }
+        if let (Some(wanted), Some(kernel)) = (changes.kernel.take(), &self.kernel) {
+            kernel.want(wanted);
         }
         if changes.complete {
             tracing::info!("every source has delivered: sessions start");

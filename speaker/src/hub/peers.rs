@@ -301,13 +301,21 @@ impl Peers {
         }
     }
 
+    /// Whether there is any peer at all.
+    pub(super) fn are_any(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    /// Whether a peer would keep our routes over a restart.
+    pub(super) fn keep_routes(&self) -> bool {
+        self.running.values().any(Running::keeps_routes)
+    }
+
     /// Ends every session: with graceful restart without a word, so that the peers keep the routes
     /// (RFC 4724 §4), else with a Cease.
     pub(super) async fn stop(&mut self) {
         for (_, running) in std::mem::take(&mut self.running) {
-            let graceful =
-                running.established.as_ref().is_some_and(|up| up.negotiated.graceful_restart.is_some());
-            let notification = (!graceful)
+            let notification = (!running.keeps_routes())
                 .then(|| Notification::cease(cease::ADMINISTRATIVE_SHUTDOWN, "the speaker is stopping"));
             self.ending.push(
                 running.handle.shutdown(StopReason { notification, hard: false, restart: false }, FLUSH),

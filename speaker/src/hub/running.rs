@@ -54,6 +54,11 @@ impl LastNotification {
 }
 
 impl Running {
+    /// The peer keeps our routes while we restart (RFC 4724).
+    pub(super) fn keeps_routes(&self) -> bool {
+        self.established.as_ref().is_some_and(|up| up.negotiated.graceful_restart.is_some())
+    }
+
     /// Takes on new settings that leave the session up.
     pub(super) fn adopt(&mut self, wanted: Wanted, name: &str, world: &mut World) {
         let timers = wanted::timers(&wanted.spec.settings);

@@ -8,6 +8,7 @@ pub mod clock;
 mod connect;
 pub mod egress;
 pub mod http;
+pub mod kernel;
 pub(crate) mod kube;
 pub mod listen;
 pub mod manifests;

@@ -319,6 +319,7 @@ router: {{asn: 64500, routerId: 10.255.0.1, listen: [\"127.0.0.1:0\"]}}
 ipam: {{enabled: false, stateDir: router-state}}
 {peers}
 api: {{socket: router.sock}}
+datapath: {{loops: none}}
 "
     )
 }
@@ -339,6 +340,7 @@ router: {{asn: 64501, routerId: 10.255.0.2}}
 sources: {{manifests: [m]}}
 ipam: {{stateDir: state}}
 api: {{socket: node.sock}}
+datapath: {{loops: none}}
 peers:
   - {{name: tor, address: 127.0.0.1, port: {port}, localAddress: 127.0.0.2, asn: 64500, nextHop: {{ipv6: \"2001:db8:ffff::2\"}}{settings}}}
 {rest}"

@@ -223,6 +223,7 @@ impl Announcer {
                 let endpoints = *endpoints.get(family);
                 gates::endpoints_open(advertisement, &self.node, service, family, endpoints, &mut trace);
                 gates::safe(prefix, self.surroundings.refusal(prefix, advertisement).as_ref(), &mut trace);
+                self.ask_kernel(prefix, &mut trace);
                 let source = Source {
                     kind: SourceKind::Service,
                     namespace: Some(service.key.namespace.clone()),
@@ -255,6 +256,9 @@ impl Announcer {
                     &mut held,
                 );
                 gates::safe(prefix, self.surroundings.refusal(prefix, advertisement).as_ref(), &mut held);
+                if held.0.is_none() {
+                    self.kernel_gate(prefix, &mut held);
+                }
                 if held.0.is_none() {
                     return (prefix, None);
                 }
@@ -299,6 +303,7 @@ impl Announcer {
                                 format!("{prefix} is the address of a Service with externalTrafficPolicy Local that has no ready endpoint on node '{}'", self.node)
                             });
                         }
+                        self.ask_kernel(prefix, &mut trace);
                         (Decision::new(Some(prefix), source.clone(), advertisement, trace), unwanted.clone())
                     })),
                 }
@@ -317,12 +322,20 @@ impl Announcer {
                     gates::applies(advertisement, &self.node, trace);
                 });
                 self.last_gates(prefix, advertisement, &mut trace);
+                self.ask_kernel(prefix, &mut trace);
                 let name = advertisement.name.to_string();
                 let source = Source { kind: SourceKind::Prefix, namespace: None, name };
                 all.push((Decision::new(Some(prefix), source, advertisement, trace), unwanted));
             }
         }
         all
+    }
+
+    /// The kernel is told of what passes every other gate, and asked about nothing else.
+    fn ask_kernel(&self, prefix: Prefix, trace: &mut Vec<GateView>) {
+        if trace.iter().all(|gate| gate.passed) {
+            self.kernel_gate(prefix, trace);
+        }
     }
 
     /// What pool prefixes and fixed ones must pass besides.

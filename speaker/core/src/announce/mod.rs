@@ -16,14 +16,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bgp_proto::types::{FamilyMap, Prefix};
-use speaker_config::model::{Advertisement, DefaultClass};
+use speaker_config::model::{Advertisement, Datapath, DefaultClass};
 use speaker_config::objects::{Labels, ObjectKey, UnixSeconds};
 
 use crate::danger::DangerContext;
 use crate::inputs::{Inputs, Touched};
-use crate::rib::{LocRib, Route};
+use crate::rib::LocRib;
 
 mod advertisement;
+mod carry;
 mod explain;
 mod findings;
 mod gates;
@@ -33,6 +34,7 @@ mod service;
 mod surroundings;
 
 use advertisement::Prepared;
+use carry::Waiting;
 pub use explain::{Decision, Story, Subject};
 pub use findings::Finding;
 pub use gates::PoolCount;
@@ -52,6 +54,8 @@ pub struct Settings {
     /// What nobody may announce without leave, as far as it stands in no Node object: addresses of
     /// peers, gateways and API servers, Service CIDRs.
     pub danger: DangerContext,
+    /// `datapath`: what the kernel is to do for what is announced.
+    pub datapath: Datapath,
 }
 
 /// How many keys the last [`Announcer::reconcile`] evaluated.
@@ -99,6 +103,8 @@ pub struct Announcer {
     open_by_prefix: BTreeSet<(Prefix, String, usize)>,
     /// `prefixes` of the advertisements that speak here.
     fixed: BTreeSet<(Prefix, usize)>,
+    /// What passes every gate but the kernel's.
+    waiting: Waiting,
     rib: LocRib,
     dirty: Dirty,
     work: Work,
@@ -126,6 +132,7 @@ impl Announcer {
         self.node = settings.node;
         self.default_class = settings.default_class;
         self.surroundings.set_base(settings.danger);
+        self.configure_datapath(settings.datapath);
         self.advertisements = settings.advertisements.into_iter().map(Prepared::new).collect();
         self.dirty.everything = true;
     }
@@ -158,7 +165,10 @@ impl Announcer {
         for name in std::mem::take(&mut dirty.gates) {
             self.evaluate_gate(name, &mut dirty);
         }
-        dirty.prefixes.into_iter().filter(|prefix| self.settle(*prefix, now)).collect()
+        let mut changed: BTreeSet<Prefix> =
+            dirty.prefixes.into_iter().filter(|prefix| self.settle(*prefix)).collect();
+        changed.extend(self.release(now));
+        changed
     }
 
     /// The Loc-RIB.
@@ -226,10 +236,12 @@ impl Announcer {
             dirty.prefixes.extend(fixed.iter().map(|(prefix, _)| *prefix));
         }
         self.fixed = fixed;
+        self.waiting.touch();
     }
 
     fn evaluate_pool(&mut self, name: String, inputs: &Inputs, dirty: &mut Dirty) {
         self.work.pools += 1;
+        self.waiting.touch();
         let new = inputs
             .pools
             .get(&name)
@@ -280,6 +292,9 @@ impl Announcer {
         for addr in new.addresses.keys().filter(|addr| !old.addresses.contains_key(addr)) {
             dirty.prefixes.insert(Prefix::host(*addr));
             self.holders.entry(*addr).or_default().insert(key.clone());
+        }
+        if old.addresses != new.addresses {
+            self.waiting.touch();
         }
         if old.pools != new.pools {
             self.recount(&old, &new, dirty);
@@ -339,19 +354,25 @@ impl Announcer {
         }
     }
 
-    /// Gathers the reasons for a prefix anew; says whether they changed.
-    fn settle(&mut self, prefix: Prefix, now: UnixSeconds) -> bool {
+    /// Gathers the reasons for a prefix anew; says whether the Loc-RIB changed. What is to come into it waits for
+    /// [`Self::release`].
+    fn settle(&mut self, prefix: Prefix) -> bool {
         self.work.prefixes += 1;
         let Some(contributions) = self.contributions(prefix) else {
+            self.waiting.forget(prefix);
             return self.rib.routes.remove(&prefix).is_some();
         };
+        self.waiting.place(prefix, &contributions);
         match self.rib.routes.get_mut(&prefix) {
             Some(route) if route.contributions == contributions => false,
             Some(route) => {
                 route.contributions = contributions;
                 true
             }
-            None => self.rib.routes.insert(prefix, Route { contributions, since: now }).is_none(),
+            None => {
+                self.waiting.hold(prefix, contributions);
+                false
+            }
         }
     }
 }

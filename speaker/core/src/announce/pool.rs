@@ -26,6 +26,8 @@ pub(super) struct PoolState {
     pub created: UnixSeconds,
     pub disabled: bool,
     pub blocks: Vec<Block>,
+    /// The fewest prefixes that cover the blocks.
+    pub pieces: Vec<Prefix>,
     pub plans: Vec<Plan>,
 }
 
@@ -52,7 +54,8 @@ impl PoolState {
                 }
             }
         }
-        Self { created: pool.created, disabled: pool.disabled, blocks: pool.blocks.clone(), plans }
+        let pieces = exact_cover(pool.blocks.iter().map(|block| block.bounds()));
+        Self { created: pool.created, disabled: pool.disabled, blocks: pool.blocks.clone(), pieces, plans }
     }
 
     /// The prefixes whose gate is open, with the index of their advertisement.

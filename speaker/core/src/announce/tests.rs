@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use bgp_proto::types::{Family, Prefix};
 use speaker_config::model::{
-    Advertisement, PoolGate, PoolPrefix, RouteAttributes, ServiceGate, ServiceRoutes, ServiceRoutesWhich,
+    Advertisement, Datapath, LoopGuard, PoolGate, PoolPrefix, RouteAttributes, ServiceGate, ServiceRoutes,
+    ServiceRoutesWhich,
 };
 use speaker_config::objects::{
     Block, Endpoint, EndpointSlice, IpFamilyPolicy, Labels, Node, Object, ObjectKey, ObjectRef, Pool,
@@ -18,6 +19,7 @@ use crate::rib::{Contributions, SourceKind};
 
 mod explaining;
 mod history;
+mod kernel;
 mod pool_prefixes;
 mod scale;
 mod service_routes;
@@ -92,6 +94,9 @@ impl World {
         assert_eq!(one.open, fresh.open);
         assert_eq!(one.open_by_prefix, fresh.open_by_prefix);
         assert_eq!(one.fixed, fresh.fixed);
+        assert_eq!(one.waiting.outside, fresh.waiting.outside);
+        let datapath = Datapath { loops: LoopGuard::Blackhole, local_announced: true };
+        assert_eq!(one.wanted(datapath), fresh.wanted(datapath));
         assert!(one.rib.routes.values().all(|route| !route.contributions.is_empty()));
     }
 

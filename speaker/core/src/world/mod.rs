@@ -16,6 +16,7 @@ use speaker_config::objects::{Labels, Object, ObjectRef, Selector, UnixSeconds};
 
 use crate::announce::{Announcer, Settings};
 use crate::danger::{DangerContext, Owner};
+use crate::datapath::{Kernel, KernelReport, Wanted};
 use crate::export::{Exporter, PeerOut, Table};
 use crate::inputs::{Inputs, Touched};
 use crate::ipam::{Freed, Held, Ipam, IpamChanges, IpamSettings};
@@ -53,6 +54,11 @@ pub enum Event {
         /// The node's name.
         node: String,
     },
+    /// What the kernel's shell tells.
+    Kernel {
+        /// The report.
+        report: KernelReport,
+    },
     /// The end of a batch: everything before is to be acted on at this wall time.
     Settle {
         /// Seconds since 1970.
@@ -79,6 +85,9 @@ pub struct Start {
     /// process announces what it finds recorded.
     #[serde(default)]
     pub allocated_elsewhere: bool,
+    /// Somebody looks after the kernel: what it is to carry is announced once [`World::kernel`] says that it does.
+    #[serde(default)]
+    pub kernel: bool,
 }
 
 /// What this host lives on.
@@ -100,6 +109,8 @@ pub struct Changes {
     pub pending: BTreeSet<String>,
     /// Peers that belong to other tables now.
     pub moved: BTreeSet<String>,
+    /// What the kernel is to carry from now on, where that changed.
+    pub kernel: Option<Arc<Wanted>>,
     /// Every source has delivered with this batch: sessions may start.
     pub complete: bool,
 }
@@ -120,6 +131,8 @@ pub struct World {
     give_up_on_records: bool,
     ipam: Option<Ipam>,
     announcer: Announcer,
+    /// What the kernel's shell was told last.
+    asked_of_kernel: Option<Arc<Wanted>>,
     exporter: Exporter,
 }
 
@@ -128,7 +141,7 @@ impl World {
     /// (design §5, "Silence before knowledge").
     #[must_use]
     pub fn new(config: &SpeakerConfig, start: &Start) -> Self {
-        let Start { node, sources, freed, held, host, allocated_elsewhere } = start;
+        let Start { node, sources, freed, held, host, allocated_elsewhere, kernel } = start;
         let allocates = config.ipam.enabled && !allocated_elsewhere;
         // Their order is all that counts.
         let freed = freed.iter().map(|address| Freed { address: *address, since: 0 });
@@ -148,8 +161,12 @@ impl World {
             give_up_on_records: false,
             ipam,
             announcer: Announcer::new(),
+            asked_of_kernel: None,
             exporter: Exporter::new(),
         };
+        if *kernel {
+            world.announcer.expect_kernel();
+        }
         world.configure(config, node);
         world
     }
@@ -164,6 +181,7 @@ impl World {
             node: node.to_owned(),
             default_class: self.default_class,
             danger: DangerContext { addresses: self.dangerous(config), ..DangerContext::default() },
+            datapath: config.datapath,
         });
     }
 
@@ -197,6 +215,11 @@ impl World {
         self.waiting.remove(source);
     }
 
+    /// What the kernel's shell tells of what it was asked for by [`Changes::kernel`].
+    pub fn kernel(&mut self, report: KernelReport) {
+        self.announcer.kernel(report);
+    }
+
     /// Recomputes what was touched since the last time.
     pub fn settle(&mut self, now: UnixSeconds) -> Changes {
         // "Nothing is announced, withdrawn or removed from the kernel until every source has delivered its
@@ -216,16 +239,32 @@ impl World {
         changes.pending = exported.pending;
         changes.moved = exported.moved;
         // A status that is still to be recorded belongs to the first full picture: its echo comes with the
-        // next batch, and End-of-RIB waits for it.
-        if !self.complete && (self.give_up_on_records || changes.ipam.services.is_empty()) {
+        // next batch, and End-of-RIB waits for it. So do routes that the kernel has not answered for.
+        let answered = changes.ipam.services.is_empty() && self.announcer.carriage().is_answered();
+        if !self.complete && (self.give_up_on_records || answered) {
             self.complete = true;
             changes.complete = true;
             changes.pending.extend(self.exporter.set_complete().pending);
+            self.announcer.set_complete();
+        }
+        let wanted = &self.announcer.carriage().wanted;
+        if self.watches_kernel()
+            && self.asked_of_kernel.as_deref().map(Wanted::version) != Some(wanted.version())
+        {
+            let wanted = Arc::new(wanted.clone());
+            self.asked_of_kernel = Some(Arc::clone(&wanted));
+            changes.kernel = Some(wanted);
         }
         changes
     }
 
-    /// Statuses of the first list are not recorded in time: routes go out without them.
+    /// Somebody looks after the kernel.
+    fn watches_kernel(&self) -> bool {
+        self.announcer.carriage().kernel != Kernel::Absent
+    }
+
+    /// Statuses of the first list are not recorded, or the kernel has not answered, in time: routes go out
+    /// without them.
     pub fn stop_waiting_for_records(&mut self) {
         self.give_up_on_records = true;
     }

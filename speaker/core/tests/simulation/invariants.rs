@@ -124,6 +124,8 @@ fn loc_rib(config: &SpeakerConfig, node: usize, inputs: &Inputs) -> Announcer {
         advertisements: config.advertisements.clone(),
         default_class: DefaultClass::LbIpam,
         danger: DangerContext { addresses: addresses.collect(), ..DangerContext::default() },
+        // Nobody looks after a kernel here.
+        datapath: config.datapath,
     };
     Announcer::from_scratch(settings, inputs, 0)
 }

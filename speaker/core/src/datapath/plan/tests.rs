@@ -1,0 +1,440 @@
+//! The plan against a model of the kernel.
+
+use std::collections::BTreeSet;
+
+use bgp_proto::types::Timestamp;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::super::wanted::GuardKind;
+use super::super::{Device, GuardKind as Kind};
+use super::*;
+
+/// A kernel as far as the plan sees it.
+#[derive(Debug, Clone, Default)]
+struct Model(KernelState);
+
+impl Model {
+    /// Does one thing as the kernel does it.
+    fn apply(&mut self, op: &KernelOp) -> Result<(), String> {
+        let state = &mut self.0;
+        match op {
+            KernelOp::AddRoute(route) => {
+                if state.routes.iter().any(|one| one.key == route.key) {
+                    return Err(format!("EEXIST: {op:?}"));
+                }
+                state.routes.push(made(*route));
+            }
+            KernelOp::ReplaceRoute(route) => {
+                let old = state.routes.iter_mut().find(|one| one.key == route.key);
+                *old.ok_or_else(|| format!("ENOENT: {op:?}"))? = made(*route);
+            }
+            KernelOp::DeleteRoute(key) => {
+                let at = state.routes.iter().position(|one| one.key == *key && one.protocol == PROTOCOL);
+                state.routes.remove(at.ok_or_else(|| format!("ESRCH: {op:?}"))?);
+            }
+            KernelOp::AddRule { family, preference } => {
+                let rule = rule(*family, *preference, Some(TABLE), PROTOCOL, RuleShape::NotLocal);
+                if state.rules.contains(&rule) {
+                    return Err(format!("EEXIST: {op:?}"));
+                }
+                state.rules.push(rule);
+            }
+            KernelOp::DeleteRule { family, preference } => {
+                let at = state.rules.iter().position(|one| {
+                    one.family == *family
+                        && one.preference == *preference
+                        && one.protocol == PROTOCOL
+                        && one.table == Some(TABLE)
+                });
+                state.rules.remove(at.ok_or_else(|| format!("ENOENT: {op:?}"))?);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_all(&mut self, plan: &Plan) {
+        for op in &plan.ops {
+            self.apply(op).unwrap();
+        }
+    }
+
+    /// What does not bear our mark.
+    fn foreign(&self) -> KernelState {
+        KernelState {
+            rules: self.0.rules.iter().filter(|one| one.protocol != PROTOCOL).cloned().collect(),
+            routes: self.0.routes.iter().filter(|one| one.protocol != PROTOCOL).cloned().collect(),
+        }
+    }
+}
+
+fn made(route: OwnRoute) -> KernelRoute {
+    let device = matches!(route.kind, RouteKind::Local).then(lo);
+    KernelRoute { key: route.key, kind: route.kind, protocol: PROTOCOL, gateway: false, device }
+}
+
+fn lo() -> Device {
+    Device { name: "lo".to_owned(), loopback: true }
+}
+
+fn eth0() -> Device {
+    Device { name: "eth0".to_owned(), loopback: false }
+}
+
+fn rule(family: Family, preference: u32, table: Option<u32>, protocol: u8, shape: RuleShape) -> KernelRule {
+    KernelRule { family, preference, table, protocol, shape }
+}
+
+const MAIN: u32 = 254;
+const V4: Family = Family::Ipv4Unicast;
+
+/// The rules of a fresh kernel, and a host at 10.0.0.1/24 on eth0 with a default route.
+fn host() -> Model {
+    let mut rules = Vec::new();
+    for family in Family::ALL {
+        rules.push(rule(family, 0, Some(LOCAL_TABLE), 2, RuleShape::Everything));
+        rules.push(rule(family, 32_766, Some(MAIN), 2, RuleShape::Everything));
+    }
+    let routes = vec![
+        route(MAIN, "10.0.0.0/24", 0, RouteKind::Unicast, 2, false, Some(eth0())),
+        route(MAIN, "0.0.0.0/0", 0, RouteKind::Unicast, 3, true, Some(eth0())),
+        route(LOCAL_TABLE, "10.0.0.1/32", 0, RouteKind::Local, 2, false, Some(eth0())),
+        route(MAIN, "2001:db8::/64", 256, RouteKind::Unicast, 2, false, Some(eth0())),
+        route(MAIN, "::/0", 1_024, RouteKind::Unicast, 3, true, Some(eth0())),
+    ];
+    Model(KernelState { rules, routes })
+}
+
+fn route(
+    table: u32,
+    prefix: &str,
+    metric: u32,
+    kind: RouteKind,
+    protocol: u8,
+    gateway: bool,
+    device: Option<Device>,
+) -> KernelRoute {
+    let key = RouteKey { table, prefix: prefix.parse().unwrap(), metric };
+    KernelRoute { key, kind, protocol, gateway, device }
+}
+
+fn wanted(guards: &[&str], locals: &[&str]) -> Wanted {
+    let guard = Guard { kind: GuardKind::Blackhole, fixed: false };
+    Wanted {
+        serial: 1,
+        complete: true,
+        guards: guards.iter().map(|one| (one.parse().unwrap(), guard)).collect(),
+        locals: locals.iter().map(|one| one.parse().unwrap()).collect(),
+    }
+}
+
+fn run(model: &mut Model, wanted: &Wanted) -> Plan {
+    let first = plan(wanted, &Linger::default(), &model.0);
+    model.apply_all(&first);
+    let second = plan(wanted, &Linger::default(), &model.0);
+    assert_eq!(second.ops, [], "after {:?}", first.ops);
+    second
+}
+
+fn own_route(prefix: &str, table: u32, kind: RouteKind) -> OwnRoute {
+    OwnRoute { key: RouteKey { table, prefix: prefix.parse().unwrap(), metric: METRIC }, kind }
+}
+
+#[test]
+fn local_delivery_is_there_before_the_guard_and_goes_after_it() {
+    let mut model = host();
+    let before = model.0.clone();
+    let first = plan(&wanted(&["203.0.113.0/24"], &["203.0.113.7"]), &Linger::default(), &model.0);
+    let local = own_route("203.0.113.7/32", LOCAL_TABLE, RouteKind::Local);
+    let guard = own_route("203.0.113.0/24", TABLE, RouteKind::Blackhole);
+    assert_eq!(
+        first.ops,
+        [
+            KernelOp::AddRoute(local),
+            KernelOp::AddRoute(guard),
+            KernelOp::AddRule { family: V4, preference: *PREFERENCES.start() },
+        ]
+    );
+    assert_eq!(first.guards.values().collect::<Vec<_>>(), [&Outcome::Pending]);
+    model.apply_all(&first);
+    assert_eq!(
+        cleanup(&model.0),
+        [
+            KernelOp::DeleteRule { family: V4, preference: *PREFERENCES.start() },
+            KernelOp::DeleteRoute(guard.key),
+            KernelOp::DeleteRoute(local.key),
+        ]
+    );
+    let last = run(&mut model, &wanted(&[], &[]));
+    assert_eq!((model.0, last.notes), (before, Vec::new()));
+}
+
+#[test]
+fn each_family_has_the_rule_that_it_needs() {
+    let mut model = host();
+    let done = run(&mut model, &wanted(&["2001:db8:1::/48"], &[]));
+    assert!(done.guards.values().all(|one| *one == Outcome::InPlace));
+    let rules = model.0.rules.iter().filter(|one| one.protocol == PROTOCOL);
+    assert_eq!(rules.map(|one| one.family).collect::<Vec<_>>(), [Family::Ipv6Unicast]);
+}
+
+#[test]
+fn a_prefix_beside_a_connected_route_is_not_guarded() {
+    for (prefix, subnet) in
+        [("10.0.0.128/25", "10.0.0.0/24"), ("10.0.0.0/16", "10.0.0.0/24"), ("2001:db8::/32", "2001:db8::/64")]
+    {
+        let mut model = host();
+        let before = model.0.clone();
+        let done = run(&mut model, &wanted(&[prefix], &[]));
+        let Some(Outcome::Spared(why)) = done.guards.values().next() else { panic!("{prefix}: {done:?}") };
+        assert_eq!(*why, format!("it overlaps {subnet}, to which eth0 is attached"));
+        assert_eq!(model.0, before);
+    }
+}
+
+#[test]
+fn a_guard_goes_when_its_prefix_becomes_connected() {
+    let mut model = host();
+    run(&mut model, &wanted(&["203.0.113.0/24"], &[]));
+    model.0.routes.push(route(MAIN, "203.0.113.0/26", 0, RouteKind::Unicast, 2, false, Some(eth0())));
+    run(&mut model, &wanted(&["203.0.113.0/24"], &[]));
+    assert!(!model.0.routes.iter().chain([]).any(|one| one.protocol == PROTOCOL), "{model:?}");
+    assert!(!model.0.rules.iter().any(|one| one.protocol == PROTOCOL), "{model:?}");
+}
+
+#[test]
+fn what_is_not_a_subnet_beside_us_does_not_count() {
+    for (prefix, protocol, gateway, device, guard) in [
+        // An address of our own, for which IPv6 makes a route.
+        ("2001:db8:1::1/128", 2, false, eth0(), "2001:db8:1::/48"),
+        ("203.0.113.0/24", 2, false, lo(), "203.0.113.0/24"),
+        // A tunnel that takes everything.
+        ("128.0.0.0/1", 4, false, eth0(), "203.0.113.0/24"),
+        // By a router: what another speaker has learned about the same pool.
+        ("203.0.113.7/32", 186, true, eth0(), "203.0.113.0/24"),
+    ] {
+        let mut model = host();
+        model.0.routes.push(route(MAIN, prefix, 0, RouteKind::Unicast, protocol, gateway, Some(device)));
+        let done = run(&mut model, &wanted(&[guard], &[]));
+        assert_eq!(done.guards.values().collect::<Vec<_>>(), [&Outcome::InPlace], "{prefix}");
+    }
+}
+
+#[test]
+fn a_fixed_prefix_that_this_host_routes_on_is_not_guarded() {
+    let mut model = host();
+    model.0.routes.push(route(MAIN, "172.20.1.0/24", 0, RouteKind::Unicast, 3, true, Some(eth0())));
+    let mut wanted = wanted(&["172.20.0.0/16"], &[]);
+    assert_eq!(run(&mut model.clone(), &wanted).guards.values().collect::<Vec<_>>(), [&Outcome::InPlace]);
+    wanted.guards.values_mut().for_each(|guard| guard.fixed = true);
+    let done = run(&mut model, &wanted);
+    let why = "this host has a route to 172.20.1.0/24 inside it".to_owned();
+    assert_eq!(done.guards.values().collect::<Vec<_>>(), [&Outcome::Spared(why)]);
+}
+
+#[test]
+fn a_foreign_route_in_our_place_is_left_and_said() {
+    let mut model = host();
+    model.0.routes.push(route(TABLE, "203.0.113.0/24", METRIC, RouteKind::Unicast, 3, true, Some(eth0())));
+    let foreign = model.foreign();
+    let done = run(&mut model, &wanted(&["203.0.113.0/24"], &[]));
+    assert!(
+        matches!(done.guards.values().next(), Some(Outcome::Failed(why)) if why.contains("somebody else"))
+    );
+    assert_eq!(
+        done.notes,
+        ["table 10179 has a route to 203.0.113.0/24 that is not ours (protocol 3): it is left alone"]
+    );
+    assert_eq!(model.foreign(), foreign);
+    // At another metric both fit.
+    model.0.routes.last_mut().unwrap().key.metric = 7;
+    let at_seven: Vec<_> = model.0.routes.iter_mut().filter(|one| one.key.table == TABLE).collect();
+    for one in at_seven {
+        one.key.metric = 7;
+    }
+    let done = run(&mut model, &wanted(&["203.0.113.0/24"], &[]));
+    assert_eq!(done.guards.values().collect::<Vec<_>>(), [&Outcome::InPlace]);
+}
+
+#[test]
+fn a_taken_preference_is_passed_over() {
+    let mut model = host();
+    let first = *PREFERENCES.start();
+    model.0.rules.push(rule(V4, first, Some(100), 4, RuleShape::Other));
+    run(&mut model, &wanted(&["203.0.113.0/24"], &[]));
+    let own = |model: &Model| -> Vec<u32> {
+        model.0.rules.iter().filter(|one| one.protocol == PROTOCOL).map(|one| one.preference).collect()
+    };
+    assert_eq!(own(&model), [first + 1]);
+    // It stays where it is once the other has gone.
+    model.0.rules.retain(|one| one.table != Some(100));
+    run(&mut model, &wanted(&["203.0.113.0/24"], &[]));
+    assert_eq!(own(&model), [first + 1]);
+    let mut full = host();
+    full.0.rules.extend(PREFERENCES.map(|one| rule(V4, one, Some(100), 4, RuleShape::Other)));
+    let done = run(&mut full, &wanted(&["203.0.113.0/24"], &[]));
+    assert!(
+        matches!(done.guards.values().next(), Some(Outcome::Failed(why)) if why.contains("is taken")),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn the_guard_never_comes_before_the_table_local() {
+    let mut model = host();
+    model
+        .0
+        .rules
+        .iter_mut()
+        .filter(|one| one.table == Some(LOCAL_TABLE))
+        .for_each(|one| one.preference = 10_181);
+    run(&mut model, &wanted(&["203.0.113.0/24"], &[]));
+    let own = model.0.rules.iter().find(|one| one.protocol == PROTOCOL);
+    assert_eq!(own.map(|one| one.preference), Some(10_182));
+    let mut late = host();
+    late.0
+        .rules
+        .iter_mut()
+        .filter(|one| one.table == Some(LOCAL_TABLE))
+        .for_each(|one| one.preference = 20_000);
+    let done = run(&mut late, &wanted(&["203.0.113.0/24"], &[]));
+    assert!(
+        matches!(done.guards.values().next(), Some(Outcome::Failed(why)) if why.contains("20000")),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn a_guard_of_another_type_is_replaced_in_one_step() {
+    let mut model = host();
+    let mut wanted = wanted(&["203.0.113.0/24"], &[]);
+    run(&mut model, &wanted);
+    wanted.guards.values_mut().for_each(|guard| guard.kind = Kind::Unreachable);
+    let next = plan(&wanted, &Linger::default(), &model.0);
+    let guard = own_route("203.0.113.0/24", TABLE, RouteKind::Unreachable);
+    assert_eq!(next.ops, [KernelOp::ReplaceRoute(guard)]);
+    run(&mut model, &wanted);
+}
+
+#[test]
+fn nothing_goes_before_everything_is_known_nor_before_its_time() {
+    let mut model = host();
+    run(&mut model, &wanted(&["203.0.113.0/24"], &["203.0.113.7"]));
+    let unknown = Wanted { complete: false, ..wanted(&[], &[]) };
+    assert_eq!(plan(&unknown, &Linger::default(), &model.0).ops, []);
+    let mut linger = Linger::default();
+    let at = |seconds: u64| Timestamp::from_nanos(seconds * 1_000_000_000);
+    linger.follow(&wanted(&["203.0.113.0/24"], &["203.0.113.7"]), at(0));
+    linger.follow(&wanted(&[], &[]), at(1));
+    assert_eq!(plan(&wanted(&[], &[]), &linger, &model.0).ops, []);
+    linger.expire(at(60));
+    assert_eq!(plan(&wanted(&[], &[]), &linger, &model.0).ops.len(), 3);
+}
+
+#[test]
+fn the_address_of_an_interface_needs_no_route_of_ours() {
+    let mut model = host();
+    let before = model.0.clone();
+    let done = run(&mut model, &wanted(&[], &["10.0.0.1"]));
+    assert_eq!(done.locals.values().collect::<Vec<_>>(), [&Outcome::InPlace]);
+    assert_eq!(model.0, before);
+}
+
+/// Prefixes and addresses that often meet.
+fn prefixes() -> impl Strategy<Value = Prefix> {
+    let v4 =
+        (0..4u8, 22..=32u8).prop_map(|(net, len)| Prefix::new([203, 0, 112 + net, net].into(), len).unwrap());
+    let v6 = (0..4u16, prop_oneof![Just(46u8), Just(48), Just(64), Just(128)])
+        .prop_map(|(net, len)| Prefix::new([0x2001, 0xdb8, net, 0, 0, 0, 0, 1].into(), len).unwrap());
+    prop_oneof![v4, v6]
+}
+
+fn kinds() -> impl Strategy<Value = RouteKind> {
+    prop_oneof![
+        Just(RouteKind::Unicast),
+        Just(RouteKind::Local),
+        Just(RouteKind::Blackhole),
+        Just(RouteKind::Unreachable),
+        Just(RouteKind::Other)
+    ]
+}
+
+fn any_route() -> impl Strategy<Value = KernelRoute> {
+    let table = prop_oneof![Just(TABLE), Just(TABLE), Just(LOCAL_TABLE), Just(MAIN), Just(77)];
+    let protocol = prop_oneof![Just(PROTOCOL), Just(2u8), Just(3), Just(186)];
+    let device = prop_oneof![Just(None), Just(Some(lo())), Just(Some(eth0()))];
+    let metric = prop_oneof![Just(0), Just(METRIC), Just(7)];
+    (table, prefixes(), metric, kinds(), protocol, any::<bool>(), device).prop_map(
+        |(table, prefix, metric, kind, protocol, gateway, device)| KernelRoute {
+            key: RouteKey { table, prefix, metric },
+            kind,
+            protocol,
+            gateway,
+            device,
+        },
+    )
+}
+
+fn any_rule() -> impl Strategy<Value = KernelRule> {
+    let family = prop_oneof![Just(V4), Just(Family::Ipv6Unicast)];
+    let preference = prop_oneof![Just(100u32), 10_178..=10_190u32];
+    let table = prop_oneof![Just(Some(TABLE)), Just(Some(LOCAL_TABLE)), Just(Some(MAIN)), Just(None)];
+    let protocol = prop_oneof![Just(PROTOCOL), Just(2u8), Just(0)];
+    let shape = prop_oneof![Just(RuleShape::Everything), Just(RuleShape::NotLocal), Just(RuleShape::Other)];
+    (family, preference, table, protocol, shape).prop_map(|(family, preference, table, protocol, shape)| {
+        rule(family, preference, table, protocol, shape)
+    })
+}
+
+fn any_wanted() -> impl Strategy<Value = Wanted> {
+    let guard = (any::<bool>(), any::<bool>()).prop_map(|(blackhole, fixed)| Guard {
+        kind: if blackhole { Kind::Blackhole } else { Kind::Unreachable },
+        fixed,
+    });
+    (vec((prefixes(), guard), 0..5), vec(prefixes(), 0..4)).prop_map(|(guards, locals)| Wanted {
+        serial: 1,
+        complete: true,
+        guards: guards.into_iter().collect(),
+        locals: locals.into_iter().map(Prefix::addr).collect(),
+    })
+}
+
+fn any_kernel() -> impl Strategy<Value = Model> {
+    (vec(any_route(), 0..12), vec(any_rule(), 0..6)).prop_map(|(routes, rules)| {
+        let mut model = host();
+        let mut keys = BTreeSet::new();
+        // No kernel has two routes of one key here.
+        model.0.routes.extend(routes.into_iter().filter(|one| keys.insert(one.key)));
+        model.0.rules.extend(rules);
+        model
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_plan_leads_there_in_one_step_and_touches_nothing_foreign(kernel in any_kernel(), wanted in any_wanted()) {
+        let mut model = kernel;
+        let foreign = model.foreign();
+        let first = plan(&wanted, &Linger::default(), &model.0);
+        for op in &first.ops {
+            model.apply(op).map_err(TestCaseError::fail)?;
+        }
+        prop_assert_eq!(model.foreign(), foreign);
+        let second = plan(&wanted, &Linger::default(), &model.0);
+        prop_assert_eq!(&second.ops, &[]);
+        // What was under way has arrived, and no guard is there without a reason.
+        let outcomes = second.guards.values().chain(second.locals.values());
+        prop_assert!(outcomes.clone().all(|one| *one != Outcome::Pending), "{:?}", second);
+        for route in model.0.routes.iter().filter(|one| is_own(one)) {
+            let prefix = route.key.prefix;
+            let wanted = match route.key.table {
+                TABLE => wanted.guards.contains_key(&prefix),
+                _ => wanted.locals.contains(&prefix.addr()),
+            };
+            prop_assert!(wanted, "{:?} is left over", route);
+        }
+        model.apply_all(&Plan { ops: cleanup(&model.0), ..Plan::default() });
+        prop_assert!(!model.0.routes.iter().any(is_own));
+        prop_assert!(!model.0.rules.iter().any(|one| one.protocol == PROTOCOL && one.table == Some(TABLE)));
+    }
+}

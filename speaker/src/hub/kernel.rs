@@ -1,0 +1,37 @@
+//! What the kernel's task tells, and what becomes of its routes at the end.
+
+use std::time::Duration;
+
+use speaker_core::world::Event;
+
+use super::Hub;
+use crate::io::kernel::KernelReport;
+
+/// How long packets that are on their way when the sessions end are still taken care of.
+const LAST_PACKETS: Duration = Duration::from_secs(1);
+
+impl Hub {
+    pub(super) fn kernel_report(&mut self, report: KernelReport) {
+        if self.recorder.is_some() {
+            self.record(&Event::Kernel { report: report.clone() });
+        }
+        self.world.kernel(report);
+        let problems = self.world.announcer().carriage().problems();
+        for problem in problems.iter().filter(|one| !self.kernel_problems.contains(one)) {
+            tracing::warn!("{problem}");
+        }
+        self.kernel_problems = problems;
+    }
+
+    /// Ends the sessions, then what the kernel carried for them. It stays where routers go on sending: with
+    /// graceful restart, and where there is no peer at all, since routes then point here by hand.
+    pub(super) async fn end(mut self) {
+        let remove = self.peers.are_any() && !self.peers.keep_routes();
+        self.peers.stop().await;
+        let Some(kernel) = self.kernel else { return };
+        if remove && !self.world.announcer().carriage().wanted.is_empty() {
+            tokio::time::sleep(LAST_PACKETS).await;
+        }
+        kernel.stop(remove).await;
+    }
+}

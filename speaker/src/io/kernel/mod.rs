@@ -1,0 +1,152 @@
+//! The kernel's routes and rules, brought in line with what is wanted and kept there.
+//!
+//! ```text
+//! hub ── Wanted ──► task: dump ─► plan ─► apply ─► dump ─► KernelReport ──► hub
+//!                    ▲
+//! rtnetlink monitor ─┘ (a connection of its own: the kernel tells nobody of what he did himself)
+//! ```
+
+mod apply;
+mod capability;
+mod dump;
+mod lock;
+mod monitor;
+mod task;
+
+use std::io;
+use std::sync::Arc;
+
+use rtnetlink::Handle;
+use speaker_core::datapath::{self, KernelOp, KernelState, Wanted};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::clock::Clock;
+pub use capability::may_change_network;
+pub use speaker_core::datapath::KernelReport;
+use task::Task;
+
+/// The task that looks after the kernel.
+#[derive(Debug)]
+pub struct KernelHandle {
+    wanted: watch::Sender<Arc<Wanted>>,
+    stop: mpsc::Sender<Stop>,
+    task: JoinHandle<()>,
+}
+
+/// How the task is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// What is in the kernel stays.
+    Keep,
+    /// What this process put there goes.
+    Remove,
+}
+
+/// Starts the task. It reads the kernel and reports at once, and changes nothing before it is told what is wanted.
+///
+/// # Errors
+/// The kernel gives no netlink socket.
+pub fn spawn(reports: mpsc::Sender<KernelReport>, clock: Clock) -> io::Result<KernelHandle> {
+    let kernel = Kernel::open()?;
+    let monitor = monitor::Monitor::open()?;
+    let (wanted, wanted_seen) = watch::channel(Arc::default());
+    let (stop, stopped) = mpsc::channel(1);
+    let task = Task::new(kernel, monitor, reports, clock);
+    Ok(KernelHandle { wanted, stop, task: tokio::spawn(task.run(wanted_seen, stopped)) })
+}
+
+impl KernelHandle {
+    /// What is wanted from now on.
+    pub fn want(&self, wanted: Arc<Wanted>) {
+        self.wanted.send_replace(wanted);
+    }
+
+    /// Ends the task; `remove` takes out of the kernel what it has put there.
+    pub async fn stop(self, remove: bool) {
+        // A task that has ended by itself has nothing left to do.
+        let _ = self.stop.send(if remove { Stop::Remove } else { Stop::Keep }).await;
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the kernel's task ended badly");
+        }
+    }
+}
+
+/// A connection for questions and changes.
+#[derive(Debug, Clone)]
+pub(crate) struct Kernel {
+    handle: Handle,
+}
+
+impl Kernel {
+    /// Opens it, and the task that serves it until the last clone is gone; call inside the runtime.
+    pub(crate) fn open() -> io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// Reads rules, and routes of all tables.
+    ///
+    /// # Errors
+    /// The kernel's words.
+    pub(crate) async fn read(&self) -> Result<KernelState, String> {
+        dump::read(&self.handle).await.map_err(|error| format!("reading the kernel's routes: {error}"))
+    }
+}
+
+/// `speaker run --cleanup`: removes everything that bears our mark, and says what.
+///
+/// # Errors
+/// Another speaker runs here, a right is missing, or the kernel's words.
+pub async fn cleanup() -> Result<Vec<String>, String> {
+    let kernel = Kernel::open().map_err(|error| format!("no netlink socket: {error}"))?;
+    let ops = datapath::cleanup(&kernel.read().await?);
+    if ops.is_empty() {
+        return Ok(Vec::new());
+    }
+    if !may_change_network() {
+        return Err(capability::MISSING.to_owned());
+    }
+    let _lock =
+        lock::take().map_err(|error| format!("{error}; stop it first: it would put back what goes"))?;
+    for op in &ops {
+        apply::apply(&kernel.handle, op).await.map_err(|error| format!("{}: {error}", in_words(op)))?;
+    }
+    let left = datapath::cleanup(&kernel.read().await?);
+    if left.is_empty() {
+        return Ok(ops.iter().map(in_words).collect());
+    }
+    Err(format!("still there: {}", left.iter().map(in_words).collect::<Vec<_>>().join(", ")))
+}
+
+/// An operation as the `ip` command would have it.
+fn in_words(op: &KernelOp) -> String {
+    use speaker_core::datapath::{PROTOCOL, RouteKind, TABLE};
+    let word = |kind: RouteKind| match kind {
+        RouteKind::Blackhole => "blackhole",
+        RouteKind::Unreachable => "unreachable",
+        RouteKind::Local => "local",
+        RouteKind::Unicast | RouteKind::Other => "unicast",
+    };
+    let family = |family: bgp_proto::types::Family| match family {
+        bgp_proto::types::Family::Ipv4Unicast => "-4",
+        bgp_proto::types::Family::Ipv6Unicast => "-6",
+    };
+    match op {
+        KernelOp::AddRoute(route) | KernelOp::ReplaceRoute(route) => {
+            let verb = if matches!(op, KernelOp::AddRoute(_)) { "add" } else { "replace" };
+            let (kind, key) = (word(route.kind), route.key);
+            format!("route {verb} {kind} {} table {} protocol {PROTOCOL}", key.prefix, key.table)
+        }
+        KernelOp::DeleteRoute(key) => {
+            format!("route delete {} table {} protocol {PROTOCOL}", key.prefix, key.table)
+        }
+        KernelOp::AddRule { family: which, preference } => {
+            format!("{} rule add not iif lo lookup {TABLE} preference {preference}", family(*which))
+        }
+        KernelOp::DeleteRule { family: which, preference } => {
+            format!("{} rule delete lookup {TABLE} preference {preference}", family(*which))
+        }
+    }
+}
