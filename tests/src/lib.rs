@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod daemon;
 pub mod e2e;
 pub mod echo;
+pub mod fabric;
 pub mod fake;
 pub mod golden;
 pub mod interop;
