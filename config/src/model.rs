@@ -402,12 +402,20 @@ pub struct Datapath {
 }
 
 /// `l2`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct L2 {
     /// `enabled`.
     pub enabled: bool,
     /// `interfaces`: regular expressions, unanchored.
     pub interfaces: Vec<String>,
+    /// `leaseDuration`: a node that has not renewed its lease for so long is displaced.
+    pub lease_duration: Duration,
+}
+
+impl Default for L2 {
+    fn default() -> Self {
+        Self { enabled: false, interfaces: Vec::new(), lease_duration: Duration::from_secs(15) }
+    }
 }
 
 /// `readiness`: what must be healthy before this node announces.

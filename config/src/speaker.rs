@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use bgp_proto::session::PeerAsn;
 use bgp_proto::types::{Asn, Family};
@@ -212,15 +213,21 @@ fn datapath(table: &Table<'_>) -> Datapath {
 
 fn l2(table: &Table<'_>) -> L2 {
     let Some(table) = table.table("l2", &schema::L2) else { return L2::default() };
-    let enabled = table.read("enabled", |field| {
-        let enabled = field.boolean()?;
-        if enabled {
-            field.not_yet();
-        }
-        Some(enabled)
-    });
+    let enabled = table.read("enabled", Field::boolean).unwrap_or_default();
     let interfaces = table.list("interfaces").iter().filter_map(interface_pattern).collect();
-    L2 { enabled: enabled.unwrap_or_default(), interfaces }
+    let lease_duration = table.read("leaseDuration", |field| {
+        let duration = field.duration()?;
+        let shortest = Duration::from_secs(3);
+        if duration < shortest || duration > Duration::from_secs(3600) {
+            field.error(
+                "a node is displaced 3 s to 1 h after its last renewal",
+                "write a duration such as 15s; a third of it lies between renewals",
+            );
+            return None;
+        }
+        Some(duration)
+    });
+    L2 { enabled, interfaces, lease_duration: lease_duration.unwrap_or(L2::default().lease_duration) }
 }
 
 /// A regular expression, kept as it is written; an error where it is none.

@@ -17,15 +17,16 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use speaker_config::model::SpeakerConfig;
+use speaker_core::l2::segment::Held;
 use speaker_core::world::Host;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::hub::{Hub, HubSpec, Message};
+use crate::hub::{Hub, HubSpec, Message, SegmentHandles};
 use crate::io::http::{self, Paths};
 use crate::io::listen::ListenStatus;
 use crate::io::peer::PeerContext;
-use crate::io::{api, boot, clock::Clock, egress, kernel, kube, listen, manifests};
+use crate::io::{api, boot, clock::Clock, egress, kernel, kube, link, listen, manifests};
 use crate::load::{self, Loaded};
 use crate::monitor::Agent;
 
@@ -79,10 +80,13 @@ impl App {
         let (listen_events, from_listener) = mpsc::channel(64);
         let (kernel_reports, from_kernel) = mpsc::channel(64);
         let (asked, questions) = mpsc::channel(64);
+        let (held, held_here) = watch::channel(Held::default());
+        let (link_events, from_links) = mpsc::channel(64);
         let mut helpers = vec![
             forward(from_peers, &messages, |(peer, event)| Message::Peer(peer, event)),
             forward(from_listener, &messages, Message::Listen),
             forward(from_kernel, &messages, Message::Kernel),
+            forward(from_links, &messages, Message::Link),
             forward(questions, &messages, Message::Asked),
         ];
 
@@ -96,7 +100,7 @@ impl App {
             }
         }));
         helpers.extend(watchable(&messages, loaded.config.api.http, metrics).await?);
-        let sources = Sources::start(&loaded.config, &messages, clock).await?;
+        let sources = Sources::start(&loaded.config, &messages, &node, clock).await?;
         let host = own_addresses(&egress).await;
         let predecessor = predecessor(&loaded.config)?;
         let kernel = if look_after_kernel {
@@ -104,6 +108,7 @@ impl App {
         } else {
             None
         };
+        helpers.push(link::spawn(held_here, link_events));
         let listener = listen::spawn(&loaded.config.router.listen, listen_events);
         helpers.extend(sources.tasks);
         if let Some(file) = file {
@@ -123,6 +128,7 @@ impl App {
             kernel,
             listener,
             listening,
+            segments: SegmentHandles { held, leases: sources.leases },
             recorder,
         });
         Ok(Self { messages, listening: listening_seen, hub: tokio::spawn(hub.run(inbox)), helpers })
@@ -160,6 +166,8 @@ struct Sources {
     /// The one that records statuses too.
     manifests: Option<manifests::ManifestsHandle>,
     secrets: Option<kube::SecretWatches>,
+    /// Where calls about Leases go.
+    leases: Option<mpsc::UnboundedSender<kube::LeaseCall>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -168,10 +176,12 @@ impl Sources {
     async fn start(
         config: &SpeakerConfig,
         hub: &mpsc::Sender<Message>,
+        node: &str,
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let configured = &config.sources;
-        let mut sources = Self { names: BTreeSet::new(), manifests: None, secrets: None, tasks: Vec::new() };
+        let mut sources =
+            Self { names: BTreeSet::new(), manifests: None, secrets: None, leases: None, tasks: Vec::new() };
         if !configured.manifests.is_empty() || !configured.kubernetes {
             let (batches, from_manifests) = mpsc::channel::<manifests::ManifestBatch>(64);
             sources.tasks.push(forward(from_manifests, hub, |batch| Message::Batch(batch.into())));
@@ -188,10 +198,18 @@ impl Sources {
             tracing::info!(server = connection.server, "reading the Kubernetes API");
             let (batches, from_kube) = mpsc::channel(64);
             sources.tasks.push(forward(from_kube, hub, Message::Batch));
-            for (kind, filter) in agent_kinds() {
+            for (kind, filter) in agent_kinds(config) {
                 sources.names.insert(filter.source(&kind.resource).to_string());
                 let client = connection.client.clone();
                 sources.tasks.push(kube::spawn_objects(client, kind, filter, batches.clone(), clock));
+            }
+            if config.l2.enabled {
+                let (events, from_leases) = mpsc::channel(HUB_QUEUE);
+                let (leases, calls) = mpsc::unbounded_channel();
+                sources.tasks.push(forward(from_leases, hub, Message::Lease));
+                let duration = config.l2.lease_duration;
+                sources.tasks.extend(kube::spawn_leases(&connection, node, duration, events, calls, clock));
+                sources.leases = Some(leases);
             }
             sources.secrets = Some(kube::SecretWatches::new(connection, batches, clock));
         }
@@ -200,16 +218,20 @@ impl Sources {
 }
 
 /// What the agent of a node reads, and how little of it.
-fn agent_kinds() -> [(kube::ObjectKind, kube::Filter); 4] {
+fn agent_kinds(config: &SpeakerConfig) -> Vec<(kube::ObjectKind, kube::Filter)> {
     let all = kube::Filter::default();
     let of_services =
         kube::Filter { labels: Some("kubernetes.io/service-name".to_owned()), ..kube::Filter::default() };
-    [
+    let mut kinds = vec![
         (kube::ObjectKind::SERVICES, all.clone()),
         (kube::ObjectKind::ENDPOINT_SLICES, of_services),
         (kube::ObjectKind::NODES, all.clone()),
-        (kube::ObjectKind::POOLS, all),
-    ]
+        (kube::ObjectKind::POOLS, all.clone()),
+    ];
+    if config.l2.enabled && config.sources.cilium_l2 != Some(false) {
+        kinds.push((kube::ObjectKind::L2_POLICIES, all));
+    }
+    kinds
 }
 
 /// Serves metrics and health.

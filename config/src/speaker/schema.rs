@@ -127,7 +127,7 @@ pub(crate) const SELECTOR: Section = Section::new("selector", &["matchLabels", "
 pub(crate) const REQUIREMENT: Section =
     Section::new("selector.matchExpressions[]", &["key", "operator", "values"]);
 pub(crate) const DATAPATH: Section = Section::new("datapath", &["loops", "local"]);
-pub(crate) const L2: Section = Section::new("l2", &["enabled", "interfaces"]);
+pub(crate) const L2: Section = Section::new("l2", &["enabled", "interfaces", "leaseDuration"]);
 pub(crate) const API: Section = Section::new("api", &["socket", "http"]);
 
 /// Every section.

@@ -46,6 +46,7 @@ fn replay(file: &Path) -> String {
             Event::Upsert { object } => world.as_mut().unwrap().upsert(object),
             Event::Delete { object } => world.as_mut().unwrap().delete(&object),
             Event::Kernel { report } => world.as_mut().unwrap().kernel(report),
+            Event::Interfaces { interfaces } => world.as_mut().unwrap().set_interfaces(interfaces),
             Event::Synced { source } => world.as_mut().unwrap().synced(&source),
             Event::Settle { now } => {
                 let changes = world.as_mut().unwrap().settle(now);

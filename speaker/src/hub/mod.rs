@@ -5,6 +5,7 @@ mod kernel;
 mod observe;
 mod peers;
 mod running;
+mod segment;
 mod unnumbered;
 mod wanted;
 
@@ -21,7 +22,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::io::boot::Predecessor;
 use crate::io::kernel::{KernelHandle, KernelReport};
-use crate::io::kube::SecretWatches;
+use crate::io::kube::{LeaseEvent, SecretWatches};
+use crate::io::link::LinkEvent;
 use crate::io::listen::{ListenEvent, ListenHandle, ListenStatus};
 use crate::io::manifests::{ManifestsHandle, Restored, StatusPatch};
 use crate::io::peer::{PeerContext, PeerEvent, PeerName};
@@ -32,6 +34,8 @@ use crate::record::Recorder;
 use observe::Freshness;
 pub use observe::Observation;
 use peers::Peers;
+pub use segment::SegmentHandles;
+use segment::Segments;
 
 /// The most messages that are taken together before what they touched is recomputed.
 const BATCH: usize = 256;
@@ -50,6 +54,10 @@ pub enum Message {
     Listen(ListenEvent),
     /// The kernel's task tells.
     Kernel(KernelReport),
+    /// A segment tells.
+    Link(LinkEvent),
+    /// The Leases of L2 announcements tell.
+    Lease(LeaseEvent),
     /// A question.
     Asked(Asked),
     /// Somebody wants to see numbers.
@@ -89,6 +97,8 @@ pub struct HubSpec {
     pub listener: ListenHandle,
     /// Where the listeners' state is shown.
     pub listening: watch::Sender<Vec<ListenStatus>>,
+    /// The ways to the segments.
+    pub segments: SegmentHandles,
     /// Where events are recorded.
     pub recorder: Option<Recorder>,
 }
@@ -107,6 +117,7 @@ pub struct Hub {
     /// What was last said about the kernel.
     kernel_problems: Vec<String>,
     listening: watch::Sender<Vec<ListenStatus>>,
+    segments: Segments,
     recorder: Option<Recorder>,
     /// When the first batch since the last settling was handed over.
     since: Option<Timestamp>,
@@ -127,7 +138,7 @@ impl Hub {
     #[must_use]
     pub fn new(spec: HubSpec) -> Self {
         let HubSpec { loaded, node, predecessor, host, context, sources, manifests, .. } = spec;
-        let HubSpec { secrets, kernel, listener, listening, recorder, .. } = spec;
+        let HubSpec { secrets, kernel, listener, listening, segments, recorder, .. } = spec;
         let restored = manifests.as_ref().map(ManifestsHandle::restored).cloned().unwrap_or_default();
         let allocated_elsewhere = loaded.config.sources.kubernetes;
         let Restored { freed, held, .. } = restored;
@@ -148,6 +159,7 @@ impl Hub {
             kernel,
             kernel_problems: Vec::new(),
             listening,
+            segments: Segments::new(segments),
             recorder,
             since: None,
             unsettled: false,
@@ -177,12 +189,14 @@ impl Hub {
         let first = tokio::time::sleep(FIRST_RECORD);
         tokio::pin!(first);
         loop {
+            let election = self.election_deadline();
             tokio::select! {
                 received = inbox.recv_many(&mut messages, BATCH) => {
                     if received == 0 {
                         break;
                     }
                 }
+                () = Self::next_election(election) => {}
                 () = &mut first, if !self.world.is_complete() => {
                     tracing::warn!("statuses are not recorded, or the kernel has not answered, in time; announcing without them");
                     self.world.stop_waiting_for_records();
@@ -201,6 +215,7 @@ impl Hub {
                 break;
             }
         }
+        self.leave_segments().await;
         self.end().await;
     }
 
@@ -215,6 +230,8 @@ impl Hub {
             }
             Message::Listen(ListenEvent::Status(status)) => self.listen_status(status),
             Message::Kernel(report) => self.kernel_report(report),
+            Message::Link(event) => self.take_link(event),
+            Message::Lease(event) => self.take_lease(event),
             Message::Asked(asked) => self.answer(asked),
             // Who asked may have gone.
             Message::Observe(reply) => drop(reply.send(self.observe())),
@@ -300,6 +317,7 @@ impl Hub {
             self.peers.reconcile(&self.config, &mut self.world);
         }
         self.peers.follow(&self.world, &changes, self.since.take());
+        self.settle_segments();
     }
 
     /// The allocator's conditions among those that the Service has from others.

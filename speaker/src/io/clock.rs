@@ -41,6 +41,16 @@ impl Clock {
     }
 }
 
+/// The time since the machine booted, also while it slept: the clock by which a lease runs out. Processes of
+/// one machine agree on it.
+#[must_use]
+pub fn boot_time() -> Timestamp {
+    // The clock is there since Linux 2.6.39; without it nothing is ever in time.
+    let read = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    let since = read.map_or(std::time::Duration::MAX, std::time::Duration::from);
+    Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
 #[cfg(test)]
 impl Clock {
     /// A clock that has run for so long.

@@ -1,5 +1,5 @@
 //! Socket options that neither tokio nor socket2 has: TCP MD5 keys (RFC 2385), the minimum TTL of
-//! RFC 5082 and the interface of a zone. Beside `allocator.rs` the only file
+//! RFC 5082, the interface of a zone and of a packet socket. Beside `allocator.rs` the only file
 //! with `unsafe`.
 #![expect(
     unsafe_code,
@@ -14,6 +14,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use bgp_proto::types::Prefix;
 use libc::{c_int, c_void, socklen_t};
+use socket2::Socket;
+use tokio::io::unix::AsyncFd;
 
 use super::peer::Password;
 
@@ -126,6 +128,28 @@ fn ttl_of(packet: &[u8]) -> Option<u8> {
         6 => packet.get(7).copied(),
         _ => None,
     }
+}
+
+/// Binds a packet socket to frames of one protocol (`ETH_P_…`) on one interface (packet(7)).
+pub(crate) fn bind_packet(socket: BorrowedFd<'_>, interface: u32, protocol: c_int) -> io::Result<()> {
+    // SAFETY: every field of sockaddr_ll is an integer, for which all zero is a value.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).unwrap_or_default();
+    address.sll_protocol = u16::try_from(protocol).map_err(io::Error::other)?.to_be();
+    address.sll_ifindex = c_int::try_from(interface).map_err(io::Error::other)?;
+    let len = socklen_t::try_from(size_of::<libc::sockaddr_ll>()).map_err(io::Error::other)?;
+    // SAFETY: the pointer is to a live sockaddr_ll of `len` octets, which the kernel only reads; the descriptor
+    // is open for as long as it is borrowed.
+    let result =
+        unsafe { libc::bind(socket.as_raw_fd(), std::ptr::from_ref(&address).cast::<libc::sockaddr>(), len) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A socket of which the runtime says when it can be read; call inside the runtime.
+pub(crate) fn watched(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    // SAFETY: a `Socket` owns its descriptor and gives the same one for as long as it lives, and `AsyncFd`
+    // owns the socket.
+    unsafe { AsyncFd::register(socket) }.map_err(|error| error.into_parts().1)
 }
 
 /// The index of an interface.

@@ -215,16 +215,12 @@ impl Election {
         self.judge(lease);
     }
 
-    /// All units' Leases were listed anew. A list is judged as a whole: what is in it was there at once.
-    pub fn leases_listed(&mut self, all: BTreeMap<String, LeaseSeen>) {
-        let gone: Vec<String> =
-            self.leases.keys().filter(|lease| !all.contains_key(*lease)).cloned().collect();
-        for lease in gone {
-            self.store(&lease, None);
-        }
-        let names: Vec<String> = all.keys().cloned().collect();
+    /// Leases as a list showed them, with those that were gone by then. What is in a list was there at once,
+    /// so that it is judged as a whole.
+    pub fn leases_listed(&mut self, all: Vec<(String, Option<LeaseSeen>)>) {
+        let names: Vec<String> = all.iter().map(|(lease, _)| lease.clone()).collect();
         for (lease, seen) in all {
-            self.store(&lease, Some(seen));
+            self.store(&lease, seen);
         }
         for lease in names {
             self.judge(&lease);

@@ -11,3 +11,4 @@
 pub mod election;
 pub mod frame;
 pub mod planner;
+pub mod segment;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use regex::RegexSet;
 use speaker_config::model::DefaultClass;
-use speaker_config::objects::{Node, ObjectKey, Selector, Service, TrafficPolicy, UnixSeconds};
+use speaker_config::objects::{Node, ObjectKey, Selection, Service, TrafficPolicy, UnixSeconds};
 
 use crate::inputs::{Inputs, Touched};
 
@@ -21,10 +21,10 @@ const L2_CLASS: &str = "io.cilium/l2-announcer";
 pub struct Rule {
     /// The policy's name; `speaker.yaml` for the file's own.
     pub name: String,
-    /// Nodes that may announce; absent is every node.
-    pub node_selector: Option<Selector>,
-    /// Services that are announced; absent is every Service.
-    pub service_selector: Option<Selector>,
+    /// Nodes that may announce.
+    pub nodes: Selection,
+    /// Services that are announced.
+    pub services: Selection,
     /// Interfaces, by unanchored regular expressions; absent is every interface.
     pub interfaces: Option<RegexSet>,
     /// `status.loadBalancer.ingress[].ip` is announced.
@@ -137,14 +137,11 @@ impl Planner {
     }
 
     fn judge_nodes(&mut self, inputs: &Inputs) {
-        let selects = |rule: &Rule, node: &Node| {
-            rule.node_selector.as_ref().is_none_or(|one| one.matches(&node.labels))
-        };
         // A missing Node is a node without labels.
         let missing = Node { name: self.node.clone(), ..Node::default() };
         let own = (!inputs.nodes.contains_key(&self.node)).then_some(&missing);
-        let nodes = |rule| {
-            let selected = inputs.nodes.values().chain(own).filter(|node| selects(rule, node));
+        let nodes = |rule: &Rule| {
+            let selected = inputs.nodes.values().chain(own).filter(|node| rule.nodes.matches(&node.labels));
             Arc::new(selected.map(|node| node.name.clone()).collect())
         };
         let new: Vec<Arc<BTreeSet<String>>> = self.rules.iter().map(nodes).collect();
@@ -188,7 +185,11 @@ impl Planner {
             return share;
         }
         for (index, rule) in self.rules.iter().enumerate() {
-            if !rule.service_selector.as_ref().is_none_or(|selector| service.selected_by(selector)) {
+            let selected = match &rule.services {
+                Selection::These(selector) => service.selected_by(selector),
+                other => other.matches(&service.labels),
+            };
+            if !selected {
                 continue;
             }
             let balanced = service.load_balancer && rule.load_balancer_ips;

@@ -3,6 +3,7 @@
 //! [`World::upsert`], [`World::delete`] and [`World::synced`] only note what they touch. [`World::settle`] recomputes what was
 //! touched and says what is to be done. The same events give the same world.
 
+mod segment;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,11 @@ pub enum Event {
     Delete {
         /// Its name.
         object: ObjectRef,
+    },
+    /// The interfaces of this node that are up.
+    Interfaces {
+        /// Their names.
+        interfaces: BTreeSet<String>,
     },
     /// A source has delivered its first full list.
     Synced {
@@ -134,6 +140,7 @@ pub struct World {
     /// What the kernel's shell was told last.
     asked_of_kernel: Option<Arc<Wanted>>,
     exporter: Exporter,
+    l2: Option<segment::L2>,
 }
 
 impl World {
@@ -163,6 +170,7 @@ impl World {
             announcer: Announcer::new(),
             asked_of_kernel: None,
             exporter: Exporter::new(),
+            l2: None,
         };
         if *kernel {
             world.announcer.expect_kernel();
@@ -183,6 +191,7 @@ impl World {
             danger: DangerContext { addresses: self.dangerous(config), ..DangerContext::default() },
             datapath: config.datapath,
         });
+        self.configure_segment(config);
     }
 
     /// Addresses that somebody needs to reach this node or what is behind it: never announced unless
@@ -232,6 +241,9 @@ impl World {
         if let Some(ipam) = &mut self.ipam {
             ipam.touch(&touched);
             changes.ipam = ipam.reconcile(&self.inputs, now);
+        }
+        if let Some(l2) = &mut self.l2 {
+            l2.reconcile(&self.inputs, &touched);
         }
         self.announcer.touch(&touched);
         let changed = self.announcer.reconcile(&self.inputs, now);

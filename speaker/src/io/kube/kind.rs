@@ -171,4 +171,15 @@ impl ObjectKind {
         },
         reference: |key| ObjectRef::Pool(key.name),
     };
+    /// CiliumL2AnnouncementPolicies.
+    pub(crate) const L2_POLICIES: Self = Self {
+        resource: Resource {
+            group: "cilium.io",
+            versions: &["v2alpha1"],
+            kind: "CiliumL2AnnouncementPolicy",
+            plural: "ciliuml2announcementpolicies",
+            custom: true,
+        },
+        reference: |key| ObjectRef::L2AnnouncementPolicy(key.name),
+    };
 }

@@ -9,6 +9,7 @@
 
 mod client;
 mod kind;
+mod leases;
 mod mirror;
 mod secrets;
 mod watch;
@@ -19,6 +20,8 @@ use tokio::task::JoinHandle;
 
 pub(crate) use client::{Connection, connect};
 pub(crate) use kind::ObjectKind;
+pub(crate) use leases::spawn as spawn_leases;
+pub use leases::{LeaseCall, LeaseEvent};
 pub(crate) use mirror::Delta;
 pub(crate) use secrets::SecretWatches;
 pub(crate) use watch::{Batch, Filter, follow};
@@ -49,7 +52,7 @@ pub(crate) fn spawn_objects(
 }
 
 fn neutral(batch: Batch<Object, ObjectRef>) -> SourceBatch {
-    let Batch { source, handed_over, deltas, synced, faults } = batch;
+    let Batch { source, handed_over, deltas, synced, faults, part: _ } = batch;
     let change = |delta| match delta {
         Delta::Upsert { item, .. } => ObjectChange::Upsert(item),
         Delta::Delete(reference) => ObjectChange::Delete(reference),

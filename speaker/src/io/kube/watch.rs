@@ -64,6 +64,17 @@ impl Filter {
     }
 }
 
+/// Where changes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Events, in their order.
+    Watch,
+    /// A page of a list, of which more follow.
+    Page,
+    /// The end of a list, with what is gone since the last one.
+    LastPage,
+}
+
 /// Changes of one kind that belong together.
 #[derive(Debug)]
 pub(crate) struct Batch<T, R> {
@@ -75,6 +86,8 @@ pub(crate) struct Batch<T, R> {
     pub(crate) deltas: Vec<Delta<T, R>>,
     /// Set once: the first list is complete.
     pub(crate) synced: bool,
+    /// Where they come from.
+    pub(crate) part: Part,
     /// What is wrong, where that changed: with the API server, the kind, or single objects.
     pub(crate) faults: Option<Vec<String>>,
 }
@@ -95,6 +108,7 @@ pub(crate) async fn follow<K: Kind>(
         out,
         clock,
         version: 0,
+        part: Part::Watch,
         synced: false,
         frozen: false,
         absent_since: None,
@@ -145,6 +159,8 @@ struct Follower<K: Kind> {
     clock: Clock,
     /// Which of the kind's versions is in use.
     version: usize,
+    /// Where what is sent next comes from.
+    part: Part,
     synced: bool,
     /// The kind was there and is removed.
     frozen: bool,
@@ -183,7 +199,9 @@ impl<K: Kind> Follower<K> {
             }
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_some() {
+                self.part = Part::Page;
                 self.send(false).await?;
+                self.part = Part::Watch;
                 continue;
             }
             let back = std::mem::take(&mut self.frozen);
@@ -191,7 +209,9 @@ impl<K: Kind> Follower<K> {
             self.absent_since = None;
             self.well();
             let first = !std::mem::replace(&mut self.synced, true);
+            self.part = Part::LastPage;
             self.send(first).await?;
+            self.part = Part::Watch;
             return Ok(Ok(page.metadata.resource_version.unwrap_or_default()));
         }
     }
@@ -460,7 +480,8 @@ impl<K: Kind> Follower<K> {
             return Ok(());
         }
         let (source, handed_over) = (Arc::clone(&self.source), self.clock.now());
-        self.out.send(Batch { source, handed_over, deltas, synced, faults }).await.map_err(|_| Gone)
+        let part = self.part;
+        self.out.send(Batch { source, handed_over, deltas, synced, part, faults }).await.map_err(|_| Gone)
     }
 }
 

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use speaker_config::objects::{Endpoint, EndpointSlice, Labels, Object, ObjectRef};
+use speaker_config::objects::{Endpoint, EndpointSlice, Labels, Object, ObjectRef, Selector};
 
 use bgp_proto::types::Family;
 
@@ -43,8 +43,8 @@ fn slice(of: &str, nodes: &[Option<&str>]) -> Object {
 fn rule() -> Rule {
     Rule {
         name: "all".to_owned(),
-        node_selector: None,
-        service_selector: None,
+        nodes: Selection::Everything,
+        services: Selection::Everything,
         interfaces: None,
         load_balancer_ips: true,
         external_ips: false,
@@ -95,7 +95,7 @@ fn a_policy_chooses_nodes_interfaces_and_kinds_of_address() {
         ..Selector::default()
     };
     let interfaces = Some(RegexSet::new(["^eth1$", "bond"]).unwrap());
-    let mut bench = Bench::new(vec![Rule { node_selector: Some(racks), interfaces, ..rule() }]);
+    let mut bench = Bench::new(vec![Rule { nodes: Selection::These(racks), interfaces, ..rule() }]);
     let mut web = service("web", 1, &["192.0.2.1"]);
     web.external_ips = vec!["198.51.100.1".parse().unwrap()];
     bench.put(node("n1", "r1")).put(node("n2", "r2")).put(node("n3", "r1")).service(web);
@@ -230,7 +230,7 @@ proptest! {
         };
         let rules = || vec![
             Rule { interfaces: Some(RegexSet::new(["eth0"]).unwrap()), ..rule() },
-            Rule { node_selector: Some(racks.clone()), external_ips: true, ..rule() },
+            Rule { nodes: Selection::These(racks.clone()), external_ips: true, ..rule() },
         ];
         let mut bench = Bench::new(rules());
         for step in &steps {

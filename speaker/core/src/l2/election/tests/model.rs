@@ -173,7 +173,8 @@ impl Model {
                 for (name, stamp) in nodes {
                     node.election.node_seen(&name, Some(stamp), at(tick));
                 }
-                node.election.leases_listed(leases);
+                node.election
+                    .leases_listed(leases.into_iter().map(|(lease, seen)| (lease, Some(seen))).collect());
             }
             3 => {
                 let available = self.dice.roll(3) > 0;

@@ -1,0 +1,230 @@
+//! What this node says on its segments: the units, who holds them, and which addresses it answers for where.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bgp_proto::types::Timestamp;
+use regex::RegexSet;
+use speaker_config::model::{self, DefaultClass};
+use speaker_config::objects::{L2AnnouncementPolicy, ObjectKey, Selection};
+
+use super::election::{Election, LeaseSeen, NodeSeen, Op, Params, Wanted};
+use super::planner::{Planner, Rule, Unit};
+use crate::inputs::{Inputs, Touched};
+
+/// The addresses that this node answers for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Held {
+    /// Each address with the interfaces on which it is answered for.
+    pub addresses: BTreeMap<IpAddr, BTreeSet<String>>,
+    /// From then on nothing is answered for, on the boot-time clock. Absent where no other node contends.
+    pub fence: Option<Timestamp>,
+}
+
+/// Who announces on the segments.
+#[derive(Debug)]
+pub struct Segment {
+    planner: Planner,
+    /// Absent on a host of its own: it holds whatever it may.
+    election: Option<Election>,
+    node: String,
+    available: bool,
+}
+
+impl Segment {
+    /// A host without a cluster: what it may announce, it announces.
+    #[must_use]
+    pub fn alone(node: &str, default_class: DefaultClass) -> Self {
+        Self {
+            planner: Planner::new(node, default_class),
+            election: None,
+            node: node.to_owned(),
+            available: true,
+        }
+    }
+
+    /// A node of a cluster, which takes part in elections by Leases of this duration.
+    #[must_use]
+    pub fn elected(node: &str, default_class: DefaultClass, lease: Duration) -> Self {
+        let election = Some(Election::new(node, Params::new(lease)));
+        Self { election, ..Self::alone(node, default_class) }
+    }
+
+    /// Other rules are in force.
+    pub fn set_rules(&mut self, rules: Vec<Rule>) {
+        self.planner.set_rules(rules);
+    }
+
+    /// This node has these interfaces, and they are up.
+    pub fn set_interfaces(&mut self, interfaces: BTreeSet<String>) {
+        self.planner.set_interfaces(interfaces);
+    }
+
+    /// Whether this node may announce anything: not while it is drained or stopping.
+    pub fn set_available(&mut self, available: bool) {
+        self.available = available;
+        if let Some(election) = &mut self.election {
+            election.set_available(available);
+        }
+    }
+
+    /// Recomputes what was touched.
+    pub fn reconcile(&mut self, inputs: &Inputs, touched: &Touched) {
+        let changed = self.planner.reconcile(inputs, touched);
+        let Some(election) = &mut self.election else { return };
+        for service in changed {
+            let wanted = self.planner.units().get(&service).map(|unit| Wanted {
+                addresses: unit.addresses.keys().copied().collect(),
+                candidates: unit.candidates.clone(),
+            });
+            election.set_unit(&lease_name(&service), wanted);
+        }
+    }
+
+    /// A unit's Lease was seen to change, come or go.
+    pub fn lease_seen(&mut self, lease: &str, seen: Option<LeaseSeen>) {
+        self.with(|election| election.lease_seen(lease, seen));
+    }
+
+    /// Leases as a list showed them, with those that were gone by then.
+    pub fn leases_listed(&mut self, all: Vec<(String, Option<LeaseSeen>)>) {
+        self.with(|election| election.leases_listed(all));
+    }
+
+    /// Another node's own Lease was seen to change, come or go.
+    pub fn node_seen(&mut self, node: &str, seen: Option<NodeSeen>, now: Timestamp) {
+        self.with(|election| election.node_seen(node, seen, now));
+    }
+
+    /// What a fresh read of a node's own Lease showed; `None` where it could not be read.
+    pub fn node_checked(&mut self, node: &str, read: Option<Option<NodeSeen>>, now: Timestamp) {
+        self.with(|election| election.node_checked(node, read, now));
+    }
+
+    /// A renewal of this node's own Lease, sent at `sent`, was confirmed at `now`.
+    pub fn renewed(&mut self, sent: Timestamp, now: Timestamp) {
+        self.with(|election| election.renewed(sent, now));
+    }
+
+    /// What became of a write: the new version, or nothing.
+    pub fn written(&mut self, lease: &str, version: Option<String>) {
+        self.with(|election| election.written(lease, version));
+    }
+
+    /// What is to be done at the API server now. [`Segment::held`] is to be in force before it is done.
+    pub fn step(&mut self, now: Timestamp) -> Vec<Op> {
+        self.election.as_mut().map(|election| election.step(now)).unwrap_or_default()
+    }
+
+    /// When [`Segment::step`] has something to do by itself.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.election.as_ref().and_then(Election::deadline)
+    }
+
+    /// The addresses that this node answers for.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        let won = self.election.as_ref().map(Election::held);
+        let holds = |unit: &Unit, address: &IpAddr| match &won {
+            Some(won) => won.contains(address),
+            None => self.available && unit.candidates.contains(&self.node),
+        };
+        let units = self.planner.units().values();
+        let addresses = units.flat_map(|unit| {
+            let here =
+                unit.addresses.iter().filter(|(address, links)| !links.is_empty() && holds(unit, address));
+            here.map(|(address, links)| (*address, links.clone()))
+        });
+        Held {
+            addresses: addresses.collect(),
+            fence: self.election.as_ref().map(|election| election.fence().unwrap_or(Timestamp::ZERO)),
+        }
+    }
+
+    /// What is announced of a Service, and who holds it: for `explain`.
+    #[must_use]
+    pub fn unit(&self, service: &ObjectKey) -> Option<(&Unit, Option<&str>)> {
+        let unit = self.planner.units().get(service)?;
+        let holder = match &self.election {
+            Some(election) => election.holder(&lease_name(service)),
+            None => unit.candidates.contains(&self.node).then_some(self.node.as_str()),
+        };
+        Some((unit, holder))
+    }
+
+    fn with(&mut self, act: impl FnOnce(&mut Election)) {
+        if let Some(election) = &mut self.election {
+            act(election);
+        }
+    }
+}
+
+/// The Lease of a Service's unit: `cilium-l2announce-<namespace>-<service>`, as Cilium names it. Where the
+/// namespace has a `-` in it a plain join could be that of another Service too (`a-b` and `c`, `a` and
+/// `b-c`), so that a hash follows behind a `.`, which no Service's name has.
+#[must_use]
+pub fn lease_name(service: &ObjectKey) -> String {
+    let ObjectKey { namespace, name } = service;
+    let plain = format!("cilium-l2announce-{namespace}-{name}");
+    if !namespace.contains('-') {
+        return plain;
+    }
+    let mut hash: u32 = 0x811c_9dc5;
+    for byte in namespace.bytes().chain([b'/']).chain(name.bytes()) {
+        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    }
+    format!("{plain}.{hash:08x}")
+}
+
+/// What `l2` of `speaker.yaml` announces where no policy speaks: every Service's address on the interfaces
+/// that it names.
+#[must_use]
+pub fn file_rule(l2: &model::L2) -> Option<Rule> {
+    l2.enabled.then(|| Rule {
+        name: "speaker.yaml".to_owned(),
+        nodes: Selection::Everything,
+        services: Selection::Everything,
+        interfaces: None,
+        load_balancer_ips: true,
+        external_ips: false,
+    })
+}
+
+/// What a CiliumL2AnnouncementPolicy announces; nothing where a part of it cannot be read.
+#[must_use]
+pub fn policy_rule(policy: &L2AnnouncementPolicy) -> Option<Rule> {
+    let interfaces = (!policy.interfaces.is_empty()).then(|| RegexSet::new(&policy.interfaces));
+    policy.faults.is_empty().then_some(())?;
+    Some(Rule {
+        name: policy.name.clone(),
+        nodes: policy.nodes.clone(),
+        services: policy.services.clone(),
+        interfaces: interfaces.transpose().ok()?,
+        load_balancer_ips: policy.load_balancer_ips,
+        external_ips: policy.external_ips,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_are_named_as_ciliums_and_never_after_two_services() {
+        let name = |namespace: &str, name: &str| lease_name(&ObjectKey::new(namespace, name));
+        assert_eq!(name("default", "web"), "cilium-l2announce-default-web");
+        assert_eq!(name("default", "web-1"), "cilium-l2announce-default-web-1");
+        assert_ne!(name("a-b", "c"), name("a", "b-c"));
+        assert!(name("a-b", "c").starts_with("cilium-l2announce-a-b-c."));
+        assert!(name(&"a-".repeat(31), &"b".repeat(63)).len() <= 253);
+    }
+
+    #[test]
+    fn l2_of_the_file_is_a_rule_only_where_it_is_enabled() {
+        let off = model::L2::default();
+        assert!(file_rule(&off).is_none());
+        assert!(file_rule(&model::L2 { enabled: true, ..off }).is_some());
+    }
+}

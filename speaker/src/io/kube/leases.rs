@@ -1,0 +1,430 @@
+//! Leases of L2 announcements: one for each Service's addresses, one for each node that announces.
+//!
+//! What is written and why is decided by [`speaker_core::l2`]; here are the calls. A Lease is written with the
+//! version that was seen, so that the API server refuses a write from an old picture.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bgp_proto::types::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use serde_json::{Value as Json, json};
+use speaker_config::kubernetes::FieldError;
+use speaker_core::l2::election::{LeaseSeen, NodeSeen, Op};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::client::Connection;
+use super::kind::{Kind, Name, Resource};
+use super::mirror::Delta;
+use super::watch::{Batch, Filter, Part, follow};
+use crate::io::clock::{self, Clock};
+
+/// Names of the Leases that say who holds a Service's addresses begin with it, as Cilium's do.
+const UNIT: &str = "cilium-l2announce-";
+/// Names of the Leases by which nodes say that they live.
+const NODE: &str = "speaker-l2-node-";
+/// The addresses that a Lease's holder claims, comma-separated.
+const ADDRESSES: &str = "speaker/l2-addresses";
+/// Who the writes come from, as the API server keeps it.
+const MANAGER: &str = "speaker-l2";
+/// The most writes under way at once.
+const WRITES: usize = 16;
+/// How long a call may take.
+const CALL: Duration = Duration::from_secs(5);
+
+/// What the Leases tell the hub.
+#[derive(Debug)]
+pub enum LeaseEvent {
+    /// Leases of units, in the order in which they changed; as a whole where a list showed them.
+    Units {
+        /// They come from a list.
+        listed: bool,
+        /// Each with what it says; absent where it is gone.
+        leases: Vec<(String, Option<LeaseSeen>)>,
+    },
+    /// A node's own Lease; absent where it is gone.
+    Node(String, Option<NodeSeen>),
+    /// This node's renewal was confirmed.
+    Renewed {
+        /// When it was sent, on the boot-time clock.
+        sent: Timestamp,
+    },
+    /// What became of a write.
+    Written {
+        /// The Lease.
+        lease: String,
+        /// The new version; absent where the write was refused or nobody knows.
+        version: Option<String>,
+    },
+    /// What a fresh read of a node's own Lease showed; the outer `None` where it could not be read.
+    Checked(String, Option<Option<NodeSeen>>),
+}
+
+/// What the hub asks for.
+#[derive(Debug)]
+pub enum LeaseCall {
+    /// What the election decided.
+    Ops(Vec<Op>),
+    /// This node holds nothing any more and says so; answered when it is said or cannot be.
+    Resign(tokio::sync::oneshot::Sender<()>),
+}
+
+/// A Lease, as far as an announcer reads it.
+pub(crate) enum Seen {
+    Unit(String, LeaseSeen),
+    Node(String, NodeSeen),
+    /// Somebody else's.
+    Other,
+}
+
+/// The Leases of one namespace.
+struct LeaseKind;
+
+impl Kind for LeaseKind {
+    type Item = Seen;
+    type Reference = String;
+
+    fn resource(&self) -> Resource {
+        Resource {
+            group: "coordination.k8s.io",
+            versions: &["v1"],
+            kind: "Lease",
+            plural: "leases",
+            custom: false,
+        }
+    }
+
+    fn read(&self, _: &str, object: Json) -> Result<Seen, FieldError> {
+        Ok(read(&object))
+    }
+
+    fn reference(&self, name: &Name) -> String {
+        name.key().name
+    }
+}
+
+fn read(object: &Json) -> Seen {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Json::as_str).filter(|text| !text.is_empty());
+    let Some(name) = text("/metadata/name") else { return Seen::Other };
+    let version = text("/metadata/resourceVersion").unwrap_or_default().to_owned();
+    let holder = text("/spec/holderIdentity").map(str::to_owned);
+    if name.starts_with(UNIT) {
+        let annotations = object.pointer("/metadata/annotations").and_then(|all| all.get(ADDRESSES));
+        let listed = annotations.and_then(Json::as_str).unwrap_or_default();
+        // What nobody can read nobody claims.
+        let addresses: BTreeSet<IpAddr> = listed.split(',').filter_map(|text| text.parse().ok()).collect();
+        return Seen::Unit(name.to_owned(), LeaseSeen { holder, addresses, version });
+    }
+    match name.strip_prefix(NODE) {
+        // Every write is a sign of life.
+        Some(node) => Seen::Node(node.to_owned(), NodeSeen { stamp: version, released: holder.is_none() }),
+        None => Seen::Other,
+    }
+}
+
+/// What the tasks share.
+#[derive(Clone)]
+struct Desk {
+    api: Api<Lease>,
+    node: String,
+    seconds: i32,
+    events: mpsc::Sender<LeaseEvent>,
+}
+
+/// Watches and writes Leases, and renews this node's own, until the hub is gone.
+pub(crate) fn spawn(
+    connection: &Connection,
+    node: &str,
+    duration: Duration,
+    events: mpsc::Sender<LeaseEvent>,
+    calls: mpsc::UnboundedReceiver<LeaseCall>,
+    clock: Clock,
+) -> Vec<JoinHandle<()>> {
+    let desk = Desk {
+        api: Api::namespaced(connection.client.clone(), &connection.namespace),
+        node: node.to_owned(),
+        seconds: i32::try_from(duration.as_secs()).unwrap_or(i32::MAX),
+        events,
+    };
+    let (batches, seen) = mpsc::channel(8);
+    let filter = Filter { namespace: Some(connection.namespace.clone()), ..Filter::default() };
+    let (resigned, may_renew) = tokio::sync::watch::channel(true);
+    vec![
+        tokio::spawn(follow(connection.client.clone(), LeaseKind, filter, batches, clock)),
+        tokio::spawn(pass_on(seen, desk.events.clone())),
+        tokio::spawn(desk.clone().renew(duration / 3, may_renew)),
+        tokio::spawn(desk.serve(calls, resigned)),
+    ]
+}
+
+/// Hands on what the watch brings. A list comes in pages and is handed on when it is complete.
+async fn pass_on(mut seen: mpsc::Receiver<Batch<Seen, String>>, events: mpsc::Sender<LeaseEvent>) {
+    let mut listing = Vec::new();
+    while let Some(batch) = seen.recv().await {
+        for delta in batch.deltas {
+            let event = match event(delta) {
+                Some(LeaseEvent::Units { leases, .. }) if batch.part != Part::Watch => {
+                    listing.extend(leases);
+                    continue;
+                }
+                Some(event) => event,
+                None => continue,
+            };
+            if events.send(event).await.is_err() {
+                return;
+            }
+        }
+        if batch.part == Part::LastPage {
+            let units = LeaseEvent::Units { listed: true, leases: std::mem::take(&mut listing) };
+            if events.send(units).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// What one change says; nothing where the Lease is somebody else's.
+fn event(delta: Delta<Seen, String>) -> Option<LeaseEvent> {
+    let unit = |lease, seen| Some(LeaseEvent::Units { listed: false, leases: vec![(lease, seen)] });
+    match delta {
+        Delta::Upsert { item: Seen::Unit(lease, seen), .. } => unit(lease, Some(seen)),
+        Delta::Upsert { item: Seen::Node(node, seen), .. } => Some(LeaseEvent::Node(node, Some(seen))),
+        Delta::Upsert { item: Seen::Other, .. } => None,
+        Delta::Delete(name) if name.starts_with(UNIT) => unit(name, None),
+        Delta::Delete(name) => name.strip_prefix(NODE).map(|node| LeaseEvent::Node(node.to_owned(), None)),
+    }
+}
+
+impl Desk {
+    /// Renews this node's own Lease for as long as it has not resigned.
+    async fn renew(self, pause: Duration, mut may_renew: tokio::sync::watch::Receiver<bool>) {
+        let retry = (pause / 4).max(Duration::from_millis(500));
+        loop {
+            if !*may_renew.borrow_and_update() {
+                return;
+            }
+            let sent = clock::boot_time();
+            let wait = match timeout(CALL.min(pause), self.write_own(Some(&self.node))).await {
+                Ok(Ok(_)) => {
+                    if self.events.send(LeaseEvent::Renewed { sent }).await.is_err() {
+                        return;
+                    }
+                    pause
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!("this node's lease for L2 announcements is not renewed: {error}");
+                    retry
+                }
+                Err(_) => {
+                    tracing::warn!("this node's lease for L2 announcements is not renewed: no answer");
+                    retry
+                }
+            };
+            tokio::select! {
+                () = sleep(wait) => {}
+                changed = may_renew.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    async fn serve(
+        self,
+        mut calls: mpsc::UnboundedReceiver<LeaseCall>,
+        resigned: tokio::sync::watch::Sender<bool>,
+    ) {
+        let room = Arc::new(Semaphore::new(WRITES));
+        while let Some(call) = calls.recv().await {
+            match call {
+                LeaseCall::Ops(ops) => {
+                    for op in ops {
+                        // It is never closed.
+                        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+                        let desk = self.clone();
+                        tokio::spawn(async move {
+                            desk.carry_out(op).await;
+                            drop(permit);
+                        });
+                    }
+                }
+                LeaseCall::Resign(done) => {
+                    // Without a hub nobody renews either.
+                    let _ = resigned.send(false);
+                    match timeout(CALL, self.write_own(None)).await {
+                        Ok(Ok(_)) => tracing::info!("others may take over what was announced on the segment"),
+                        Ok(Err(error)) => {
+                            tracing::warn!("others take over when the lease has run out: {error}")
+                        }
+                        Err(_) => tracing::warn!("others take over when the lease has run out: no answer"),
+                    }
+                    // Who asked may have gone.
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+
+    async fn carry_out(&self, op: Op) {
+        let event = match op {
+            Op::Check { node } => {
+                let read = timeout(CALL, self.api.get_opt(&own_name(&node))).await;
+                let seen = match read {
+                    Ok(Ok(None)) => Some(None),
+                    Ok(Ok(Some(lease))) => Some(Some(node_seen(&lease))),
+                    Ok(Err(_)) | Err(_) => None,
+                };
+                LeaseEvent::Checked(node, seen)
+            }
+            Op::Claim { lease, version, addresses } => {
+                let claim = self.claim(&lease, version, &addresses);
+                LeaseEvent::Written { version: self.outcome(&lease, claim).await, lease }
+            }
+            Op::Release { lease, version } => {
+                let body = json!({
+                    "metadata": {"resourceVersion": version, "annotations": {ADDRESSES: null}},
+                    "spec": {"holderIdentity": null},
+                });
+                let release = self.patch(&lease, body);
+                LeaseEvent::Written { version: self.outcome(&lease, release).await, lease }
+            }
+            Op::Delete { lease, version } => {
+                let conditions = Preconditions { resource_version: Some(version), uid: None };
+                let params = DeleteParams { preconditions: Some(conditions), ..DeleteParams::default() };
+                let delete = async { self.api.delete(&lease, &params).await.map(|_| None) };
+                LeaseEvent::Written { version: self.outcome(&lease, delete).await, lease }
+            }
+        };
+        // The hub is gone, and nobody holds anything.
+        let _ = self.events.send(event).await;
+    }
+
+    /// Waits for a write. One that was refused is decided anew; any other failure rests a moment first.
+    async fn outcome(
+        &self,
+        lease: &str,
+        write: impl Future<Output = kube::Result<Option<String>>>,
+    ) -> Option<String> {
+        match timeout(CALL, write).await {
+            Ok(Ok(version)) => version,
+            // Somebody else wrote; the watch brings what.
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
+                sleep(Duration::from_millis(50)).await;
+                None
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(lease, "writing a lease failed: {error}");
+                sleep(Duration::from_secs(1)).await;
+                None
+            }
+            Err(_) => {
+                tracing::warn!(lease, "writing a lease failed: no answer");
+                None
+            }
+        }
+    }
+
+    async fn claim(
+        &self,
+        lease: &str,
+        version: Option<String>,
+        addresses: &BTreeSet<IpAddr>,
+    ) -> kube::Result<Option<String>> {
+        let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let now = MicroTime(jiff::Timestamp::now());
+        let mut body = json!({
+            "metadata": {"name": lease, "annotations": {ADDRESSES: texts.join(",")}},
+            "spec": {
+                "holderIdentity": self.node,
+                "leaseDurationSeconds": self.seconds,
+                "acquireTime": now,
+                "renewTime": now,
+            },
+        });
+        match version {
+            Some(version) => {
+                if let Some(metadata) = body.get_mut("metadata") {
+                    metadata["resourceVersion"] = version.into();
+                }
+                self.patch(lease, body).await
+            }
+            None => self.create(body).await,
+        }
+    }
+
+    async fn patch(&self, lease: &str, body: Json) -> kube::Result<Option<String>> {
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let written = self.api.patch(lease, &params, &Patch::Merge(body)).await?;
+        Ok(written.metadata.resource_version)
+    }
+
+    async fn create(&self, body: Json) -> kube::Result<Option<String>> {
+        let lease: Lease = serde_json::from_value(body).map_err(kube::Error::SerdeError)?;
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let written = self.api.create(&params, &lease).await?;
+        Ok(written.metadata.resource_version)
+    }
+
+    /// Writes this node's own Lease: with it as the holder it lives, without one it has given up.
+    async fn write_own(&self, holder: Option<&str>) -> kube::Result<Option<String>> {
+        let name = own_name(&self.node);
+        let now = MicroTime(jiff::Timestamp::now());
+        let body = json!({
+            "metadata": {"name": name},
+            "spec": {"holderIdentity": holder, "leaseDurationSeconds": self.seconds, "renewTime": now},
+        });
+        match self.patch(&name, body.clone()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => self.create(body).await,
+            other => other,
+        }
+    }
+}
+
+fn own_name(node: &str) -> String {
+    format!("{NODE}{node}")
+}
+
+fn node_seen(lease: &Lease) -> NodeSeen {
+    let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
+    NodeSeen {
+        stamp: lease.metadata.resource_version.clone().unwrap_or_default(),
+        released: holder.is_none_or(String::is_empty),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_units_lease_says_who_and_which_addresses() {
+        let lease = json!({
+            "metadata": {
+                "name": "cilium-l2announce-default-web",
+                "resourceVersion": "42",
+                "annotations": {"speaker/l2-addresses": "192.0.2.1,2001:db8::1"},
+            },
+            "spec": {"holderIdentity": "n1"},
+        });
+        let Seen::Unit(name, seen) = read(&lease) else { panic!("no unit") };
+        assert_eq!(name, "cilium-l2announce-default-web");
+        assert_eq!((seen.holder.as_deref(), seen.version.as_str()), (Some("n1"), "42"));
+        assert_eq!(seen.addresses.len(), 2);
+    }
+
+    #[test]
+    fn a_lease_without_a_holder_is_free() {
+        for spec in [json!({}), json!({"holderIdentity": null}), json!({"holderIdentity": ""})] {
+            let name = |name: &str| json!({"metadata": {"name": name, "resourceVersion": "1"}, "spec": spec});
+            let Seen::Unit(_, seen) = read(&name("cilium-l2announce-default-web")) else { panic!("no unit") };
+            assert_eq!(seen.holder, None);
+            let Seen::Node(node, seen) = read(&name("speaker-l2-node-n1.rack")) else { panic!("no node") };
+            assert_eq!((node.as_str(), seen.released), ("n1.rack", true));
+        }
+        assert!(matches!(read(&json!({"metadata": {"name": "kube-scheduler"}})), Seen::Other));
+    }
+}

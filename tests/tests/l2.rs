@@ -1,0 +1,232 @@
+//! L2 announcements against the kernel's own neighbour caches, arping and ndisc6.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests"
+)]
+
+use std::time::Duration;
+
+use tests::lab::{Lab, Node};
+use tests::speaker::Speaker;
+use tests::wait::{always, eventually};
+
+const CONFIG: &str = "
+sources: {manifests: [manifests]}
+ipam: {stateDir: state}
+datapath: {loops: none}
+l2: {enabled: true, interfaces: [\"^eth0$\"]}
+api: {socket: api.sock}
+";
+
+const POOL: &str = "
+apiVersion: cilium.io/v2
+kind: CiliumLoadBalancerIPPool
+metadata: {name: segment}
+spec: {blocks: [{start: 192.0.2.100, stop: 192.0.2.120}, {start: 2001:db8::100, stop: 2001:db8::120}]}
+";
+
+fn service(name: &str, class: &str) -> String {
+    format!(
+        "
+apiVersion: v1
+kind: Service
+metadata:
+  name: {name}
+  annotations: {{lbipam.cilium.io/ips: \"192.0.2.100,2001:db8::100\"}}
+spec:
+  type: LoadBalancer
+  {class}
+  ipFamilyPolicy: RequireDualStack
+  ipFamilies: [IPv4, IPv6]
+  ports: [{{port: 80}}]
+"
+    )
+}
+
+const V4: &str = "192.0.2.100";
+const V6: &str = "2001:db8::100";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A segment with a client and hosts that could announce on it.
+struct Segment {
+    lab: Lab,
+    switch: Node,
+    client: Node,
+}
+
+impl Segment {
+    fn new() -> Self {
+        let lab = Lab::new();
+        let switch = lab.switch("switch");
+        let client = lab.node("client");
+        lab.plug(&switch, &client, "eth0");
+        client.address("eth0", "192.0.2.1/24");
+        client.address("eth0", "2001:db8::1/64");
+        Self { lab, switch, client }
+    }
+
+    /// A host on the segment, by an interface eth0 with this last number in its addresses.
+    fn host(&self, name: &str, number: u8) -> Node {
+        let node = self.lab.node(name);
+        self.lab.plug(&self.switch, &node, "eth0");
+        node.address("eth0", &format!("192.0.2.{number}/24"));
+        node.address("eth0", &format!("2001:db8::{number:x}/64"));
+        node
+    }
+
+    /// Who answers an ARP request of the client for an address: the Ethernet addresses, without doubles.
+    fn arping(&self, address: &str) -> Vec<String> {
+        let output = self.client.try_exec(&["arping", "-b", "-c", "2", "-w", "2", "-I", "eth0", address]);
+        let text = output.unwrap_or_else(|nobody| nobody);
+        let mut macs: Vec<String> = text
+            .lines()
+            .filter_map(|line| Some(line.split_once('[')?.1.split_once(']')?.0.to_lowercase()))
+            .collect();
+        macs.sort();
+        macs.dedup();
+        macs
+    }
+
+    /// Who answers a neighbour solicitation.
+    fn ndisc(&self, address: &str) -> Vec<String> {
+        let output = self.client.try_exec(&["ndisc6", "-m", "-r", "2", "-w", "500", address, "eth0"]);
+        let text = output.unwrap_or_else(|nobody| nobody);
+        let mut macs: Vec<String> = text
+            .lines()
+            .filter_map(|line| line.split_once("Target link-layer address:"))
+            .map(|(_, mac)| mac.trim().to_lowercase())
+            .collect();
+        macs.sort();
+        macs.dedup();
+        macs
+    }
+
+    /// What the client's own cache says of an address, asked by a packet of its own.
+    fn cached(&self, address: &str) -> String {
+        self.client.ip(&["neigh", "show", address, "dev", "eth0"])
+    }
+
+    fn resolve(&self, address: &str) {
+        // Nobody answers the ping itself: the address is no process's.
+        let _unanswered = self.client.try_exec(&["ping", "-c", "1", "-W", "1", address]);
+    }
+}
+
+fn mac(node: &Node) -> String {
+    let text = node.ip(&["-j", "link", "show", "dev", "eth0"]);
+    let links: serde_json::Value = serde_json::from_str(&text).unwrap();
+    links[0]["address"].as_str().unwrap().to_owned()
+}
+
+fn start(node: &Node) -> Speaker {
+    Speaker::start(node, CONFIG, &[("pool.yaml", POOL.to_owned()), ("web.yaml", service("web", ""))])
+}
+
+#[test]
+fn an_allocated_address_is_answered_for_in_both_families_and_no_other() {
+    let segment = Segment::new();
+    let host = segment.host("host", 10);
+    let speaker = start(&host);
+    let own = mac(&host);
+    eventually(PATIENCE, "ARP is answered", || match segment.arping(V4) {
+        macs if macs == [own.clone()] => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    eventually(PATIENCE, "NDP is answered", || match segment.ndisc(V6) {
+        macs if macs == [own.clone()] => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    // An address of the pool that no Service has, and one of nobody.
+    for unused in ["192.0.2.101", "192.0.2.200"] {
+        assert_eq!(segment.arping(unused), Vec::<String>::new(), "{unused}");
+    }
+    assert_eq!(segment.ndisc("2001:db8::101"), Vec::<String>::new());
+
+    // The kernel of the client takes it into its own cache.
+    segment.resolve(V4);
+    segment.resolve(V6);
+    for address in [V4, V6] {
+        let cached = segment.cached(address);
+        assert!(cached.contains(&own), "{address}: {cached}");
+    }
+
+    // The Service goes, and so does the answer.
+    speaker.remove_manifest("web.yaml");
+    eventually(PATIENCE, "silence", || match (segment.arping(V4), segment.ndisc(V6)) {
+        (v4, v6) if v4.is_empty() && v6.is_empty() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
+#[test]
+fn a_new_holder_changes_caches_that_did_not_ask() {
+    let segment = Segment::new();
+    let (first, second) = (segment.host("first", 10), segment.host("second", 11));
+    let speaker = start(&first);
+    let own = mac(&first);
+    eventually(PATIENCE, "ARP is answered", || match segment.arping(V4) {
+        macs if macs == [own.clone()] => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    segment.resolve(V4);
+    segment.resolve(V6);
+    assert!(segment.cached(V4).contains(&own), "{}", segment.cached(V4));
+    speaker.process().terminate();
+    eventually(PATIENCE, "the first one has ended", || {
+        if speaker.process().running() { Err("it runs".to_owned()) } else { Ok(()) }
+    });
+    let _second = start(&second);
+    let heir = mac(&second);
+    for address in [V4, V6] {
+        eventually(PATIENCE, "the cache follows by what is said unasked", || {
+            let cached = segment.cached(address);
+            if cached.contains(&heir) { Ok(()) } else { Err(cached) }
+        });
+    }
+}
+
+#[test]
+fn a_service_of_another_class_is_not_announced() {
+    let segment = Segment::new();
+    let host = segment.host("host", 10);
+    let bgp = "loadBalancerClass: io.cilium/bgp-control-plane";
+    let speaker =
+        Speaker::start(&host, CONFIG, &[("pool.yaml", POOL.to_owned()), ("web.yaml", service("web", bgp))]);
+    eventually(PATIENCE, "it has its address", || {
+        let text = speaker.try_cli(&["services"])?;
+        if text.contains(V4) { Ok(()) } else { Err(text) }
+    });
+    always(Duration::from_secs(2), "silence", || match segment.arping(V4) {
+        macs if macs.is_empty() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    speaker.write_manifest("web.yaml", &service("web", "loadBalancerClass: io.cilium/l2-announcer"));
+    let own = mac(&host);
+    eventually(PATIENCE, "ARP is answered", || match segment.arping(V4) {
+        macs if macs == [own.clone()] => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
+#[test]
+fn the_interface_may_come_later_and_change() {
+    let segment = Segment::new();
+    let host = segment.host("host", 10);
+    host.ip(&["link", "set", "eth0", "down"]);
+    let _speaker = start(&host);
+    host.ip(&["link", "set", "eth0", "up"]);
+    let first = mac(&host);
+    eventually(PATIENCE, "ARP is answered", || match segment.arping(V4) {
+        macs if macs == [first.clone()] => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    host.ip(&["link", "set", "eth0", "address", "02:00:00:00:00:77"]);
+    eventually(PATIENCE, "ARP is answered with the new address", || match segment.arping(V4) {
+        macs if macs == ["02:00:00:00:00:77"] => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}

@@ -1,0 +1,236 @@
+//! L2 announcements of several nodes: one holder for each address, by Leases of a real API server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests"
+)]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tests::cluster::{Backend, Cluster, NodeSpec};
+use tests::lab::{Lab, Node};
+use tests::speaker::Speaker;
+use tests::wait::{always, eventually};
+
+const CONFIG: &str = "
+sources: {kubernetes: {enabled: true}}
+ipam: {stateDir: state}
+datapath: {loops: none}
+l2: {enabled: true, interfaces: [\"^eth0$\"], leaseDuration: 3s}
+api: {socket: api.sock}
+";
+
+const POLICY: &str = "
+apiVersion: cilium.io/v2alpha1
+kind: CiliumL2AnnouncementPolicy
+metadata: {name: segment}
+spec:
+  loadBalancerIPs: true
+  interfaces: [^eth0$]
+  nodeSelector:
+    matchExpressions: [{key: role, operator: NotIn, values: [control]}]
+";
+
+const SOON: Duration = Duration::from_secs(60);
+
+struct Host {
+    name: String,
+    speaker: Speaker,
+    mac: String,
+}
+
+struct Bench {
+    hosts: Vec<Host>,
+    client: Node,
+    cluster: Cluster,
+    _lab: Lab,
+}
+
+impl Bench {
+    /// Three nodes and a client on one segment; the third node is one that the policy leaves out.
+    fn start() -> Self {
+        let lab = Lab::new();
+        let cluster = Cluster::start(&lab);
+        cluster.apply_file("deploy/crds");
+        cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]);
+        let switch = lab.switch("switch");
+        let client = lab.node("client");
+        lab.plug(&switch, &client, "eth0");
+        client.address("eth0", "192.0.2.1/24");
+        cluster.apply(POLICY);
+        let kubeconfig = cluster.admin();
+        let hosts = ["n1", "n2", "n3"].iter().zip(11u8..).map(|(name, number)| {
+            let node = lab.node(name);
+            lab.plug(&switch, &node, "eth0");
+            node.address("eth0", &format!("192.0.2.{number}/24"));
+            let address = cluster.join(&lab, &node);
+            let role = if *name == "n3" { "control" } else { "worker" };
+            cluster.add_node(&NodeSpec::new(name, &[address.into()]).label("role", role));
+            let environment = [("KUBECONFIG", kubeconfig.to_str().unwrap()), ("NODE_NAME", *name)];
+            let speaker = Speaker::prepare_with(&node, CONFIG, &[], &environment);
+            let text = node.ip(&["-j", "link", "show", "dev", "eth0"]);
+            let links: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let mac = links[0]["address"].as_str().unwrap().to_owned();
+            Host { name: (*name).to_owned(), speaker, mac }
+        });
+        let hosts: Vec<Host> = hosts.collect();
+        hosts.iter().for_each(|host| host.speaker.wait_ready());
+        Self { hosts, client, cluster, _lab: lab }
+    }
+
+    /// A Service that somebody has given an address.
+    fn service(&self, name: &str, address: &str, policy: &str) {
+        let spec = json!({
+            "type": "LoadBalancer", "ports": [{"port": 80}], "externalTrafficPolicy": policy,
+            "allocateLoadBalancerNodePorts": true,
+        });
+        let path = "/api/v1/namespaces/default/services";
+        let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
+        self.cluster.rest().create(path, &object);
+        let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": address}]}}});
+        self.cluster.rest().patch(&format!("{path}/{name}/status"), &status);
+    }
+
+    /// The names of those who answer for an address.
+    fn answerers(&self, address: &str) -> Vec<String> {
+        let output = self.client.try_exec(&["arping", "-b", "-c", "1", "-w", "1", "-I", "eth0", address]);
+        let text = output.unwrap_or_else(|nobody| nobody);
+        let macs =
+            text.lines().filter_map(|line| Some(line.split_once('[')?.1.split_once(']')?.0.to_lowercase()));
+        let name = |mac: String| {
+            let host = self.hosts.iter().find(|host| host.mac == mac);
+            host.map_or(mac, |host| host.name.clone())
+        };
+        let mut names: Vec<String> = macs.map(name).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Waits until exactly one answers, of these; gives his place.
+    fn holder(&self, address: &str, of: &[&str]) -> usize {
+        eventually(SOON, &format!("one of {of:?} answers for {address}"), || {
+            match self.answerers(address).as_slice() {
+                [one] if of.contains(&one.as_str()) => {
+                    Ok(self.hosts.iter().position(|host| host.name == *one).unwrap())
+                }
+                other => Err(format!("{other:?} answer; leases: {:?}", self.leases())),
+            }
+        })
+    }
+
+    fn leases(&self) -> BTreeMap<String, String> {
+        let list = self.cluster.kubectl_json(&["get", "leases", "-n", "kube-system"]);
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        let text = |item: &serde_json::Value, pointer: &str| {
+            item.pointer(pointer).and_then(|text| text.as_str()).unwrap_or_default().to_owned()
+        };
+        items.iter().map(|item| (text(item, "/metadata/name"), text(item, "/spec/holderIdentity"))).collect()
+    }
+}
+
+const VIP: &str = "192.0.2.100";
+const LEASE: &str = "cilium-l2announce-default-web";
+
+#[test]
+fn one_node_holds_an_address_and_another_takes_over_when_it_goes() {
+    let bench = Bench::start();
+    bench.service("web", VIP, "Cluster");
+    let first = bench.holder(VIP, &["n1", "n2"]);
+    let name = bench.hosts[first].name.clone();
+    assert_eq!(bench.leases().get(LEASE), Some(&name), "kubectl get leases names the holder");
+
+    // It stops in an orderly way: the other one need not wait for the lease to run out.
+    let other = 1 - first;
+    let begun = Instant::now();
+    bench.hosts[first].speaker.process().terminate();
+    let heir = bench.holder(VIP, &["n1", "n2"]);
+    assert_eq!(heir, other);
+    println!("taken over {} ms after SIGTERM", begun.elapsed().as_millis());
+    eventually(SOON, "the Lease names the new holder", || match bench.leases().get(LEASE) {
+        Some(holder) if *holder == bench.hosts[heir].name => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
+#[test]
+fn a_node_that_hangs_is_displaced_and_does_not_answer_when_it_wakes() {
+    let bench = Bench::start();
+    bench.service("web", VIP, "Cluster");
+    let first = bench.holder(VIP, &["n1", "n2"]);
+    let process = bench.hosts[first].speaker.process();
+    let begun = Instant::now();
+    process.pause();
+    let heir = bench.holder(VIP, &["n1", "n2"]);
+    assert_ne!(heir, first);
+    println!("taken over {} ms after the holder hung", begun.elapsed().as_millis());
+    process.resume();
+    let expected = [bench.hosts[heir].name.clone()];
+    always(Duration::from_secs(8), "one holder", || match bench.answerers(VIP) {
+        names if names.is_empty() || names == expected => Ok(()),
+        other => Err(format!("{other:?} answer")),
+    });
+}
+
+#[test]
+fn nodes_that_are_cut_off_from_the_api_server_fall_silent() {
+    let bench = Bench::start();
+    bench.service("web", VIP, "Cluster");
+    bench.holder(VIP, &["n1", "n2"]);
+    bench.cluster.api_server().pause();
+    eventually(SOON, "nobody answers", || match bench.answerers(VIP) {
+        names if names.is_empty() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    bench.cluster.api_server().resume();
+    bench.holder(VIP, &["n1", "n2"]);
+}
+
+#[test]
+fn a_local_service_follows_its_endpoints() {
+    let bench = Bench::start();
+    bench.service("web", VIP, "Local");
+    always(Duration::from_secs(3), "nobody answers without an endpoint", || match bench.answerers(VIP) {
+        names if names.is_empty() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    for name in ["n1", "n2", "n1"] {
+        bench.cluster.set_endpoints("default", "web", 80, &[Backend::new("10.244.0.5", name)]);
+        bench.holder(VIP, &[name]);
+    }
+    // The third node has the only endpoint, and the policy leaves it out.
+    bench.cluster.set_endpoints("default", "web", 80, &[Backend::new("10.244.0.5", "n3")]);
+    eventually(SOON, "nobody answers", || match bench.answerers(VIP) {
+        names if names.is_empty() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
+#[test]
+fn addresses_are_spread_and_a_lease_goes_with_its_service() {
+    let bench = Bench::start();
+    let number = |index: u8| (format!("web-{index}"), format!("192.0.2.{}", 100 + index));
+    for (name, address) in (0..12).map(number) {
+        bench.service(&name, &address, "Cluster");
+    }
+    let mut counts = BTreeMap::new();
+    for (_, address) in (0..12).map(number) {
+        *counts.entry(bench.holder(&address, &["n1", "n2"])).or_insert(0) += 1;
+    }
+    assert_eq!(counts.len(), 2, "{counts:?}");
+    bench.cluster.rest().delete("/api/v1/namespaces/default/services/web-0");
+    eventually(SOON, "its Lease is gone", || {
+        let leases = bench.leases();
+        if leases.contains_key("cilium-l2announce-default-web-0") {
+            Err(format!("{leases:?}"))
+        } else {
+            Ok(())
+        }
+    });
+    assert_eq!(bench.answerers("192.0.2.100"), Vec::<String>::new());
+}
