@@ -121,11 +121,11 @@ impl Caller {
                     self.sessions.configure(self.now, id, config(octets), &mut out);
                 }
             }
-            13 => {
-                if let Some(id) = self.ids[n] {
-                    self.sessions.enable(self.now, id, octets.flag(), &mut out);
-                }
-            }
+            13 => match (self.ids[n], octets.flag()) {
+                (Some(id), true) => self.sessions.enable(self.now, id, &mut out),
+                (Some(id), false) => self.sessions.disable(self.now, id, &mut out),
+                (None, _) => {}
+            },
             14 => {
                 if let Some(id) = self.ids[n].take() {
                     self.sessions.retire(self.now, id, &mut out);

@@ -98,6 +98,8 @@ struct Entry {
     session: Session,
     /// As it stands in [`Sessions::due`].
     due: Option<Timestamp>,
+    /// While AdminDown: by when the peer knows of it, one way or the other.
+    known_by: Option<Timestamp>,
     /// It says AdminDown until then, or until the peer knows.
     retires: Option<Timestamp>,
 }
@@ -147,12 +149,12 @@ impl Sessions {
             }
             entry.path = path;
             self.input(now, id, Input::Configure(config), out);
-            self.input(now, id, Input::Enable, out);
+            self.enable(now, id, out);
             return Ok(id);
         }
         let id = self.unused();
         let session = Session::new(now, id.0, config, self.random.next());
-        self.entries.insert(id, Entry { path, session, due: None, retires: None });
+        self.entries.insert(id, Entry { path, session, due: None, known_by: None, retires: None });
         self.by_path.insert(path.key(), id);
         self.input(now, id, Input::Timeout, out);
         Ok(id)
@@ -163,9 +165,21 @@ impl Sessions {
         self.input(now, id, Input::Configure(config), out);
     }
 
-    /// AdminDown, or out of it.
-    pub fn enable(&mut self, now: Timestamp, id: SessionId, enabled: bool, out: &mut Vec<Output>) {
-        self.input(now, id, if enabled { Input::Enable } else { Input::Disable }, out);
+    /// AdminDown, until [`Self::enable`].
+    pub fn disable(&mut self, now: Timestamp, id: SessionId, out: &mut Vec<Output>) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            let patience = entry.session.peers_patience().min(LONGEST_FAREWELL);
+            entry.known_by.get_or_insert(now + patience);
+        }
+        self.input(now, id, Input::Disable, out);
+    }
+
+    /// Out of AdminDown.
+    pub fn enable(&mut self, now: Timestamp, id: SessionId, out: &mut Vec<Output>) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.known_by = None;
+        }
+        self.input(now, id, Input::Enable, out);
     }
 
     /// Ends a session: it says AdminDown until the peer has answered with Down, or must have noticed that
@@ -173,11 +187,9 @@ impl Sessions {
     /// transitioning to AdminDown state in order to ensure that the remote system is aware of the state change"
     /// (RFC 5880 §6.8.16).
     pub fn retire(&mut self, now: Timestamp, id: SessionId, out: &mut Vec<Output>) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let patience = entry.session.peers_patience();
-        self.input(now, id, Input::Disable, out);
+        self.disable(now, id, out);
         if let Some(entry) = self.entries.get_mut(&id) {
-            entry.retires = Some(now + patience.min(LONGEST_FAREWELL));
+            entry.retires = entry.known_by;
         }
         self.follow(now, id, out);
     }

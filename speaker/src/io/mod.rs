@@ -3,6 +3,7 @@
 
 pub(crate) mod allocator;
 pub mod api;
+pub mod bfd;
 pub mod boot;
 pub mod clock;
 mod connect;

@@ -1,5 +1,5 @@
 //! Socket options that neither tokio nor socket2 has: TCP MD5 keys (RFC 2385), the minimum TTL of
-//! RFC 5082, the interface of a zone and of a packet socket. Beside `allocator.rs` the only file
+//! RFC 5082, the interface of a zone and of a packet socket. With `allocator.rs` and `bfd/priority.rs` the only file
 //! with `unsafe`.
 #![expect(
     unsafe_code,

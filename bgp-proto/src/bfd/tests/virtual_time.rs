@@ -164,7 +164,7 @@ fn changes_that_follow_one_another_have_a_poll_each() {
 fn a_session_switched_off_is_no_failure_for_the_peer() {
     let mut network = Network::up(usual());
     let start = network.now;
-    network.act(0, |sessions, id, now, out| sessions.enable(now, id, false, out));
+    network.act(0, |sessions, id, now, out| sessions.disable(now, id, out));
     network.run(ms(10_000));
     assert_eq!(network.states(), [State::AdminDown, State::Down]);
     let expected = Change { from: State::Up, to: State::Down, cause: Cause::NeighborAdminDown };
@@ -176,7 +176,7 @@ fn a_session_switched_off_is_no_failure_for_the_peer() {
         (State::AdminDown, Diagnostic::AdministrativelyDown),
         "it is still told of"
     );
-    network.act(0, |sessions, id, now, out| sessions.enable(now, id, true, out));
+    network.act(0, |sessions, id, now, out| sessions.enable(now, id, out));
     network.run_until("both are Up again", ms(5000), |n| n.states() == [State::Up; 2]);
     assert_eq!(network.view(1).counts.failures, 0);
 }
@@ -199,6 +199,15 @@ fn a_removed_session_stays_until_the_peer_knows() {
     network.run(ms(10_000));
     let (when, event) = *network.ends[0].events.last().unwrap();
     assert_eq!((when.since(start), event), (ms(900), Event::Gone), "what the peer waits for packets");
+
+    // One that was switched off before has told the peer already.
+    let mut network = Network::up(usual());
+    network.lost = Box::new(|_, _, _| true);
+    network.act(0, |sessions, id, now, out| sessions.disable(now, id, out));
+    network.run(ms(899));
+    network.act(0, |sessions, id, now, out| sessions.retire(now, id, out));
+    network.run(ms(1));
+    assert_eq!(network.ends[0].events.last().unwrap().1, Event::Gone);
 }
 
 #[test]
