@@ -26,7 +26,7 @@ use crate::hub::{Hub, HubSpec, Message, SegmentHandles};
 use crate::io::http::{self, Paths};
 use crate::io::listen::ListenStatus;
 use crate::io::peer::PeerContext;
-use crate::io::{api, boot, clock::Clock, egress, kernel, kube, link, listen, manifests};
+use crate::io::{api, bfd, boot, carrier, clock::Clock, egress, kernel, kube, link, listen, manifests};
 use crate::load::{self, Loaded};
 use crate::monitor::Agent;
 
@@ -54,6 +54,7 @@ pub struct App {
     messages: mpsc::Sender<Message>,
     listening: watch::Receiver<Vec<ListenStatus>>,
     hub: JoinHandle<()>,
+    bfd: bfd::Bfd,
     helpers: Vec<JoinHandle<()>>,
 }
 
@@ -115,7 +116,9 @@ impl App {
             helpers.push(crate::reload::watch(file, &loaded, messages.clone()));
         }
 
-        let context = PeerContext { events: peer_events, clock, egress };
+        let bfd = bfd::Bfd::new(clock);
+        let carriers = carrier::Carriers::watch().context("cannot follow the state of interfaces")?;
+        let context = PeerContext { events: peer_events, clock, egress, bfd: bfd.clone(), carriers };
         let hub = Hub::new(HubSpec {
             loaded,
             node,
@@ -131,7 +134,8 @@ impl App {
             segments: SegmentHandles { held, leases: sources.leases },
             recorder,
         });
-        Ok(Self { messages, listening: listening_seen, hub: tokio::spawn(hub.run(inbox)), helpers })
+        let hub = tokio::spawn(hub.run(inbox));
+        Ok(Self { messages, listening: listening_seen, hub, bfd, helpers })
     }
 
     /// Where questions go.
@@ -153,6 +157,7 @@ impl App {
         if let Err(error) = self.hub.await {
             tracing::error!(%error, "the hub ended badly");
         }
+        self.bfd.finish().await;
         for helper in self.helpers {
             helper.abort();
         }

@@ -33,17 +33,11 @@ pub enum Order {
 /// A BFD session that fails again and again has to stay Up for 1, 2, 4 … 60 s before BGP may come up.
 #[derive(Debug, Default)]
 pub struct Guard {
-    held: Option<Held>,
+    /// Until when BGP is held.
+    held: Option<Timestamp>,
     /// Failures, none of them [`FORGIVEN_AFTER`] away from the one before.
     failures: u32,
     opened: Option<Timestamp>,
-}
-
-#[derive(Debug)]
-struct Held {
-    until: Timestamp,
-    /// BFD is Up.
-    up: bool,
 }
 
 impl Guard {
@@ -58,7 +52,7 @@ impl Guard {
             }
             let forgiven = self.opened.is_some_and(|opened| now.since(opened) >= FORGIVEN_AFTER);
             self.failures = if forgiven { 1 } else { self.failures.saturating_add(1) };
-            self.held = Some(Held { until: now + LONGEST_HOLD, up: false });
+            self.held = Some(now + LONGEST_HOLD);
             return Some(Order::Close);
         }
         let proof = self.proof();
@@ -66,7 +60,7 @@ impl Guard {
         match change.to {
             State::Up if proof.is_zero() => self.open(now),
             State::Up => {
-                *held = Held { until: now + proof, up: true };
+                *held = now + proof;
                 None
             }
             State::AdminDown => self.open(now),
@@ -77,7 +71,7 @@ impl Guard {
 
     /// The peer has begun to say AdminDown.
     pub fn neighbor_admin_down(&mut self, now: Timestamp) -> Option<Order> {
-        self.held.as_ref()?;
+        self.held?;
         self.open(now)
     }
 
@@ -87,16 +81,10 @@ impl Guard {
         self.held.is_some()
     }
 
-    /// BGP is held although BFD is Up, until [`Self::deadline`]: it has failed too often.
-    #[must_use]
-    pub fn proves_itself(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| held.up)
-    }
-
     /// When [`Self::expire`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.held.as_ref().map(|held| held.until)
+        self.held
     }
 
     /// The deadline has come.
@@ -206,7 +194,6 @@ mod tests {
             let until = guard.deadline().unwrap_or(at(now));
             proofs.push(until.since(at(now)).as_secs());
             assert_eq!(order.is_some(), proofs.last() == Some(&0));
-            assert_eq!(guard.proves_itself(), guard.holds());
             guard.expire(until);
             now = until.as_nanos() / 1_000_000_000;
         }

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::num::{NonZeroU8, NonZeroU32};
 
-use serde::Serialize;
-
 /// "The initial protocol version is 1" (RFC 5880 §4.1).
 const VERSION: u8 = 1;
 /// Octets of a packet without an authentication section.
@@ -21,7 +19,7 @@ const DEMAND: u8 = 0x02;
 const MULTIPOINT: u8 = 0x01;
 
 /// The state of a session (RFC 5880 §4.1, Sta).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
     /// Held down by an operator; says nothing of the path.
     AdminDown,
@@ -176,8 +174,7 @@ pub struct Packet {
 }
 
 /// Why a packet was not processed. In the order in which RFC 5880 §6.8.6 asks, after the TTL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Discard {
     /// Its TTL is too low (RFC 5881 §5).
     Ttl,
@@ -203,6 +200,26 @@ pub enum Discard {
     Authentication,
     /// Our end is administratively down.
     AdminDown,
+}
+
+impl fmt::Display for Discard {
+    /// One word, as in `-o json`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ttl => "ttl",
+            Self::Version => "version",
+            Self::Length => "length",
+            Self::Truncated => "truncated",
+            Self::DetectMultiplier => "detectMultiplier",
+            Self::Multipoint => "multipoint",
+            Self::MyDiscriminator => "myDiscriminator",
+            Self::YourDiscriminator => "yourDiscriminator",
+            Self::State => "state",
+            Self::Stranger => "stranger",
+            Self::Authentication => "authentication",
+            Self::AdminDown => "adminDown",
+        })
+    }
 }
 
 impl Discard {

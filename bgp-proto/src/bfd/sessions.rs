@@ -160,6 +160,15 @@ impl Sessions {
         Ok(id)
     }
 
+    /// What is taken from the peer on the same path: the least TTL.
+    pub fn set_hops(&mut self, id: SessionId, hops: Hops) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && entry.path.is_multihop() == matches!(hops, Hops::Multi { .. })
+        {
+            entry.path.hops = hops;
+        }
+    }
+
     /// New intervals.
     pub fn configure(&mut self, now: Timestamp, id: SessionId, config: Config, out: &mut Vec<Output>) {
         self.input(now, id, Input::Configure(config), out);

@@ -135,7 +135,7 @@ impl Ended {
             }
             End::Stopped(Some(notification)) => {
                 self.notify(cx, &notification);
-                let text = notification.shutdown_communication().unwrap_or_else(|| "stopped".to_owned());
+                let text = stopped(&notification);
                 Some(DownReason::Sent(notification, text))
             }
             End::Stopped(None) => {
@@ -179,4 +179,14 @@ impl Ended {
             cx.note(text);
         }
     }
+}
+
+/// Why our caller stopped it, as far as the NOTIFICATION says.
+fn stopped(notification: &Notification) -> String {
+    let inner = notification.hard_reset_inner();
+    let said = inner.as_ref().unwrap_or(notification);
+    if (said.code, said.subcode) == (codes::CEASE, codes::CEASE_BFD_DOWN) {
+        return "BFD has found that the path is down".to_owned();
+    }
+    notification.shutdown_communication().unwrap_or_else(|| "stopped".to_owned())
 }

@@ -1,6 +1,7 @@
 //! The command line: arguments in, tables and exit codes out.
 
 mod args;
+mod bfd;
 mod client;
 mod daemon;
 mod read;

@@ -38,8 +38,9 @@ pub(crate) fn peers(peers: &[PeerSummary], version: &VersionView, wide: bool) ->
     let rows: Vec<Vec<String>> = peers.iter().map(|peer| peer_row(peer, wide)).collect();
     out.push_str(&render(&columns, &rows));
     let reasons: Vec<String> = peers.iter().filter_map(why_down).collect();
-    if !reasons.is_empty() {
-        let _ = write!(out, "\n{}", reasons.concat());
+    let without: Vec<String> = peers.iter().filter_map(super::bfd::missing).collect();
+    if !(reasons.is_empty() && without.is_empty()) {
+        let _ = write!(out, "\n{}{}", reasons.concat(), without.concat());
     }
     out
 }
@@ -142,6 +143,9 @@ pub(crate) fn peer(detail: &PeerDetail) -> String {
     }
     if let Some(note) = &peer.last_note {
         line(format!("  Last note {}: {}", note.at, note.text));
+    }
+    if let Some(bfd) = &peer.bfd {
+        out.push_str(&super::bfd::session(bfd));
     }
     out.push_str(&capabilities(detail));
     out.push_str(&messages(detail));

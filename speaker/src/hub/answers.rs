@@ -213,6 +213,7 @@ impl Hub {
             advertised: Vec::new(),
             last_error: peer.last_error.clone().map(told),
             last_note: peer.last_note.clone().map(told),
+            bfd: None,
         };
         let advertised = tables
             .iter()
@@ -233,6 +234,7 @@ impl Hub {
             }
             summary.messages_received = sum(&counts(&session.received));
             summary.messages_sent = sum(&sent(view));
+            summary.bfd = view.bfd.as_ref().map(|bfd| super::bfd::view(bfd, now));
             summary.in_queue = view.in_queue;
             summary.out_queue = view.out_queue;
             if session.state == State::Established {

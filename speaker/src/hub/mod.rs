@@ -1,6 +1,7 @@
 //! The single writer: it alone owns the world, and everything that is done is first a value.
 
 mod answers;
+mod bfd;
 mod kernel;
 mod observe;
 mod peers;

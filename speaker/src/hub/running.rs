@@ -65,6 +65,9 @@ impl Running {
         if timers != wanted::timers(&self.wanted.spec.settings) {
             self.handle.set_timers(timers);
         }
+        if wanted.spec.settings.bfd != self.wanted.spec.settings.bfd {
+            self.handle.set_bfd(wanted.spec.settings.bfd);
+        }
         let kept = |wanted: &Wanted| (wanted.spec.settings.receive, wanted.spec.settings.max_prefixes);
         if kept(&wanted) != kept(&self.wanted) {
             let (receive, max_prefixes) = kept(&wanted);

@@ -64,6 +64,7 @@ impl Unnumbered {
             advertised: Vec::new(),
             last_error: Some(LastError { at: rfc3339(self.since), text: WHY.to_owned() }),
             last_note: None,
+            bfd: None,
         }
     }
 

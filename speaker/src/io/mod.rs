@@ -5,6 +5,7 @@ pub(crate) mod allocator;
 pub mod api;
 pub mod bfd;
 pub mod boot;
+pub mod carrier;
 pub mod clock;
 mod connect;
 pub mod egress;

@@ -171,11 +171,10 @@ pub(super) fn next_hop_ipv6(field: &Field<'_>) -> Option<Ipv6Addr> {
 
 pub(super) fn bfd(field: &Field<'_>) -> Option<Bfd> {
     let table = field.table(&schema::BFD)?;
-    field.not_yet();
     let interval = |key| {
         let time = table.read(key, |field| {
             let time = field.duration()?;
-            if time.is_zero() || time > Duration::from_secs(60) {
+            if time < Duration::from_millis(10) || time > Duration::from_secs(60) {
                 field.error(format!("{time:?} is no interval for BFD"), "write 10ms to 60s");
                 return None;
             }

@@ -234,6 +234,7 @@ impl Thread<'_> {
             Ok(id) => id,
             Err(id) => {
                 self.take_over(id, spec, now)?;
+                self.sessions.set_hops(id, hops);
                 id
             }
         };

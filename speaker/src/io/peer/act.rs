@@ -82,7 +82,14 @@ impl Task {
             peer_asn: negotiated.peer_asn,
             families: negotiated.families,
             route_refresh: negotiated.route_refresh,
+            interface: None,
+            restart_time: negotiated
+                .graceful_restart
+                .as_ref()
+                .filter(|restart| !restart.families.is_empty())
+                .map(|restart| Duration::from_secs(restart.restart_time.into())),
         });
+        self.restart_is_over();
         self.feed = Feed::new(negotiated.enhanced_refresh);
         let (local, remote) = (negotiated.local.ip(), negotiated.remote.ip());
         let receiver = Receiver {
@@ -103,6 +110,9 @@ impl Task {
 
     pub(super) fn looked(&mut self, egress: EgressAddresses) -> usize {
         if let Some((_, negotiated)) = self.lookup.take() {
+            if let Some(up) = &mut self.up {
+                up.interface.clone_from(&egress.interface);
+            }
             let established = Established { negotiated: *negotiated, egress };
             self.pending.push_back(PeerEvent::Established(Box::new(established)));
         }
@@ -179,6 +189,7 @@ impl Task {
         } else {
             debug!("{text}");
         }
+        self.expect_restart(&reason);
         self.up = None;
         self.lookup = None;
         self.feed = Feed::default();

@@ -1,10 +1,12 @@
 //! One task a peer: it owns the session, its TCP connections, its place in the update groups' tables and
 //! what the peer has sent. The session decides; the task moves bytes and sleeps until the deadline.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp_proto::bfd::Discard;
 use bgp_proto::session::{
     ConnId, DownReason, Negotiated, SessionConfig, SessionView, State, StopReason, TimerConfig,
 };
@@ -15,12 +17,15 @@ use speaker_core::received::{ReceivedCount, ReceivedRoute};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::bfd::{self as bfd_port, Bfd};
+use super::carrier::Carriers;
 use super::clock::Clock;
 use super::egress::{EgressAddresses, EgressLookup};
 use super::listen::Incoming;
 use crate::metrics::Durations;
 
 mod act;
+mod bfd;
 mod connection;
 mod delays;
 mod task;
@@ -130,6 +135,19 @@ pub struct PeerView {
     pub advertise: Durations,
     /// The same for changes that withdrew something.
     pub withdraw: Durations,
+    /// BFD with the peer, where it is configured and was started.
+    pub bfd: Option<BfdView>,
+}
+
+/// What operators see of BFD with a peer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BfdView {
+    /// The session.
+    pub port: bfd_port::View,
+    /// BGP waits for it, until then at most. While it is Up: it has failed too often of late.
+    pub held_until: Option<Timestamp>,
+    /// Datagrams that this process discarded, whoever sent them.
+    pub discarded: BTreeMap<Discard, u64>,
 }
 
 /// What the tasks share.
@@ -141,6 +159,10 @@ pub struct PeerContext {
     pub clock: Clock,
     /// Looks up next hops at Established.
     pub egress: EgressLookup,
+    /// BFD of this process.
+    pub bfd: Bfd,
+    /// Interfaces that go down.
+    pub carriers: Carriers,
 }
 
 /// Tells a peer task what to do. Dropping it ends the task without a word to the peer.
@@ -165,6 +187,8 @@ pub(crate) enum Command {
     RequestRefresh(FamilySet),
     Timers(TimerConfig),
     Receive(Receive, FamilyMap<Option<u32>>),
+    SetBfd(Option<speaker_config::model::Bfd>),
+    Bfd(bfd_port::Event),
     View(oneshot::Sender<PeerView>),
     Received(Wanted, oneshot::Sender<Vec<ReceivedRoute>>),
     Shutdown { reason: StopReason, flush: Duration },
@@ -176,7 +200,7 @@ pub fn spawn(spec: PeerSpec, context: PeerContext) -> PeerHandle {
     let (commands, inbox) = mpsc::unbounded_channel();
     let moved = Arc::new(Moved::default());
     let name = Arc::clone(&spec.name);
-    let task = tokio::spawn(task::run(spec, context, inbox, Arc::clone(&moved)));
+    let task = tokio::spawn(task::run(spec, context, commands.downgrade(), inbox, Arc::clone(&moved)));
     PeerHandle { name, commands, moved, task }
 }
 
@@ -238,6 +262,11 @@ impl PeerHandle {
     /// What becomes of received routes from now on; those kept are asked for again.
     pub fn set_receive(&self, receive: Receive, max_prefixes: FamilyMap<Option<u32>>) {
         self.send(Command::Receive(receive, max_prefixes));
+    }
+
+    /// New settings of BFD; the session goes on.
+    pub fn set_bfd(&self, settings: Option<speaker_config::model::Bfd>) {
+        self.send(Command::SetBfd(settings));
     }
 
     /// What operators see; `None` where the task has ended.

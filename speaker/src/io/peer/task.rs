@@ -5,15 +5,17 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bgp_proto::session::{Action, ConnId, Input, Negotiated, Session, State, StopReason};
 use bgp_proto::types::{Asn, Family, FamilyMap, FamilySet, Timestamp};
 use speaker_core::export::{Begun, Feed};
 use speaker_core::received::AdjRibIn;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tracing::Span;
 
+use super::bfd::{PeerBfd, is_on_link};
 use super::connection::{Connection, Ready};
 use super::delays::{Delays, Moved};
 use super::{Command, PeerContext, PeerEvent, PeerSpec, PeerView};
@@ -24,11 +26,15 @@ use crate::io::tcp::{TcpOptions, TtlRule};
 /// After reading as much in one turn, other tasks go first.
 const YIELD_AFTER: usize = 32 * 1024;
 
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(super) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pub(super) struct Task {
     pub(super) spec: PeerSpec,
     pub(super) context: PeerContext,
+    /// For those who have to tell the task something.
+    pub(super) commands: mpsc::WeakUnboundedSender<Command>,
+    pub(super) bfd: PeerBfd,
+    links: broadcast::Receiver<Arc<str>>,
     pub(super) options: TcpOptions,
     pub(super) session: Session,
     pub(super) actions: Vec<Action>,
@@ -63,6 +69,10 @@ pub(super) struct Up {
     pub(super) peer_asn: Asn,
     pub(super) families: FamilySet,
     pub(super) route_refresh: bool,
+    /// The interface that leads to the peer, once it is known.
+    pub(super) interface: Option<String>,
+    /// How long the peer's routes are kept when it restarts (RFC 4724).
+    pub(super) restart_time: Option<Duration>,
 }
 
 pub(super) enum Stopping {
@@ -77,17 +87,20 @@ enum Wake {
     Ready(Ready),
     Dialled(Result<Dialled, String>),
     Looked(EgressAddresses),
+    LinkDown(Arc<str>),
+    Farewell,
     HubGone,
 }
 
 pub(super) async fn run(
     spec: PeerSpec,
     context: PeerContext,
+    commands: mpsc::WeakUnboundedSender<Command>,
     mut inbox: mpsc::UnboundedReceiver<Command>,
     moved: Arc<Moved>,
 ) {
     let span = tracing::info_span!("peer", name = %spec.name, address = %spec.address);
-    let mut task = Task::new(spec, context);
+    let mut task = Task::new(spec, context, commands);
     while let Some(deadline) = task.turn(&span) {
         let wake = task.wait(deadline, &mut inbox, &moved).await;
         let entered = span.enter();
@@ -102,6 +115,11 @@ pub(super) async fn run(
             Wake::Ready(ready) => task.ready(ready),
             Wake::Dialled(result) => task.dialled(result),
             Wake::Looked(egress) => task.looked(egress),
+            Wake::LinkDown(name) => task.link_down(&name),
+            Wake::Farewell => {
+                task.farewell_said();
+                0
+            }
         };
         drop(entered);
         if read >= YIELD_AFTER {
@@ -111,10 +129,13 @@ pub(super) async fn run(
 }
 
 impl Task {
-    fn new(spec: PeerSpec, context: PeerContext) -> Self {
+    fn new(spec: PeerSpec, context: PeerContext, commands: mpsc::WeakUnboundedSender<Command>) -> Self {
         let ttl = TtlRule::new(spec.settings.ttl, spec.address, &spec.session);
         Self {
             options: TcpOptions { ttl, hold: spec.session.timers.hold },
+            commands,
+            bfd: PeerBfd::default(),
+            links: context.carriers.subscribe(),
             session: Session::new(spec.session.clone()),
             actions: Vec::new(),
             connections: Vec::new(),
@@ -163,6 +184,7 @@ impl Task {
         if self.session.deadline().is_some_and(|(at, _)| at <= self.now()) {
             self.expire();
         }
+        self.expire_bfd();
         self.pump();
         self.measure();
         self.stop_when_flushed();
@@ -175,7 +197,7 @@ impl Task {
             _ => None,
         };
         let timer = self.session.deadline().map(|(at, _)| at);
-        Some(timer.into_iter().chain(flush).min())
+        Some(timer.into_iter().chain(flush).chain(self.bfd.guard.deadline()).min())
     }
 
     async fn wait(
@@ -184,7 +206,9 @@ impl Task {
         inbox: &mut mpsc::UnboundedReceiver<Command>,
         moved: &Moved,
     ) -> Wake {
-        let Self { connections, dial, lookup, pending, lingering, context, spec, stopping, .. } = self;
+        let Self {
+            connections, dial, lookup, pending, lingering, context, spec, stopping, bfd, links, ..
+        } = self;
         let timer = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(context.clock.instant(at)).await,
@@ -206,6 +230,9 @@ impl Task {
             result = optional(dial.as_mut()) => Wake::Dialled(result),
             egress = optional(lookup.as_mut().map(|(lookup, _)| lookup)) => Wake::Looked(egress),
             () = moved.notified() => Wake::Moved,
+            () = optional(bfd.farewell.as_mut().map(|farewell| &mut farewell.told)) => Wake::Farewell,
+            // What was missed by being slow, timers find.
+            Ok(name) = links.recv() => Wake::LinkDown(name),
             Some(_) = lingering.join_next(), if !lingering.is_empty() => Wake::Again,
             permit = context.events.reserve(), if !pending.is_empty() => match permit {
                 Ok(permit) => {
@@ -225,8 +252,10 @@ impl Task {
 
     fn command(&mut self, command: Command) -> usize {
         match command {
-            Command::Start => self.input(Input::Start),
-            Command::Stop(reason) => self.input(Input::Stop(reason)),
+            Command::Start => self.start(),
+            Command::Stop(reason) => self.stop(reason),
+            Command::SetBfd(settings) => self.set_bfd(settings),
+            Command::Bfd(event) => self.bfd_event(event),
             Command::Accepted(incoming) => self.accepted(incoming),
             Command::Attach(conn, tables) => {
                 if self.up.as_ref().is_some_and(|up| up.conn == conn) {
@@ -262,8 +291,21 @@ impl Task {
             }
             Command::Shutdown { mut reason, flush } => {
                 reason.restart = false;
+                self.say_farewell(None);
                 self.stopping = Some(Stopping::Flush { reason, until: self.now() + flush });
             }
+        }
+        0
+    }
+
+    /// A single hop over an interface that is down leads nowhere; waiting for the hold timer would only keep
+    /// what was learned over it.
+    fn link_down(&mut self, name: &str) -> usize {
+        let over_it = |up: &&Up| up.interface.as_deref() == Some(name);
+        if is_on_link(&self.spec)
+            && let Some(up) = self.up.as_ref().filter(over_it)
+        {
+            self.closed(up.conn, format!("interface {name} went down"));
         }
         0
     }
@@ -281,7 +323,8 @@ impl Task {
 
     fn stop_when_flushed(&mut self) {
         let Some(Stopping::Flush { until, .. }) = &self.stopping else { return };
-        if self.up.is_some() && !self.caught_up() && self.now() < *until {
+        let flushes = self.up.is_some() && !self.caught_up() && self.now() < *until;
+        if flushes || self.bfd.farewell.is_some() {
             return;
         }
         if let Some(Stopping::Flush { reason, .. }) = self.stopping.replace(Stopping::Closing) {
@@ -306,6 +349,7 @@ impl Task {
             propagation: self.delays.propagation(),
             advertise: self.delays.advertise().clone(),
             withdraw: self.delays.withdraw().clone(),
+            bfd: self.bfd_view(),
             end_of_rib: Family::ALL.into_iter().filter(|family| self.received.end_of_rib(*family)).collect(),
         }
     }

@@ -6,8 +6,24 @@ use std::time::Duration;
 use bgp_proto::session::{PeerAsn, SessionConfig, TimerConfig};
 use bgp_proto::types::{Asn, Family, FamilyMap, FamilySet, HoldTime, RouterId};
 use speaker_config::model::{Learn, PeerSettings, Receive, Ttl};
+use tokio::sync::mpsc;
 
+use super::{PeerContext, PeerEvent, PeerName};
+use crate::io::bfd::Bfd;
+use crate::io::carrier::Carriers;
+use crate::io::clock::Clock;
+use crate::io::egress::EgressLookup;
 use crate::io::tcp::{TcpOptions, TtlRule};
+
+pub(crate) fn context(events: mpsc::Sender<(PeerName, PeerEvent)>, clock: Clock) -> PeerContext {
+    PeerContext {
+        events,
+        clock,
+        egress: EgressLookup::open().unwrap(),
+        bfd: Bfd::new(clock),
+        carriers: Carriers::watch().unwrap(),
+    }
+}
 
 pub(crate) fn options() -> TcpOptions {
     TcpOptions { ttl: TtlRule { send: 1, accept: None }, hold: HoldTime::DEFAULT }

@@ -120,7 +120,7 @@ impl Node {
 }
 
 fn context(events: mpsc::Sender<(PeerName, PeerEvent)>) -> PeerContext {
-    PeerContext { events, clock: Clock::start(), egress: EgressLookup::open().unwrap() }
+    super::testing::context(events, Clock::start())
 }
 
 fn spec(local: &str, remote: &str, port: u16, asn: u32, peer: u32) -> PeerSpec {

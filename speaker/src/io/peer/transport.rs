@@ -3,7 +3,7 @@
 use bgp_proto::session::{ConnId, Input};
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::connection::{Connection, Ready};
 use super::task::Task;
@@ -19,6 +19,10 @@ const WRITE_TURN: usize = 512 * 1024;
 impl Task {
     pub(super) fn accepted(&mut self, incoming: Incoming) {
         let Incoming { stream, local, remote } = incoming;
+        if self.bfd.guard.holds() {
+            // Without a word: a refusal would make the peer wait in turn.
+            return debug!(%remote, "closed a connection: BFD holds the session");
+        }
         if let Err(text) = self.key_is_known() {
             warn!(%remote, "refused a connection: {text}");
             return;

@@ -2,15 +2,16 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream as StdStream};
 use std::time::Duration;
 
+use bgp_proto::bfd::{self, Cause, Change};
 use bgp_proto::session::{DownReason, PeerAsn};
 use bgp_proto::wire::{Notification, Open, codes, keepalive};
 use tokio::net::TcpListener;
 
 use super::super::act::MAX_LINGERING;
-use super::super::testing::{session, settings};
+use super::super::testing::{context, session, settings};
 use super::*;
+use crate::io::bfd::Event;
 use crate::io::clock::Clock;
-use crate::io::egress::EgressLookup;
 use crate::io::listen::Incoming;
 
 const OURS: u32 = 64500;
@@ -24,7 +25,8 @@ fn task() -> Task {
     let settings = settings(peer_asn, address, 179);
     let spec = PeerSpec { name: "peer".into(), address, zone: None, settings, session, password: None };
     let (events, _) = mpsc::channel(16);
-    Task::new(spec, PeerContext { events, clock: Clock::start(), egress: EgressLookup::open().unwrap() })
+    let (commands, _) = mpsc::unbounded_channel();
+    Task::new(spec, context(events, Clock::start()), commands.downgrade())
 }
 
 /// A connection and its other end, of which the runtime knows nothing.
@@ -38,7 +40,7 @@ async fn connection(listener: &TcpListener) -> (Incoming, StdStream) {
 /// A task whose session is up, its connection and the peer's end of it.
 async fn established(listener: &TcpListener) -> (Task, ConnId, StdStream) {
     let mut task = task();
-    task.input(Input::Start);
+    task.start();
     let (incoming, theirs) = connection(listener).await;
     task.accepted(incoming);
     let conn = task.connections[0].id;
@@ -152,4 +154,93 @@ async fn a_connection_that_floods_us_leaves_the_other_its_turn() {
         }
     }
     panic!("the flood had every turn");
+}
+
+const FAILED: Change =
+    Change { from: bfd::State::Up, to: bfd::State::Down, cause: Cause::DetectionTimeExpired };
+const BACK: Change = Change { from: bfd::State::Init, to: bfd::State::Up, cause: Cause::Heard };
+
+/// What the peer was sent until the connection was closed.
+fn read_all(mut theirs: StdStream) -> Vec<u8> {
+    let mut octets = Vec::new();
+    theirs.read_to_end(&mut octets).unwrap();
+    octets
+}
+
+#[tokio::test]
+async fn a_failure_of_bfd_closes_bgp_and_holds_it_until_bfd_is_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (mut task, _, theirs) = established(&listener).await;
+    task.command(Command::Bfd(Event::Changed(FAILED)));
+    assert_eq!(task.session.state(), State::Idle);
+    assert!(task.up.is_none() && task.bfd.guard.holds());
+    let down = task.pending.iter().find_map(|event| match event {
+        PeerEvent::Down(DownReason::Sent(notification, text)) => Some((notification.clone(), text.clone())),
+        _ => None,
+    });
+    let (notification, text) = down.expect("the hub is told");
+    assert_eq!((notification.code, notification.subcode), (codes::CEASE, codes::CEASE_BFD_DOWN));
+    assert_eq!(text, "BFD has found that the path is down");
+    task.lingering.join_next().await;
+    let said = read_all(theirs);
+    assert!(said.ends_with(&Notification::new(codes::CEASE, codes::CEASE_BFD_DOWN).encode()), "{said:02x?}");
+
+    // Who dials meanwhile is not answered, not even by a refusal.
+    let (incoming, theirs) = connection(&listener).await;
+    task.accepted(incoming);
+    assert_eq!(read_all(theirs), b"");
+    task.command(Command::Start);
+    assert_eq!(task.session.state(), State::Idle, "an operator's start does not pass BFD by");
+    task.command(Command::Bfd(Event::Changed(BACK)));
+    assert_eq!(task.session.state(), State::Active);
+    let (incoming, _theirs) = connection(&listener).await;
+    task.accepted(incoming);
+    assert_eq!(task.session.state(), State::OpenSent);
+}
+
+#[tokio::test]
+async fn what_an_operator_shut_down_bfd_does_not_start() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (mut task, ..) = established(&listener).await;
+    task.command(Command::Bfd(Event::Changed(FAILED)));
+    task.command(Command::Stop(StopReason { notification: None, hard: false, restart: false }));
+    task.command(Command::Bfd(Event::Changed(BACK)));
+    assert_eq!(task.session.state(), State::Idle);
+    task.command(Command::Start);
+    assert_eq!(task.session.state(), State::Active, "and what it failed before is forgotten");
+}
+
+#[tokio::test]
+async fn a_failure_of_bfd_while_the_peer_restarts_is_no_news() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for (restart_time, reason, held) in [
+        (Some(Duration::from_secs(60)), "closed by the peer", false),
+        (Some(Duration::ZERO), "closed by the peer", true),
+        (None, "closed by the peer", true),
+    ] {
+        let (mut task, conn, _theirs) = established(&listener).await;
+        task.up.as_mut().unwrap().restart_time = restart_time;
+        task.closed(conn, reason.to_owned());
+        task.command(Command::Bfd(Event::Changed(FAILED)));
+        assert_eq!(task.bfd.guard.holds(), held, "{restart_time:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_goes_down_takes_its_session_along() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (mut task, ..) = established(&listener).await;
+    task.up.as_mut().unwrap().interface = Some("eth1".to_owned());
+    task.link_down("eth2");
+    assert_eq!(task.session.state(), State::Established);
+    task.link_down("eth1");
+    assert_eq!(task.session.state(), State::Idle);
+    let expected = PeerEvent::Down(DownReason::Transport("interface eth1 went down".to_owned()));
+    assert!(task.pending.contains(&expected), "{:?}", task.pending);
+    // Several hops may go another way.
+    let (mut task, ..) = established(&listener).await;
+    task.spec.settings.ttl = speaker_config::model::Ttl::Multihop(4);
+    task.up.as_mut().unwrap().interface = Some("eth1".to_owned());
+    task.link_down("eth1");
+    assert_eq!(task.session.state(), State::Established);
 }
