@@ -24,6 +24,7 @@ pub struct Frr {
     dir: PathBuf,
     asn: u32,
     bgpd: Process,
+    bfdd: Option<Process>,
     announced: Vec<RouteSpec>,
 }
 
@@ -38,6 +39,18 @@ impl Frr {
     /// # Panics
     /// If it does not answer within 20 s.
     pub fn with_config(node: &Node, asn: u32, config: &str) -> Self {
+        Self::with_daemons(node, asn, config, None)
+    }
+
+    /// The same with bfdd beside it, which reads its own section (`bfd`) of `bfd`.
+    ///
+    /// # Panics
+    /// If it does not answer within 20 s.
+    pub fn with_bfd(node: &Node, asn: u32, config: &str, bfd: &str) -> Self {
+        Self::with_daemons(node, asn, config, Some(bfd))
+    }
+
+    fn with_daemons(node: &Node, asn: u32, config: &str, bfd: Option<&str>) -> Self {
         let dir = node.dir().join("frr");
         std::fs::create_dir_all(&dir).expect("folder of FRR");
         std::fs::write(dir.join("frr.conf"), config).expect("frr.conf");
@@ -49,10 +62,46 @@ impl Frr {
             let up = dir.join("zserv.api").exists() && dir.join("zebra.vty").exists();
             if up { Ok(()) } else { Err(zebra.log()) }
         });
+        let bfdd = bfd.map(|config| {
+            std::fs::write(dir.join("bfdd.conf"), config).expect("bfdd.conf");
+            let bfdd = spawn(node, &dir, "bfdd", &dir.join("bfdd.conf"));
+            eventually(Duration::from_secs(20), "bfdd serves", || {
+                if dir.join("bfdd.vty").exists() { Ok(()) } else { Err(bfdd.log()) }
+            });
+            bfdd
+        });
         let bgpd = spawn(node, &dir, "bgpd", &dir.join("frr.conf"));
-        let frr = Self { node: node.clone(), dir, asn, bgpd, announced: Vec::new() };
+        let frr = Self { node: node.clone(), dir, asn, bgpd, bfdd, announced: Vec::new() };
         frr.wait_ready();
         frr
+    }
+
+    /// The process of bfdd.
+    ///
+    /// # Panics
+    /// If it was started without.
+    #[must_use]
+    pub fn bfdd(&self) -> &Process {
+        self.bfdd.as_ref().expect("FRR was started with bfdd")
+    }
+
+    /// `show bfd peer` of one peer; null where there is none.
+    #[must_use]
+    pub fn bfd_peer(&self, peer: IpAddr) -> Value {
+        let all: Value = self
+            .try_vtysh(&["show bfd peers json"])
+            .ok()
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default();
+        let peer = peer.to_string();
+        let mut peers = all.as_array().into_iter().flatten();
+        peers.find(|seen| seen["peer"] == peer.as_str()).cloned().unwrap_or_default()
+    }
+
+    /// Why the session with `peer` last went down, in FRR's words.
+    #[must_use]
+    pub fn last_reset(&self, peer: IpAddr) -> String {
+        self.neighbor(peer)["lastResetDueTo"].as_str().unwrap_or_default().to_owned()
     }
 
     fn wait_ready(&self) {
@@ -153,19 +202,22 @@ impl Frr {
 }
 
 fn spawn(node: &Node, dir: &Path, daemon: &str, config: &Path) -> Process {
-    node.spawn(
-        daemon,
-        Command::new(format!("{LIB}/{daemon}"))
-            .arg("-f")
-            .arg(config)
-            .arg("-z")
-            .arg(dir.join("zserv.api"))
-            .arg("-i")
-            .arg(dir.join(format!("{daemon}.pid")))
-            .arg("--vty_socket")
-            .arg(dir)
-            .args(["-A", "127.0.0.1", "-P", "0", "--log", "stdout", "--log-level", "info"]),
-    )
+    let mut command = Command::new(format!("{LIB}/{daemon}"));
+    command
+        .arg("-f")
+        .arg(config)
+        .arg("-z")
+        .arg(dir.join("zserv.api"))
+        .arg("-i")
+        .arg(dir.join(format!("{daemon}.pid")))
+        .arg("--vty_socket")
+        .arg(dir)
+        .args(["-A", "127.0.0.1", "-P", "0", "--log", "stdout", "--log-level", "info"]);
+    if daemon == "bfdd" {
+        // Its default is one file for the whole machine.
+        command.arg("--bfdctl").arg(dir.join("bfdd.sock"));
+    }
+    node.spawn(daemon, &mut command)
 }
 
 fn sets(route: &RouteSpec, asn: u32) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! The interop suite: each scenario once, run against each daemon by `tests/interop_<daemon>.rs`.
 
+pub mod bfd;
 pub mod manifests;
 pub mod refusals;
 pub mod restarts;

@@ -1,0 +1,279 @@
+//! The speaker's BFD against FRR's bfdd and BIRD.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests"
+)]
+
+use std::time::Duration;
+
+use tests::interop::bfd::{
+    BOUND, Bench, DETECTION, Daemon, INTERVAL, Kind, MULTIPLIER, Reach, SOON, config, intervals,
+};
+use tests::wait::{always, eventually};
+
+const KEYS: &str = "timers: {hold: 90s, keepalive: 30s, connectRetry: 1s}";
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap()
+}
+
+/// Comes up, is cut, goes down in time on both sides, and comes back when the cut is mended.
+fn cut_and_mended(kind: Kind, reach: Reach) {
+    let bench = Bench::up(kind, reach, KEYS);
+    for session in &bench.sessions {
+        let bfd = eventually(SOON, "the Poll Sequences have ended", || {
+            let bfd = bench.bfd(session);
+            let agreed = bfd["detectionTime"] == micros(DETECTION) && bfd["polling"] == false;
+            if agreed { Ok(bfd) } else { Err(bfd.to_string()) }
+        });
+        assert_eq!(bfd["transmitInterval"], micros(INTERVAL), "{bfd}");
+        assert_eq!(bfd["multihop"], reach == Reach::Routed, "{bfd}");
+        assert_eq!(bfd["remote"]["detectMultiplier"], MULTIPLIER, "{bfd}");
+        assert!(bfd["sourcePort"].as_u64().is_some_and(|port| port >= 49152), "{bfd}");
+    }
+    bench.cut();
+    let (ours, theirs) = bench.time_to_down("the path is cut");
+    println!(
+        "{kind:?} {reach:?}: cut; detection time {DETECTION:?}; BGP down at the speaker after {ours:?}, at the router after {theirs:?}"
+    );
+    for session in &bench.sessions {
+        let peer = bench.speaker.peer(session.name);
+        let text = peer["lastError"]["text"].as_str().unwrap_or_default().to_owned();
+        assert!(text.contains("BFD Down (6/10)") || text.contains("BFD Down"), "{text}");
+        assert_eq!(peer["bfd"]["failureCount"], 1, "{peer}");
+        assert_eq!(peer["bfd"]["diagnostic"], "Control Detection Time Expired", "{peer}");
+    }
+    bench.heal();
+    bench.wait_up();
+}
+
+#[test]
+fn frr_one_hop_away() {
+    cut_and_mended(Kind::Frr, Reach::Link);
+}
+
+#[test]
+fn frr_behind_a_router() {
+    cut_and_mended(Kind::Frr, Reach::Routed);
+}
+
+#[test]
+fn bird_one_hop_away() {
+    cut_and_mended(Kind::Bird, Reach::Link);
+}
+
+#[test]
+fn bird_behind_a_router() {
+    cut_and_mended(Kind::Bird, Reach::Routed);
+}
+
+/// A daemon that hangs: its TCP connection stays, its BFD does not.
+#[test]
+fn a_bfdd_that_hangs_ends_bgp_with_cease_10() {
+    let bench = Bench::up(Kind::Frr, Reach::Link, KEYS);
+    bench.bfd_process().pause();
+    for session in &bench.sessions {
+        eventually(BOUND, &format!("{} is down", session.name), || {
+            let peer = bench.speaker.peer(session.name);
+            if peer["state"] == "Established" { Err(peer["bfd"].to_string()) } else { Ok(()) }
+        });
+    }
+    let Daemon::Frr(frr) = &bench.router else { unreachable!() };
+    for session in &bench.sessions {
+        eventually(SOON, "bgpd has read BFD Down", || {
+            let got = tests::daemon::Router::notifications_received(frr, session.ours);
+            if got.contains(&(6, 10)) { Ok(()) } else { Err(format!("{got:?}")) }
+        });
+        let peer = bench.speaker.peer(session.name);
+        assert_eq!(peer["bfd"]["holdsBgp"], true, "{peer}");
+        let shown = bench.speaker.cli(&["peers", session.name]);
+        assert!(shown.contains("BGP waits for "), "{shown}");
+    }
+    // bgpd dials again and again, and is not let in.
+    always(Duration::from_secs(5), "BGP is held", || {
+        let state = bench.speaker.peer("router4")["state"].clone();
+        if state == "Idle" { Ok(()) } else { Err(state.to_string()) }
+    });
+    bench.bfd_process().resume();
+    bench.wait_up();
+}
+
+/// A peer whose BFD was taken away is held for half a minute and no longer.
+#[test]
+fn a_bfdd_that_is_gone_does_not_hold_bgp_for_ever() {
+    let bench = Bench::up(Kind::Frr, Reach::Link, KEYS);
+    bench.bfd_process().kill();
+    for session in &bench.sessions {
+        eventually(BOUND, &format!("{} is down", session.name), || {
+            let state = bench.speaker.peer(session.name)["state"].clone();
+            if state == "Established" { Err(state.to_string()) } else { Ok(()) }
+        });
+    }
+    for session in &bench.sessions {
+        bench.speaker.wait_state(session.name, "Established", SOON);
+    }
+    let shown = bench.speaker.cli(&["peers"]);
+    assert!(shown.contains("router4 is up without BFD"), "{shown}");
+}
+
+#[test]
+fn a_speaker_that_hangs_is_found_by_the_router() {
+    for kind in [Kind::Frr, Kind::Bird] {
+        let bench = Bench::up(kind, Reach::Link, KEYS);
+        bench.speaker.process().pause();
+        let start = std::time::Instant::now();
+        for session in &bench.sessions {
+            eventually(BOUND, &format!("{kind:?} closes BGP with {}", session.ours), || {
+                let state = bench.router_bgp(session);
+                if state == "established" { Err(state) } else { Ok(()) }
+            });
+        }
+        println!(
+            "{kind:?}: hung; detection time {DETECTION:?}; BGP down at the router after {:?}",
+            start.elapsed()
+        );
+        bench.speaker.process().resume();
+        bench.wait_up();
+    }
+}
+
+#[test]
+fn without_bfd_at_the_router_bgp_is_up_and_says_so() {
+    let bench = Bench::start(Kind::Bird, Reach::Link, KEYS);
+    let Daemon::Bird(bird) = &bench.router else { unreachable!() };
+    bird.birdc("disable lab");
+    for session in &bench.sessions {
+        bench.speaker.wait_state(session.name, "Established", SOON);
+    }
+    let shown = bench.speaker.cli(&["peers"]);
+    assert!(
+        shown.contains("router4 is up without BFD, so that the hold timer alone finds a failure"),
+        "{shown}"
+    );
+}
+
+/// AdminDown of the router: BGP stays, and the router's own does too.
+#[test]
+fn a_router_that_shuts_bfd_down_keeps_bgp() {
+    let bench = Bench::up(Kind::Frr, Reach::Link, KEYS);
+    let Daemon::Frr(frr) = &bench.router else { unreachable!() };
+    frr.vtysh(&["configure terminal", "bfd", "profile lab", "shutdown"]);
+    for session in &bench.sessions {
+        bench.wait_bfd(session, "Down");
+        let bfd = bench.bfd(session);
+        assert_eq!((&bfd["remoteState"], &bfd["failureCount"]), (&"AdminDown".into(), &0.into()), "{bfd}");
+    }
+    always(Duration::from_secs(3), "BGP stays up at the speaker", || {
+        for session in &bench.sessions {
+            let peer = bench.speaker.peer(session.name);
+            if peer["establishedCount"] != 1 || peer["state"] != "Established" {
+                return Err(format!("{}: {}, {}", session.name, peer["state"], peer["lastError"]));
+            }
+        }
+        Ok(())
+    });
+    let shown = bench.speaker.cli(&["peers"]);
+    assert!(shown.contains("the peer has switched it off"), "{shown}");
+    frr.vtysh(&["configure terminal", "bfd", "profile lab", "no shutdown"]);
+    bench.wait_up();
+    assert_eq!(bench.speaker.peer("router4")["establishedCount"], 1);
+}
+
+#[test]
+fn new_intervals_are_agreed_on_without_a_failure() {
+    for kind in [Kind::Frr, Kind::Bird] {
+        let bench = Bench::up(kind, Reach::Link, KEYS);
+        let slower = Duration::from_millis(700);
+        bench.speaker.write_config(&config(Reach::Link, &intervals(slower), KEYS));
+        let wait = |what: &str, transmit: Duration, detection: Duration| {
+            for session in &bench.sessions {
+                eventually(SOON, &format!("{kind:?} {}: {what}", session.name), || {
+                    let bfd = bench.bfd(session);
+                    let agreed = bfd["transmitInterval"] == micros(transmit)
+                        && bfd["detectionTime"] == micros(detection)
+                        && bfd["polling"] == false;
+                    if agreed { Ok(()) } else { Err(bfd.to_string()) }
+                });
+            }
+        };
+        wait("ours are slower", slower, slower * MULTIPLIER);
+        // And the router's: slower than ours.
+        let slowest = Duration::from_millis(900);
+        match &bench.router {
+            Daemon::Frr(frr) => {
+                _ = frr.vtysh(&[
+                    "configure terminal",
+                    "bfd",
+                    "profile lab",
+                    "transmit-interval 900",
+                    "receive-interval 900",
+                ]);
+            }
+            Daemon::Bird(bird) => {
+                let file = bench.router_node.dir().join("bird/bird.conf");
+                let text =
+                    std::fs::read_to_string(&file).unwrap().replace("interval 300 ms", "interval 900 ms");
+                std::fs::write(&file, text).unwrap();
+                bird.birdc("configure");
+            }
+        }
+        wait("the router's are slower", slowest, slowest * MULTIPLIER);
+        bench.speaker.write_config(&config(Reach::Link, &intervals(INTERVAL), KEYS));
+        for session in &bench.sessions {
+            eventually(SOON, "ours are faster again", || {
+                let bfd = bench.bfd(session);
+                let announced = bfd["local"]["requiredMinRx"] == micros(INTERVAL) && bfd["polling"] == false;
+                if announced { Ok(()) } else { Err(bfd.to_string()) }
+            });
+            let bfd = bench.bfd(session);
+            assert_eq!((&bfd["failureCount"], &bfd["upCount"]), (&0.into(), &1.into()), "{kind:?}: {bfd}");
+            assert_eq!(bench.speaker.peer(session.name)["establishedCount"], 1);
+        }
+    }
+}
+
+#[test]
+fn a_packet_with_ttl_254_is_ignored_and_the_same_with_255_is_not() {
+    let bench = Bench::up(Kind::Bird, Reach::Link, KEYS);
+    for session in bench.sessions.iter().filter(|session| session.name != "router-ll") {
+        let ttl = || bench.bfd(session)["discarded"]["ttl"].as_u64().unwrap_or(0);
+        let before = ttl();
+        bench.forge(session, 254);
+        eventually(SOON, "it is counted", || {
+            let now = ttl();
+            if now > before { Ok(()) } else { Err(now.to_string()) }
+        });
+        let bfd = bench.bfd(session);
+        assert_eq!((&bfd["state"], &bfd["failureCount"]), (&"Up".into(), &0.into()), "{bfd}");
+        bench.forge(session, 255);
+        eventually(SOON, "it is believed", || {
+            let bfd = bench.bfd(session);
+            if bfd["failureCount"] == 1 { Ok(()) } else { Err(bfd.to_string()) }
+        });
+    }
+}
+
+#[test]
+fn a_link_that_goes_down_ends_its_sessions_at_once() {
+    let bench = Bench::up(Kind::Bird, Reach::Link, KEYS);
+    let start = std::time::Instant::now();
+    bench.between.ip(&["link", "set", "n0", "down"]);
+    for session in &bench.sessions {
+        eventually(DETECTION, &format!("{} is down", session.name), || {
+            let peer = bench.speaker.peer(session.name);
+            let text = peer["lastError"]["text"].as_str().unwrap_or_default().to_owned();
+            if text.contains("interface eth0 went down") {
+                Ok(())
+            } else {
+                Err(format!("{}: {text}", peer["state"]))
+            }
+        });
+    }
+    println!("carrier lost; every session down after {:?}", start.elapsed());
+    bench.between.ip(&["link", "set", "n0", "up"]);
+    bench.wait_up();
+}
