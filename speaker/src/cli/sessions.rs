@@ -144,9 +144,7 @@ pub(crate) fn peer(detail: &PeerDetail) -> String {
     if let Some(note) = &peer.last_note {
         line(format!("  Last note {}: {}", note.at, note.text));
     }
-    if let Some(bfd) = &peer.bfd {
-        out.push_str(&super::bfd::session(bfd));
-    }
+    out.push_str(&peer.bfd.as_ref().map(super::bfd::session).unwrap_or_default());
     out.push_str(&capabilities(detail));
     out.push_str(&messages(detail));
     for count in &peer.advertised {

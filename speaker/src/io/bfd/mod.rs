@@ -83,7 +83,7 @@ pub struct View {
 type Listener = Box<dyn Fn(Event) + Send>;
 
 enum Order {
-    Open { token: u64, spec: Spec, listener: Listener, view: Arc<Mutex<View>> },
+    Open { token: u64, spec: Box<Spec>, listener: Listener, view: Arc<Mutex<View>> },
     Configure(u64, Config),
     Disable(u64, oneshot::Sender<()>),
     Enable(u64),
@@ -145,7 +145,12 @@ impl Bfd {
     pub fn open(&self, spec: Spec, listener: impl Fn(Event) + Send + 'static) -> Session {
         let token = self.0.tokens.fetch_add(1, Ordering::Relaxed);
         let view: Arc<Mutex<View>> = Arc::default();
-        self.send(Order::Open { token, spec, listener: Box::new(listener), view: Arc::clone(&view) });
+        self.send(Order::Open {
+            token,
+            spec: Box::new(spec),
+            listener: Box::new(listener),
+            view: Arc::clone(&view),
+        });
         Session { bfd: self.clone(), token, view }
     }
 

@@ -136,7 +136,8 @@ impl Thread<'_> {
         let now = self.clock.now();
         match order {
             Order::Open { token, spec, listener, view } => {
-                let client = Client { spec, listener, view, state: ClientState::Waits(now), off: false };
+                let client =
+                    Client { spec: *spec, listener, view, state: ClientState::Waits(now), off: false };
                 self.clients.insert(token, client);
                 self.open(token, now);
             }
