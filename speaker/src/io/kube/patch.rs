@@ -61,7 +61,7 @@ pub(crate) async fn write(client: &Client, patch: &Patch, pools: &str, limit: Du
     }
 }
 
-fn request(patch: &Patch, pools: &str) -> Result<kube::client::http::Request<Vec<u8>>, String> {
+fn request(patch: &Patch, pools: &str) -> Result<hyper::Request<Vec<u8>>, String> {
     let (kind, version, namespace, name) = match &patch.target {
         ObjectRef::Service(key) => (ObjectKind::SERVICES, "v1", Some(key.namespace.as_str()), &key.name),
         ObjectRef::Pool(name) => (ObjectKind::POOLS, pools, None, name),
