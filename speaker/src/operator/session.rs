@@ -160,7 +160,7 @@ impl Session {
     }
 
     fn take(&mut self, batch: Batch<Object, ObjectRef>) {
-        let Batch { source, version, handed_over: _, deltas, synced, faults } = batch;
+        let Batch { source, version, handed_over: _, deltas, synced, faults, part: _ } = batch;
         if *source == *ObjectKind::POOLS.resource.plural {
             self.pools = version;
         }
