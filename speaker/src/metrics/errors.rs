@@ -55,9 +55,9 @@ mod tests {
         for (at, component) in Component::ALL.into_iter().enumerate() {
             assert_eq!(component as usize, at);
         }
-        // No other test of this process makes the link fail.
+        // Other tests of this process may make something fail meanwhile.
         let before = count(Component::Link);
         failed(Component::Link);
-        assert_eq!(count(Component::Link), before + 1);
+        assert!(count(Component::Link) > before);
     }
 }

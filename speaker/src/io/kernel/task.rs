@@ -15,6 +15,7 @@ use super::lock::{self, Lock};
 use super::monitor::{Look, Monitor};
 use super::{Kernel, Stop, capability, in_words};
 use crate::io::clock::Clock;
+use crate::metrics::errors::{self, Component};
 
 /// The kernel is read again after this time, whatever the monitor says.
 const EVERY: Duration = Duration::from_secs(60);
@@ -139,7 +140,10 @@ impl Task {
                 }
                 self.tell(turn.report).await;
             }
-            Err(error) => tracing::warn!("{error}"),
+            Err(error) => {
+                errors::failed(Component::Kernel);
+                tracing::warn!("{error}");
+            }
         }
         self.pause = again.then(|| self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE)));
         let next = self.pause.unwrap_or(EVERY);
@@ -195,6 +199,7 @@ impl Task {
         let mut failed = BTreeMap::new();
         for op in ops {
             if let Err(refusal) = apply::apply(&self.kernel.handle, op).await {
+                errors::failed(Component::Kernel);
                 tracing::warn!("ip {}: {refusal}", in_words(op));
                 let forbidden = refusal == Refusal::Forbidden;
                 failed.insert(key(op), refusal);

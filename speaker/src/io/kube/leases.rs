@@ -24,6 +24,7 @@ use super::kind::{Kind, Name, Resource};
 use super::mirror::Delta;
 use super::watch::{Batch, Filter, Part, follow};
 use crate::io::clock::{self, Clock};
+use crate::metrics::errors::{Component, failed};
 
 /// Names of the Leases that say who holds a Service's addresses begin with it, as Cilium's do.
 const UNIT: &str = "cilium-l2announce-";
@@ -218,10 +219,12 @@ impl Desk {
                     pause
                 }
                 Ok(Err(error)) => {
+                    failed(Component::Kubernetes);
                     tracing::warn!("this node's lease for L2 announcements is not renewed: {error}");
                     retry
                 }
                 Err(_) => {
+                    failed(Component::Kubernetes);
                     tracing::warn!("this node's lease for L2 announcements is not renewed: no answer");
                     retry
                 }
@@ -317,11 +320,13 @@ impl Desk {
                 None
             }
             Ok(Err(error)) => {
+                failed(Component::Kubernetes);
                 tracing::warn!(lease, "writing a lease failed: {error}");
                 sleep(Duration::from_secs(1)).await;
                 None
             }
             Err(_) => {
+                failed(Component::Kubernetes);
                 tracing::warn!(lease, "writing a lease failed: no answer");
                 None
             }

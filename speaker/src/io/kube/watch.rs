@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::kind::{Kind, Resource};
 use super::mirror::{Delta, Mirror};
 use crate::io::clock::Clock;
+use crate::metrics::errors::{Component, failed};
 
 /// Objects in one answer to a list: the largest part of the memory that a start needs.
 const PAGE: u32 = 200;
@@ -443,7 +444,10 @@ impl<K: Kind> Follower<K> {
                 self.synced |= synced;
             }
             Trouble::Absent => self.ill(format!("{}: the API server answers 404", resource.plural)),
-            Trouble::Failed(text) => self.ill(format!("{}: {text}; what was known stays", resource.plural)),
+            Trouble::Failed(text) => {
+                failed(Component::Kubernetes);
+                self.ill(format!("{}: {text}; what was known stays", resource.plural));
+            }
         }
         self.send(synced).await?;
         self.sleep().await

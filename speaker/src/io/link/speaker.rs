@@ -16,6 +16,7 @@ use super::LinkEvent;
 use super::groups::Groups;
 use super::links::Link;
 use super::socket::{Kind, PacketSocket};
+use crate::metrics::errors::{Component, failed};
 
 /// A frame that is read here is no longer than that; jumbo frames carry no question.
 const FRAME: usize = 1518;
@@ -63,6 +64,7 @@ pub(super) fn spawn(
                 Err(error) => Err(error),
             };
             let Err(error) = result else { return };
+            failed(Component::Link);
             tracing::error!(
                 interface = name,
                 "announcing on the segment failed, again in {pause:?}: {error}"
@@ -141,6 +143,7 @@ impl Speaker {
         }
         self.mine = mine;
         if let Err(error) = self.groups.set(self.link.index, self.mine.iter()) {
+            failed(Component::Link);
             tracing::warn!(
                 interface = self.name,
                 "cannot join the groups in which IPv6 neighbours are asked for: {error}"

@@ -16,6 +16,7 @@ use super::{FileFault, ManifestBatch, Message, ObjectChange, StatusPatch};
 use crate::io::clock::Clock;
 use crate::io::state::{PoolState, Record, ServiceState, Store};
 use crate::io::tcp::words;
+use crate::metrics::errors::{Component, failed};
 
 /// How often everything is looked at, in case the kernel's word was missed (a network file system, a link
 /// to a file elsewhere).
@@ -266,6 +267,7 @@ impl Worker {
             return None;
         }
         for fault in faults.iter().filter(|fault| !self.told_faults.contains(fault)) {
+            failed(Component::Manifests);
             tracing::warn!("{fault}");
         }
         self.told_faults.clone_from(&faults);
