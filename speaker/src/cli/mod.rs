@@ -68,7 +68,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
             crate::demo::run().await.map(|()| Exit::Done)
         }
         Command::Run(run) => daemon::run(run).await,
-        Command::Check(check) => daemon::check(&check),
+        Command::Check(check) => daemon::check(&check).await,
         Command::Crds => crds(),
         Command::Watch(daemon) => watch::watch(daemon).await,
         Command::Rib(rib) => read::rib(rib).await,
@@ -79,6 +79,8 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Version(reader) => read::version(reader).await,
         Command::Clear(clear) => read::clear(clear).await,
         Command::Shutdown(shutdown) => read::shutdown(shutdown).await,
+        Command::Drain(drain) => read::drain(drain).await,
+        Command::Undrain(daemon) => read::undrain(daemon).await,
         Command::NoShutdown(peer) => read::no_shutdown(peer).await,
     }
 }

@@ -6,6 +6,7 @@ pub mod api;
 pub mod boot;
 pub mod clock;
 mod connect;
+pub mod drain;
 pub mod egress;
 pub mod http;
 pub mod kernel;
