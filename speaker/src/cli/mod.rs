@@ -68,7 +68,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
             crate::demo::run().await.map(|()| Exit::Done)
         }
         Command::Run(run) => daemon::run(run).await,
-        Command::Check(check) => daemon::check(&check),
+        Command::Check(check) => daemon::check(&check).await,
         Command::Crds => crds(),
         Command::Watch(daemon) => watch::watch(daemon).await,
         Command::Rib(rib) => read::rib(rib).await,
