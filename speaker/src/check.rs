@@ -1,5 +1,7 @@
 //! `speaker check` beyond the configuration file: what its manifests come to, and what this host has.
 
+mod host;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,7 @@ use speaker_core::world::{Host, Start, World};
 use crate::io::kube;
 use crate::io::manifests::{ABSENT, files};
 use crate::{hub, load};
+pub use host::kernel;
 
 /// A finding.
 type Finding = (Severity, String);

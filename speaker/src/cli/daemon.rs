@@ -138,6 +138,7 @@ pub(crate) async fn check(check: &Check) -> anyhow::Result<Exit> {
             if *node {
                 findings.extend(crate::check::node(&loaded.config));
                 findings.extend(crate::check::kubernetes(&loaded.config).await);
+                findings.extend(crate::check::kernel(&loaded.config).await);
             }
             for (severity, text) in findings {
                 match severity {

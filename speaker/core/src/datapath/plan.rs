@@ -74,24 +74,12 @@ pub fn cleanup(state: &KernelState) -> Vec<KernelOp> {
     plan(&Wanted { complete: true, ..Wanted::default() }, &Linger::default(), state).ops
 }
 
-/// What others have put into our table, in words.
+/// What stands in the way of a guard, in words: foreign entries in our table, and no place for our rule.
 #[must_use]
-pub fn foreign_in_table(state: &KernelState) -> Vec<String> {
-    let routes = state.routes.iter().filter(|one| one.key.table == TABLE && one.protocol != PROTOCOL);
-    let rules = state.rules.iter().filter(|one| one.table == Some(TABLE) && one.protocol != PROTOCOL);
-    let routes = routes.map(|one| {
-        format!(
-            "table {TABLE} has a route to {} that is not ours (protocol {}): it is left alone",
-            one.key.prefix, one.protocol
-        )
-    });
-    let rules = rules.map(|one| {
-        format!(
-            "the rule of preference {} leads to table {TABLE} and is not ours (protocol {}): it is left alone",
-            one.preference, one.protocol
-        )
-    });
-    routes.chain(rules).collect()
+pub fn obstacles(state: &KernelState) -> Vec<String> {
+    let known = Known::of(state, &Wanted::default());
+    let places = Family::ALL.into_iter().filter_map(|family| known.preference(family).err());
+    known.notes().into_iter().chain(places).collect()
 }
 
 /// The state, in the order in which it is asked.
@@ -129,8 +117,24 @@ impl<'a> Known<'a> {
         Self { state, at, attached, routed, local_rule }
     }
 
+    /// What others have put into our table, in words.
     fn notes(&self) -> Vec<String> {
-        foreign_in_table(self.state)
+        let state = self.state;
+        let routes = state.routes.iter().filter(|one| one.key.table == TABLE && one.protocol != PROTOCOL);
+        let rules = state.rules.iter().filter(|one| one.table == Some(TABLE) && one.protocol != PROTOCOL);
+        let routes = routes.map(|one| {
+            format!(
+                "table {TABLE} has a route to {} that is not ours (protocol {}): it is left alone",
+                one.key.prefix, one.protocol
+            )
+        });
+        let rules = rules.map(|one| {
+            format!(
+                "the rule of preference {} leads to table {TABLE} and is not ours (protocol {}): it is left alone",
+                one.preference, one.protocol
+            )
+        });
+        routes.chain(rules).collect()
     }
 
     fn at(&self, table: u32, prefix: Prefix) -> &[&'a KernelRoute] {

@@ -120,6 +120,26 @@ pub async fn cleanup() -> Result<Vec<String>, String> {
     Err(format!("still there: {}", left.iter().map(in_words).collect::<Vec<_>>().join(", ")))
 }
 
+/// What stands in the way of `datapath` on this host, in words.
+pub async fn obstacles() -> Vec<String> {
+    let mut found = Vec::new();
+    if !may_change_network() {
+        found.push(capability::MISSING.to_owned());
+    }
+    if let Err(why) = lock::take() {
+        found.push(why);
+    }
+    let state = match Kernel::open() {
+        Ok(kernel) => kernel.read().await,
+        Err(error) => Err(format!("no netlink socket: {error}")),
+    };
+    match state {
+        Ok(state) => found.extend(datapath::obstacles(&state)),
+        Err(error) => found.push(error),
+    }
+    found
+}
+
 /// An operation as the `ip` command would have it.
 fn in_words(op: &KernelOp) -> String {
     use speaker_core::datapath::{PROTOCOL, RouteKind, TABLE};

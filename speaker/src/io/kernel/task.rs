@@ -140,9 +140,10 @@ impl Task {
                 }
                 self.tell(turn.report).await;
             }
+            // As without the right to change it: a warning, and routes all the same.
             Err(error) => {
                 errors::failed(Component::Kernel);
-                tracing::warn!("{error}");
+                self.tell(self.report(Plan::default(), Access::Refused(error))).await;
             }
         }
         self.pause = again.then(|| self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE)));
