@@ -65,10 +65,12 @@ impl Running {
         if timers != wanted::timers(&self.wanted.spec.settings) {
             self.handle.set_timers(timers);
         }
-        let kept = |wanted: &Wanted| (wanted.spec.settings.receive, wanted.spec.settings.max_prefixes);
+        let kept = |wanted: &Wanted| {
+            let settings = &wanted.spec.settings;
+            (settings.receive, settings.max_prefixes, settings.prefix_limit)
+        };
         if kept(&wanted) != kept(&self.wanted) {
-            let (receive, max_prefixes) = kept(&wanted);
-            self.handle.set_receive(receive, max_prefixes);
+            self.handle.set_receive(wanted.spec.settings.clone());
         }
         self.wanted = wanted;
         if let Some(established) = &self.established {

@@ -16,6 +16,7 @@ use tracing::Span;
 
 use super::connection::{Connection, Ready};
 use super::delays::{Delays, Moved};
+use super::limits::Limits;
 use super::{Command, PeerContext, PeerEvent, PeerSpec, PeerView};
 use crate::io::connect::Dialled;
 use crate::io::egress::EgressAddresses;
@@ -50,6 +51,7 @@ pub(super) struct Task {
     /// Faulty UPDATEs so far, and when the last of them was logged.
     pub(super) faulty: u64,
     pub(super) faulty_logged: Option<Timestamp>,
+    pub(super) limits: Limits,
     /// Failures that were logged since the session was last up: the same again is said more quietly.
     pub(super) said: Vec<String>,
     /// Since when the eldest change that is not written has been known, and how long former ones took.
@@ -124,13 +126,14 @@ impl Task {
             up: None,
             reached: State::Idle,
             feed: Feed::default(),
-            received: AdjRibIn::new(spec.settings.receive, spec.settings.max_prefixes),
+            received: AdjRibIn::new(spec.settings.receive, spec.settings.kept()),
             sent: Begun::default(),
             pending: VecDeque::new(),
             lingering: JoinSet::new(),
             stopping: None,
             faulty: 0,
             faulty_logged: None,
+            limits: Limits::default(),
             said: Vec::new(),
             unwritten: None,
             delays: Delays::default(),
@@ -163,6 +166,7 @@ impl Task {
         if self.session.deadline().is_some_and(|(at, _)| at <= self.now()) {
             self.expire();
         }
+        self.start_after_limit();
         self.pump();
         self.measure();
         self.stop_when_flushed();
@@ -175,7 +179,7 @@ impl Task {
             _ => None,
         };
         let timer = self.session.deadline().map(|(at, _)| at);
-        Some(timer.into_iter().chain(flush).min())
+        Some(timer.into_iter().chain(flush).chain(self.limits.restart_at()).min())
     }
 
     async fn wait(
@@ -225,8 +229,11 @@ impl Task {
 
     fn command(&mut self, command: Command) -> usize {
         match command {
-            Command::Start => self.input(Input::Start),
-            Command::Stop(reason) => self.input(Input::Stop(reason)),
+            Command::Start => {
+                self.limits = Limits::default();
+                self.input(Input::Start);
+            }
+            Command::Stop(reason) => self.stop(reason),
             Command::Accepted(incoming) => self.accepted(incoming),
             Command::Attach(conn, tables) => {
                 if self.up.as_ref().is_some_and(|up| up.conn == conn) {
@@ -239,15 +246,18 @@ impl Task {
                 self.options.hold = timers.hold;
                 self.session.set_timers(timers);
             }
-            Command::Receive(receive, max_prefixes) => {
+            Command::Receive(settings) => {
+                let (receive, kept) = (settings.receive, settings.kept());
+                let same = (self.spec.settings.receive, self.spec.settings.kept()) == (receive, kept);
                 self.spec.settings.receive = receive;
-                self.spec.settings.max_prefixes = max_prefixes;
+                self.spec.settings.max_prefixes = settings.max_prefixes;
+                self.spec.settings.prefix_limit = settings.prefix_limit;
                 // Without route refresh what is kept stays, and the next session begins with the new rule.
-                if let Some(up) = &self.up
+                if let Some(up) = self.up.as_ref().filter(|_| !same)
                     && up.route_refresh
                 {
                     let families = up.families;
-                    self.received.reset(receive, max_prefixes);
+                    self.received.reset(receive, kept);
                     self.request_refresh(families);
                 }
             }
