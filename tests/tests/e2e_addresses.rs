@@ -1,5 +1,8 @@
 //! Addresses for Services, as users of the API see them: kubectl, a real API server, and our operator under its
 //! own ServiceAccount.
+//!
+//! A freed address is the last to be given again, also in a pool that comes later: where a test expects a certain
+//! address, the range is its own.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -30,6 +33,11 @@ fn wait_printed(world: &Turn, name: &str, columns: [&str; 3]) {
         let now = [&row["DISABLED"], &row["CONFLICTING"], &row["IPS AVAILABLE"]];
         if now == columns { Ok(()) } else { Err(text) }
     });
+}
+
+fn events(world: &Turn, reason: &str) -> String {
+    let selector = format!("reason={reason}");
+    world.cluster.kubectl(&["get", "events", "-A", "--field-selector", &selector])
 }
 
 fn external(world: &Turn, name: &str) -> String {
@@ -71,7 +79,7 @@ fn a_service_is_pending_until_a_pool_exists() {
 #[test]
 fn a_range_of_41_serves_41_and_the_next_when_one_is_freed() {
     let world = world();
-    world.cluster.apply(&pool("range", "{start: 192.0.2.10, stop: 192.0.2.50}"));
+    world.cluster.apply(&pool("range", "{start: 10.41.0.10, stop: 10.41.0.50}"));
     let all: String = (0..41).map(|n| service(&format!("s{n:02}")).yaml()).collect();
     world.cluster.apply(&all);
     let mut given = BTreeSet::new();
@@ -80,7 +88,7 @@ fn a_range_of_41_serves_41_and_the_next_when_one_is_freed() {
         assert_eq!(addresses.len(), 1, "{addresses:?}");
         given.insert(addresses[0].parse::<IpAddr>().unwrap());
     }
-    let range: BTreeSet<IpAddr> = (10..=50).map(|n| IpAddr::from([192, 0, 2, n])).collect();
+    let range: BTreeSet<IpAddr> = (10..=50).map(|n| IpAddr::from([10, 41, 0, n])).collect();
     assert_eq!(given, range);
     wait_printed(&world, "range", ["false", "False", "0"]);
 
@@ -120,10 +128,10 @@ fn a_pool_serves_the_services_that_it_selects() {
     // The two labels that are not the user's to choose.
     let expression = "serviceSelector: {matchExpressions: [{key: io.kubernetes.service.namespace, operator: In, \
                       values: [kube-public]}]}";
-    world.cluster.apply(&pool_with("public", "{cidr: 198.51.100.0/28}", expression));
+    world.cluster.apply(&pool_with("public", "{cidr: 10.42.0.0/28}", expression));
     let liar = service("liar").labels("{io.kubernetes.service.namespace: kube-public}");
     world.cluster.apply(&(service("kube-public/honest").yaml() + &liar.yaml()));
-    world.wait_ingress("kube-public/honest", &["198.51.100.0"]);
+    world.wait_ingress("kube-public/honest", &["10.42.0.0"]);
     world.wait_refused("liar", "no_pool");
 }
 
@@ -171,7 +179,7 @@ fn of_two_that_ask_for_one_address_the_first_has_it() {
     let message = world.wait_refused("second", "already_allocated");
     assert_eq!(message, "The IP '192.168.0.223' is already allocated to another service");
     assert_eq!(external(&world, "second"), "<pending>");
-    eventually(SOON, "kubectl events tells of it", || {
+    eventually(SOON, "an event tells of it", || {
         let events =
             world.cluster.kubectl(&["events", "-A", "--field-selector", "reason=IPAllocationFailed"]);
         let told = events.lines().any(|l| l.contains("Service/second") && l.contains("192.168.0.223"));
@@ -244,17 +252,17 @@ fn families_are_given_as_asked() {
 #[test]
 fn first_and_last_are_kept_where_asked() {
     let world = world();
-    world.cluster.apply(&pool_with("six", "{cidr: 203.0.113.0/29}", "allowFirstLastIPs: \"No\""));
+    world.cluster.apply(&pool_with("six", "{cidr: 10.43.0.0/29}", "allowFirstLastIPs: \"No\""));
     world.cluster.apply(&service("web").yaml());
-    world.wait_ingress("web", &["203.0.113.1"]);
+    world.wait_ingress("web", &["10.43.0.1"]);
     wait_printed(&world, "six", ["false", "False", "5"]);
-    let edge = service("edge").annotations("{lbipam.cilium.io/ips: 203.0.113.0}");
+    let edge = service("edge").annotations("{lbipam.cilium.io/ips: 10.43.0.0}");
     world.cluster.apply(&edge.yaml());
     world.wait_refused("edge", "already_allocated");
-    world.cluster.apply(&pool_with("six", "{cidr: 203.0.113.0/29}", "allowFirstLastIPs: \"Yes\""));
-    world.wait_ingress("edge", &["203.0.113.0"]);
-    assert_eq!(world.ingress("web"), ["203.0.113.1"], "widening a pool moves nobody");
-    let wrong = pool_with("wrong", "{cidr: 198.51.100.0/29}", "allowFirstLastIPs: \"yes\"");
+    world.cluster.apply(&pool_with("six", "{cidr: 10.43.0.0/29}", "allowFirstLastIPs: \"Yes\""));
+    world.wait_ingress("edge", &["10.43.0.0"]);
+    assert_eq!(world.ingress("web"), ["10.43.0.1"], "widening a pool moves nobody");
+    let wrong = pool_with("wrong", "{cidr: 10.44.0.0/29}", "allowFirstLastIPs: \"yes\"");
     let refused = world.cluster.try_kubectl(&["apply", "-f", "-"], &wrong).unwrap_err();
     assert!(refused.contains("supported values: \"Yes\", \"No\""), "{refused}");
 }
@@ -298,8 +306,8 @@ fn a_service_that_goes_or_changes_gives_its_address_back() {
     wait_printed(&world, "pool", ["false", "False", "2"]);
     assert!(world.condition("b").is_null(), "a condition is left behind: {}", world.service("b"));
     eventually(SOON, "an event tells of the release", || {
-        let events = world.cluster.kubectl(&["events", "-A", "--field-selector", "reason=IPReleased"]);
-        if events.contains("Service/b") { Ok(()) } else { Err(events) }
+        let events = events(&world, "IPReleased");
+        if events.contains("service/b") { Ok(()) } else { Err(events) }
     });
     world.cluster.apply(&(service("e").yaml() + &service("f").yaml()));
     world.wait_any_ingress("e");

@@ -1,5 +1,7 @@
 //! Routes for Services of a real API server, as a router sees them from three nodes: operator and agents under
 //! their own ServiceAccounts, FRR as the router, kube-proxy and clients where traffic is looked at.
+//!
+//! A freed address is the last to be given again: each test has a pool of its own addresses.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -35,22 +37,22 @@ fn endpoints(world: &Turn, name: &str, pods: &[(u8, u8)]) {
 #[test]
 fn a_service_is_announced_and_when_it_goes_withdrawn_and_released() {
     let world = world();
-    world.cluster.apply(&pool("pool", "{cidr: 203.0.113.0/24}"));
+    world.cluster.apply(&pool("pool", "{cidr: 10.50.0.0/24}"));
     world.cluster.apply(&service("web").yaml());
-    world.wait_ingress("web", &["203.0.113.0"]);
+    world.wait_ingress("web", &["10.50.0.0"]);
     // The pool's prefix needs an allocation, the Service's a ready endpoint.
-    world.wait_holders("203.0.113.0/24", &ALL);
-    world.wait_holders("203.0.113.0/32", &[]);
+    world.wait_holders("10.50.0.0/24", &ALL);
+    world.wait_holders("10.50.0.0/32", &[]);
     endpoints(&world, "web", &[(1, 5)]);
-    world.wait_holders("203.0.113.0/32", &ALL);
+    world.wait_holders("10.50.0.0/32", &ALL);
     endpoints(&world, "web", &[]);
-    world.wait_holders("203.0.113.0/32", &[]);
+    world.wait_holders("10.50.0.0/32", &[]);
     endpoints(&world, "web", &[(2, 5)]);
-    world.wait_holders("203.0.113.0/32", &ALL);
+    world.wait_holders("10.50.0.0/32", &ALL);
 
     world.cluster.kubectl(&["delete", "service", "web"]);
-    world.wait_holders("203.0.113.0/32", &[]);
-    world.wait_holders("203.0.113.0/24", &[]);
+    world.wait_holders("10.50.0.0/32", &[]);
+    world.wait_holders("10.50.0.0/24", &[]);
     eventually(SOON, "the address is free again", || {
         let free = world.pool_count("pool", "IPsAvailable");
         if free == "256" { Ok(()) } else { Err(free) }
@@ -60,13 +62,13 @@ fn a_service_is_announced_and_when_it_goes_withdrawn_and_released() {
 #[test]
 fn both_families_are_announced() {
     let world = world();
-    world.cluster.apply(&pool("pool", "{cidr: 203.0.113.0/24}, {cidr: '2001:db8:100::/112'}"));
+    world.cluster.apply(&pool("pool", "{cidr: 10.51.0.0/24}, {cidr: '2001:db8:100::/112'}"));
     world.cluster.apply(&service("dual").spec("ipFamilyPolicy: RequireDualStack").yaml());
     endpoints(&world, "dual", &[(1, 5)]);
     let six = Backend::new(&pod_v6(1, 5).to_string(), "n1");
     world.cluster.set_endpoints("default", "dual", 8080, &[six]);
-    world.wait_ingress("dual", &["203.0.113.0", "2001:db8:100::"]);
-    for prefix in ["203.0.113.0/24", "203.0.113.0/32", "2001:db8:100::/112", "2001:db8:100::/128"] {
+    world.wait_ingress("dual", &["10.51.0.0", "2001:db8:100::"]);
+    for prefix in ["10.51.0.0/24", "10.51.0.0/32", "2001:db8:100::/112", "2001:db8:100::/128"] {
         world.wait_holders(prefix, &ALL);
     }
 }
@@ -74,10 +76,10 @@ fn both_families_are_announced() {
 #[test]
 fn under_traffic_policy_local_the_route_follows_the_pods() {
     let world = world();
-    world.cluster.apply(&pool("pool", "{cidr: 203.0.113.0/24}"));
+    world.cluster.apply(&pool("pool", "{cidr: 10.52.0.0/24}"));
     world.cluster.apply(&service("web").spec("externalTrafficPolicy: Local").yaml());
-    world.wait_ingress("web", &["203.0.113.0"]);
-    let route = "203.0.113.0/32";
+    world.wait_ingress("web", &["10.52.0.0"]);
+    let route = "10.52.0.0/32";
     endpoints(&world, "web", &[(1, 5)]);
     world.wait_holders(route, &["n1"]);
     endpoints(&world, "web", &[(1, 5), (3, 5)]);
@@ -94,7 +96,7 @@ fn under_traffic_policy_local_the_route_follows_the_pods() {
     unready.ready = false;
     world.cluster.set_endpoints("default", "web", 8080, &[unready]);
     world.wait_holders(route, &[]);
-    world.wait_holders("203.0.113.0/24", &ALL);
+    world.wait_holders("10.52.0.0/24", &ALL);
 
     let policy = json!({"spec": {"externalTrafficPolicy": "Cluster"}});
     world.cluster.rest().patch("/api/v1/namespaces/default/services/web", &policy);
@@ -111,17 +113,17 @@ fn a_lost_node_loses_its_routes_and_no_others() {
         config.replace("hold: 9s", "hold: 3s")
     };
     world.members[2].agent().write_config(&quick(3));
-    world.cluster.apply(&pool("pool", "{cidr: 203.0.113.0/24}"));
+    world.cluster.apply(&pool("pool", "{cidr: 10.53.0.0/24}"));
     world.cluster.apply(&service("web").yaml());
     endpoints(&world, "web", &[(1, 5)]);
-    world.wait_holders("203.0.113.0/32", &ALL);
+    world.wait_holders("10.53.0.0/32", &ALL);
     world.members[2].agent().wait_state("tor", "Established", SOON);
 
     world.cut(3);
-    world.wait_holders("203.0.113.0/32", &["n1", "n2"]);
-    world.wait_holders("203.0.113.0/24", &["n1", "n2"]);
+    world.wait_holders("10.53.0.0/32", &["n1", "n2"]);
+    world.wait_holders("10.53.0.0/24", &["n1", "n2"]);
     world.mend(3);
-    world.wait_holders("203.0.113.0/32", &ALL);
+    world.wait_holders("10.53.0.0/32", &ALL);
     world.members[2].agent().write_config(&agent_config(3));
 }
 
@@ -129,14 +131,14 @@ fn a_lost_node_loses_its_routes_and_no_others() {
 fn while_the_api_server_is_away_nothing_is_withdrawn() {
     let away = if std::env::var_os("E2E_LONG").is_some() { 120 } else { 8 };
     let world = world();
-    world.cluster.apply(&pool("pool", "{cidr: 203.0.113.0/24}"));
+    world.cluster.apply(&pool("pool", "{cidr: 10.54.0.0/24}"));
     world.cluster.apply(&service("web").yaml());
     endpoints(&world, "web", &[(1, 5)]);
-    world.wait_holders("203.0.113.0/32", &ALL);
+    world.wait_holders("10.54.0.0/32", &ALL);
 
     let stays = |world: &Turn, time: Duration| {
         always(time, "the routes stay", || {
-            let now = world.holders("203.0.113.0/32");
+            let now = world.holders("10.54.0.0/32");
             if now.iter().eq(&ALL) { Ok(()) } else { Err(format!("{now:?}")) }
         });
     };
@@ -147,15 +149,15 @@ fn while_the_api_server_is_away_nothing_is_withdrawn() {
     // What changes from then on is seen again.
     world.cluster.apply(&service("later").yaml());
     endpoints(&world, "later", &[(2, 7)]);
-    world.wait_ingress("later", &["203.0.113.1"]);
-    world.wait_holders_for("203.0.113.1/32", &ALL, Duration::from_secs(60));
+    world.wait_ingress("later", &["10.54.0.1"]);
+    world.wait_holders_for("10.54.0.1/32", &ALL, Duration::from_secs(60));
 
     // A server that hangs is as good as away.
     world.cluster.api_server().pause();
     stays(&world, Duration::from_secs(away / 2));
     world.cluster.api_server().resume();
     world.cluster.kubectl(&["delete", "service", "later"]);
-    world.wait_holders_for("203.0.113.1/32", &[], Duration::from_secs(60));
+    world.wait_holders_for("10.54.0.1/32", &[], Duration::from_secs(60));
 }
 
 #[test]
@@ -169,11 +171,11 @@ fn clients_reach_pods_and_notice_no_agent_that_is_killed() {
         .collect();
     let pods = [world.pod(1, 5, "web-1"), world.pod(2, 5, "web-2")];
     let servers: Vec<Echo> = pods.iter().map(|pod| Echo::serve(pod, 8080)).collect();
-    world.cluster.apply(&pool("pool", "{cidr: 203.0.113.0/24}"));
+    world.cluster.apply(&pool("pool", "{cidr: 10.55.0.0/24}"));
     world.cluster.apply(&service("web").yaml());
     endpoints(&world, "web", &[(1, 5), (2, 5)]);
-    let (vip, patience) = ("203.0.113.0".parse().unwrap(), Duration::from_secs(2));
-    world.wait_holders("203.0.113.0/32", &ALL);
+    let (vip, patience) = ("10.55.0.0".parse().unwrap(), Duration::from_secs(2));
+    world.wait_holders("10.55.0.0/32", &ALL);
     for member in &world.members {
         eventually(SOON, "each node's kube-proxy serves", || ask(&member.node, vip, 80, patience));
     }
@@ -182,8 +184,8 @@ fn clients_reach_pods_and_notice_no_agent_that_is_killed() {
     // Local: only nodes with a Pod are asked, and the Pod sees the client itself.
     world.cluster.apply(&service("near").spec("externalTrafficPolicy: Local").yaml());
     endpoints(&world, "near", &[(1, 5), (2, 5)]);
-    world.wait_holders("203.0.113.1/32", &["n1", "n2"]);
-    let near = "203.0.113.1".parse().unwrap();
+    world.wait_holders("10.55.0.1/32", &["n1", "n2"]);
+    let near = "10.55.0.1".parse().unwrap();
     let answer = eventually(SOON, "a client is served locally", || ask(&world.outside, near, 80, patience));
     assert_eq!(answer.client.to_string(), "198.18.0.2");
 
@@ -214,7 +216,7 @@ fn clients_reach_pods_and_notice_no_agent_that_is_killed() {
     });
     assert!(asked > 50, "only {asked} connections were tried");
     assert!(failed.is_empty(), "{} of {asked} connections failed: {:?}", failed.len(), failed.first());
-    world.wait_holders("203.0.113.0/32", &ALL);
+    world.wait_holders("10.55.0.0/32", &ALL);
     drop(servers);
     for proxy in proxies {
         proxy.kill();
@@ -225,18 +227,18 @@ fn clients_reach_pods_and_notice_no_agent_that_is_killed() {
 fn beside_another_allocator_agents_only_read_and_announce() {
     let world = world();
     world.operator.process().kill();
-    world.cluster.apply(&pool("pool", "{cidr: 203.0.113.0/24}"));
+    world.cluster.apply(&pool("pool", "{cidr: 10.56.0.0/24}"));
     world.cluster.apply(&service("web").yaml());
     endpoints(&world, "web", &[(1, 5)]);
     let before = world.cluster.audit().len();
-    let foreign = json!({"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.77"}]}}});
+    let foreign = json!({"status": {"loadBalancer": {"ingress": [{"ip": "10.56.0.77"}]}}});
     world.cluster.rest().patch("/api/v1/namespaces/default/services/web/status", &foreign);
-    world.wait_holders("203.0.113.77/32", &ALL);
-    world.wait_holders("203.0.113.0/24", &ALL);
+    world.wait_holders("10.56.0.77/32", &ALL);
+    world.wait_holders("10.56.0.0/24", &ALL);
     // An address of nobody's pool stays at home.
-    let stray = json!({"status": {"loadBalancer": {"ingress": [{"ip": "9.9.9.9"}, {"ip": "203.0.113.78"}]}}});
+    let stray = json!({"status": {"loadBalancer": {"ingress": [{"ip": "9.9.9.9"}, {"ip": "10.56.0.78"}]}}});
     world.cluster.rest().patch("/api/v1/namespaces/default/services/web/status", &stray);
-    world.wait_holders("203.0.113.78/32", &ALL);
+    world.wait_holders("10.56.0.78/32", &ALL);
     world.wait_holders("9.9.9.9/32", &[]);
     let writes: Vec<_> = world.cluster.audit()[before..]
         .iter()
