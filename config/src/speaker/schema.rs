@@ -142,7 +142,7 @@ pub(crate) const DRAIN: Section = Section::new("drain", &["for", "taint", "exclu
 pub(crate) const API: Section = Section::new("api", &["socket", "http"]);
 
 /// Every section.
-pub(crate) const ALL: [&Section; 36] = [
+pub(crate) const ALL: [&Section; 37] = [
     &FILE,
     &NODE,
     &ROUTER,

@@ -14,8 +14,8 @@ use crate::objects::Selector;
 
 mod values;
 use values::{
-    add_path, at_least_a_second, bfd, graceful_restart, hold, learn, long_lived_restart,
-    next_hop_ipv4, next_hop_ipv6, password, peer_asn, prefix_limit, role, shutdown, ttl, unless_off,
+    add_path, at_least_a_second, bfd, graceful_restart, hold, learn, long_lived_restart, next_hop_ipv4,
+    next_hop_ipv6, password, peer_asn, prefix_limit, role, shutdown, ttl, unless_off,
 };
 pub(super) use values::{asn, check_unicast, export_rule, interface, unicast};
 

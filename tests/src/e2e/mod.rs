@@ -255,7 +255,8 @@ pub const OPERATOR_ACCOUNT: &str = "speaker-operator";
 /// The agent's ServiceAccount.
 pub const AGENT_ACCOUNT: &str = "speaker";
 
-const OPERATOR: &str = "ipam: {enabled: true}\n";
+/// A short Lease: a killed leader is waited for.
+const OPERATOR: &str = "operator: {leaseDuration: 9s}\n";
 
 fn install(cluster: &Cluster) {
     cluster.apply_file("deploy/crds");
