@@ -9,6 +9,7 @@
 )]
 
 pub mod bgp;
+pub mod chart;
 pub mod clab;
 pub mod cluster;
 pub mod daemon;
