@@ -48,7 +48,7 @@ pub fn render(values: &str) -> String {
     try_render(values, &[]).unwrap_or_else(|error| panic!("{error}\n{values}"))
 }
 
-/// The documents of a manifest.
+/// The documents of a manifest; `31.0` and `31` are one number, as they are for the API server.
 ///
 /// # Panics
 /// If one is no YAML.
@@ -59,7 +59,21 @@ pub fn objects(text: &str) -> Vec<Value> {
     documents
         .map(|document| serde::Deserialize::deserialize(document).unwrap_or_else(|e| panic!("{e}\n{text}")))
         .filter(|object: &Value| !object.is_null())
+        .map(whole)
         .collect()
+}
+
+fn whole(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let text = number.to_string();
+            let integer = text.strip_suffix(".0").and_then(|text| text.parse::<i64>().ok());
+            integer.map_or(Value::Number(number), Value::from)
+        }
+        Value::Array(all) => all.into_iter().map(whole).collect(),
+        Value::Object(all) => all.into_iter().map(|(key, value)| (key, whole(value))).collect(),
+        other => other,
+    }
 }
 
 /// The object of this kind and name.

@@ -217,6 +217,59 @@ bgpSecrets: [tor]
     );
 }
 
+/// Rights follow what is switched on.
+#[test]
+fn roles_have_what_the_configuration_needs() {
+    let rights = |values: &str, kind: &str, name: &str| -> BTreeSet<String> {
+        let all = objects(&render(values));
+        let rules = find(&all, kind, name)["rules"].as_array().unwrap().clone();
+        let words = |rule: &Value, key: &str| -> Vec<String> {
+            rule[key].as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
+        };
+        let mut rights = BTreeSet::new();
+        for rule in &rules {
+            for (resource, verb) in words(rule, "resources").iter().flat_map(|resource| {
+                words(rule, "verbs").into_iter().map(move |verb| (resource.clone(), verb))
+            }) {
+                assert!(verb != "*" && resource != "*", "{rule}");
+                rights.insert(format!("{verb} {resource}"));
+            }
+        }
+        rights
+    };
+    let agent = rights("{}", "ClusterRole", "speaker-agent");
+    assert!(
+        agent.iter().all(|right| right.starts_with("list ")
+            || right.starts_with("watch ")
+            || right.ends_with("/status")),
+        "{agent:?}"
+    );
+    assert!(!agent.iter().any(|right| right.ends_with(" secrets")), "{agent:?}");
+    let l2 = "config: {l2: {enabled: true}}";
+    let more: Vec<String> = rights(l2, "ClusterRole", "speaker-agent").difference(&agent).cloned().collect();
+    assert_eq!(more, ["list ciliuml2announcementpolicies", "watch ciliuml2announcementpolicies"]);
+    assert!(rights(l2, "Role", "speaker-agent").contains("patch leases"));
+    assert!(!rights("{}", "Role", "speaker-agent").contains("patch leases"));
+
+    let operator = rights("{}", "ClusterRole", "speaker-operator");
+    let expected = [
+        "create events",
+        "list ciliumloadbalancerippools",
+        "list services",
+        "patch ciliumloadbalancerippools/status",
+        "patch services/status",
+        "watch ciliumloadbalancerippools",
+        "watch services",
+    ];
+    assert_eq!(operator.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    let node_ipam = rights("config: {nodeIpam: {enabled: true}}", "ClusterRole", "speaker-operator");
+    let more: Vec<String> = node_ipam.difference(&operator).cloned().collect();
+    assert_eq!(more, ["list endpointslices", "list nodes", "watch endpointslices", "watch nodes"]);
+    let leases = objects(&render("config: {operator: {leaseName: other}}"));
+    let rules = &find(&leases, "Role", "speaker-operator")["rules"];
+    assert_eq!(rules[1]["resourceNames"], json!(["other"]));
+}
+
 #[test]
 fn crds_are_upgraded_with_the_release_and_outlive_it() {
     let all = objects(&render("{}"));
@@ -321,7 +374,10 @@ fn a_real_api_server_takes_all_of_it() {
         all.sort();
         all
     };
-    assert_eq!(sorted(&built), sorted(&fs::read_to_string(file).unwrap()));
+    for (built, stored) in sorted(&built).iter().zip(sorted(&fs::read_to_string(file).unwrap())) {
+        assert_eq!(*built, stored);
+    }
+    assert_eq!(objects(&built).len(), objects(&fs::read_to_string(file).unwrap()).len());
 
     // The namespace lets the agents' Pods in, and the limits and rights are ones that it understands.
     let pods = |component: &str| {
