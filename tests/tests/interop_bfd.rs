@@ -277,3 +277,77 @@ fn a_link_that_goes_down_ends_its_sessions_at_once() {
     bench.between.ip(&["link", "set", "n0", "up"]);
     bench.wait_up();
 }
+
+/// AdminDown goes before the Cease; what the router makes of both is printed for tests/README.md.
+#[test]
+fn an_orderly_end_says_admin_down_first() {
+    for kind in [Kind::Frr, Kind::Bird] {
+        let bench = Bench::up(kind, Reach::Link, KEYS);
+        let session = &bench.sessions[0];
+        bench.speaker.cli(&["shutdown", session.name, "lunch"]);
+        eventually(SOON, &format!("{kind:?} has closed BGP"), || {
+            let state = bench.router_bgp(session);
+            if state == "established" { Err(state) } else { Ok(()) }
+        });
+        bench.wait_bfd(session, "AdminDown");
+        eventually(SOON, "the router's BFD is down", || {
+            let state = bench.router_bfd(session);
+            if state == "up" { Err(state) } else { Ok(()) }
+        });
+        let bfd = bench.bfd(session);
+        assert_eq!(bfd["failureCount"], 0, "{bfd}");
+        let told = match &bench.router {
+            Daemon::Frr(frr) => {
+                format!("{}; {}", frr.last_reset(session.ours), frr.bfd_peer(session.ours))
+            }
+            Daemon::Bird(bird) => {
+                format!("{}\n{}", bird.birdc("show protocols"), bird.birdc("show bfd sessions"))
+            }
+        };
+        println!("{kind:?} after shutdown: BFD {}, {told}", bench.router_bfd(session));
+        bench.speaker.cli(&["no-shutdown", session.name]);
+        bench.wait_up();
+    }
+}
+
+/// BIRD's BFD without BGP: the speaker's sessions come up all the same, all of them on one thread.
+#[test]
+fn fifty_sessions_live_on_one_thread() {
+    let lab = tests::lab::Lab::new();
+    let (node, router) = (lab.node("node"), lab.node("router"));
+    lab.link(&node, "eth0", &router, "eth0");
+    let (mut peers, mut neighbors) = (String::new(), String::new());
+    for n in 1..=50 {
+        node.address("eth0", &format!("10.0.0.{n}/16"));
+        router.address("eth0", &format!("10.0.1.{n}/16"));
+        peers += &format!(
+            "  - {{name: p{n}, address: 10.0.1.{n}, localAddress: 10.0.0.{n}, asn: 64502, bfd: {}}}\n",
+            intervals(INTERVAL)
+        );
+        neighbors += &format!(" neighbor 10.0.0.{n} local 10.0.1.{n};\n");
+    }
+    let timing = format!("interval {} ms; multiplier {MULTIPLIER};", INTERVAL.as_millis());
+    let text = format!(
+        "log stderr all;\nrouter id 10.0.1.1;\nprotocol device {{}}\nprotocol bfd lab {{ interface \"*\" {{ {timing} }};\n{neighbors}}}\n"
+    );
+    let _bird = tests::daemon::Bird::with_config(&router, 64502, &text);
+    let config = config(Reach::Link, "false", KEYS);
+    let (head, rest) = config.split_once("peers:\n").unwrap();
+    let (_, tail) = rest.split_once("advertisements:").unwrap();
+    let config = format!("{head}peers:\n{peers}advertisements:{tail}");
+    let speaker = tests::speaker::Speaker::start(&node, &config, &[]);
+    let all = || -> Vec<serde_json::Value> {
+        speaker.json(&["peers"]).as_array().into_iter().flatten().map(|peer| peer["bfd"].clone()).collect()
+    };
+    eventually(SOON, "all are up", || {
+        let up = all().iter().filter(|bfd| bfd["state"] == "Up").count();
+        if up == 50 { Ok(()) } else { Err(format!("{up} of 50")) }
+    });
+    always(Duration::from_secs(8), "none fails", || {
+        let failed: u64 = all().iter().filter_map(|bfd| bfd["failureCount"].as_u64()).sum();
+        if failed == 0 { Ok(()) } else { Err(format!("{failed} failures")) }
+    });
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", speaker.process().pid())).unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    assert_eq!(names.filter(|name| name.trim() == "bfd").count(), 1);
+}
