@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use ::kube::Client;
+use ::kube::client::Body;
 use hyper::http::{Method, Request, Response};
-use kube::Client;
-use kube::client::Body;
 use serde_json::{Value as Json, json};
 use speaker_config::objects::{ObjectKey, ObjectRef};
 use speaker_core::operator::{Outcome, Patch, StatusPatch, Version};
@@ -32,7 +32,15 @@ type Server = Arc<Mutex<Store>>;
 
 fn answer(store: &mut Store, method: &Method, path: &str, body: &Json) -> (u16, Json) {
     let failure = |code: u16| {
-        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": "told so"});
+        let reason = match code {
+            404 => "NotFound",
+            409 => "Conflict",
+            _ => "Unknown",
+        };
+        let status = json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
+            "message": "told so",
+        });
         (code, status)
     };
     if let Some(code) = store.refuses.filter(|_| *method != Method::GET) {
