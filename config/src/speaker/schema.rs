@@ -36,6 +36,7 @@ pub(crate) const FILE: Section = Section::new(
         "peers",
         "dynamicPeers",
         "advertisements",
+        "ciliumBGP",
         "datapath",
         "l2",
         "readiness",
@@ -101,6 +102,8 @@ pub(crate) const ADD_PATH: Section = Section::new("addPath", &["ipv4-unicast", "
 pub(crate) const EXPORT: Section = Section::new("export[]", &["prefix", "le"]);
 pub(crate) const SHUTDOWN: Section = Section::new("shutdown", &["message"]);
 
+pub(crate) const CILIUM_BGP: Section = Section::new("ciliumBGP", &["export"]);
+
 pub(crate) const ADVERTISEMENT: Section = Section::new(
     "advertisements[]",
     &[
@@ -131,7 +134,7 @@ pub(crate) const L2: Section = Section::new("l2", &["enabled", "interfaces", "le
 pub(crate) const API: Section = Section::new("api", &["socket", "http"]);
 
 /// Every section.
-pub(crate) const ALL: [&Section; 34] = [
+pub(crate) const ALL: [&Section; 35] = [
     &FILE,
     &NODE,
     &ROUTER,
@@ -139,6 +142,7 @@ pub(crate) const ALL: [&Section; 34] = [
     &KUBERNETES,
     &IPAM,
     &NODE_IPAM,
+    &CILIUM_BGP,
     &GROUP,
     &PEER,
     &DYNAMIC_PEER,
