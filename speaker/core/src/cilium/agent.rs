@@ -262,6 +262,7 @@ fn settings(peer: &BgpPeer, config: &BgpPeerConfig, asn: Asn) -> PeerSettings {
         long_lived_restart: None,
         receive: Receive::Count,
         max_prefixes: FamilyMap::from_fn(|_| Some(MAX_PREFIXES)),
+        prefix_limit: None,
         learn: Learn::None,
         export: None,
         max_advertised: FamilyMap::default(),
@@ -354,6 +355,7 @@ fn advertise(
             attributes: attributes(entry),
             peers: Some(told),
             node_selector: None,
+            belongings: service_routes.is_none(),
             families,
             export: sight.settings.export.clone(),
         });
