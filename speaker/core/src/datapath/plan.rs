@@ -1,6 +1,6 @@
 //! From what is wanted and what is there to what is to be done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bgp_proto::types::{Family, FamilyMap, Prefix};
@@ -90,7 +90,7 @@ struct Known<'a> {
     /// Subnets that this host is attached to.
     attached: Vec<&'a KernelRoute>,
     /// What this host routes on, where a fixed prefix makes that matter.
-    routed: Vec<&'a KernelRoute>,
+    routed: BTreeSet<Prefix>,
     /// Where the rule for the table `local` stands.
     local_rule: FamilyMap<u32>,
 }
@@ -98,14 +98,14 @@ struct Known<'a> {
 impl<'a> Known<'a> {
     fn of(state: &'a KernelState, wanted: &Wanted) -> Self {
         let any_fixed = wanted.guards.values().any(|guard| guard.fixed);
-        let (mut at, mut attached, mut routed) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut at, mut attached, mut routed) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
         for route in &state.routes {
             if matches!(route.key.table, TABLE | LOCAL_TABLE) {
                 at.entry((route.key.table, route.key.prefix)).or_insert_with(Vec::new).push(route);
             } else if is_attached(route) {
                 attached.push(route);
             } else if any_fixed && route.kind == RouteKind::Unicast {
-                routed.push(route);
+                routed.insert(route.key.prefix);
             }
         }
         let local_rule = FamilyMap::from_fn(|family| {
@@ -161,9 +161,9 @@ impl<'a> Known<'a> {
             let device = route.device.as_ref().map_or("?", |device| device.name.as_str());
             return Some(format!("it overlaps {}, to which {device} is attached", route.key.prefix));
         }
-        let inside = |one: &&&KernelRoute| guard.fixed && prefix.covers(one.key.prefix);
-        let route = self.routed.iter().find(inside)?;
-        Some(format!("this host has a route to {} inside it", route.key.prefix))
+        // What lies inside comes right behind in their order.
+        let inside = self.routed.range(prefix..).next().filter(|one| guard.fixed && prefix.covers(**one))?;
+        Some(format!("this host has a route to {inside} inside it"))
     }
 
     /// The preference of our rule, and whether it is there already; else why there is no place for it.

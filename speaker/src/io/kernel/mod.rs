@@ -3,7 +3,7 @@
 //! ```text
 //! hub ── Wanted ──► task: dump ─► plan ─► apply ─► dump ─► KernelReport ──► hub
 //!                    ▲
-//! rtnetlink monitor ─┘ (a connection of its own: the kernel tells nobody of what he did himself)
+//! rtnetlink monitor ─┘ (a connection of its own: none is told of what it did itself)
 //! ```
 
 mod apply;
