@@ -70,13 +70,17 @@ impl Task {
     pub(super) fn start_after_limit(&mut self) {
         if self.stopping.is_none() && self.limits.restart_at().is_some_and(|at| at <= self.now()) {
             self.limits = Limits::default();
-            self.input(Input::Start);
+            self.start();
         }
     }
 
     /// Our side ends the session. What a limit keeps down comes up where an operator clears it.
     pub(super) fn stop(&mut self, reason: StopReason) {
         let cleared = self.limits.passed.take().is_some() && reason.restart;
-        self.input(if cleared { Input::Start } else { Input::Stop(reason) });
+        if cleared {
+            self.start();
+        } else {
+            self.end(reason);
+        }
     }
 }
