@@ -27,6 +27,8 @@ pub struct SpeakerConfig {
     pub ipam: Ipam,
     /// `nodeIpam.enabled`.
     pub node_ipam: bool,
+    /// `operator`.
+    pub operator: Operator,
     /// `peers`, with their groups' keys filled in, in the order of the file.
     pub peers: Vec<Peer>,
     /// `dynamicPeers`.
@@ -90,6 +92,32 @@ pub struct Ipam {
     pub families: FamilySet,
     /// `defaultClass`.
     pub default_class: DefaultClass,
+    /// `classes`; absent: BGP's, and L2's where that is on.
+    pub classes: Option<Vec<ServiceClass>>,
+}
+
+/// A class that LB IPAM can serve: an entry of `ipam.classes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServiceClass {
+    /// `io.cilium/bgp-control-plane`.
+    Bgp,
+    /// `io.cilium/l2-announcer`.
+    L2,
+}
+
+/// `operator`: how the replicas of `speaker operator` agree on a leader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// `leaseName`, default `speaker-operator`.
+    pub lease_name: String,
+    /// `leaseDuration`, default 15 s: how long after the last sign of life of the leader another takes over.
+    pub lease_duration: Duration,
+}
+
+impl Default for Operator {
+    fn default() -> Self {
+        Self { lease_name: "speaker-operator".to_owned(), lease_duration: Duration::from_secs(15) }
+    }
 }
 
 /// Where the TCP MD5 key (RFC 2385) comes from. Never the key itself.

@@ -10,8 +10,10 @@ use bgp_proto::types::{Asn, Family};
 
 use crate::diagnostic::{Diagnostic, Position, Severity};
 use crate::model::{
-    Api, Datapath, DefaultClass, Ipam, L2, LoopGuard, Peer, Readiness, Router, Sources, SpeakerConfig,
+    Api, Datapath, DefaultClass, Ipam, L2, LoopGuard, Operator, Peer, Readiness, Router, ServiceClass,
+    Sources, SpeakerConfig,
 };
+use crate::selector::is_dns_subdomain;
 use crate::tree::{self, Node, Value};
 
 mod advertisement;
@@ -84,13 +86,14 @@ fn read(table: &Table<'_>, report: &Report, base_dir: &Path) -> SpeakerConfig {
         table.list("advertisements").iter().filter_map(|field| advertisement::read(field, report)).collect();
 
     groups.check_used(table, report);
-    let node_ipam = node_ipam(table);
+    let node_ipam = node_ipam(table, &sources);
     check_default_class(table, node_ipam, report);
 
     let mut config = SpeakerConfig {
         node_name: table.table("node", &schema::NODE).and_then(|table| table.read("name", Field::word)),
         ipam: ipam(table, base_dir),
         node_ipam,
+        operator: operator(table),
         datapath: datapath(table),
         l2: l2(table),
         readiness: readiness(table),
@@ -159,6 +162,7 @@ fn ipam(table: &Table<'_>, base_dir: &Path) -> Ipam {
         state_dir: base_dir.join("state"),
         families: Family::ALL.into_iter().collect(),
         default_class: DefaultClass::default(),
+        classes: None,
     };
     let Some(table) = table.table("ipam", &schema::IPAM) else { return default };
     let default_class = table.read("defaultClass", |field| {
@@ -173,6 +177,14 @@ fn ipam(table: &Table<'_>, base_dir: &Path) -> Ipam {
         state_dir: table.read("stateDir", Field::word).map_or(default.state_dir, |path| base_dir.join(path)),
         families: table.read("families", Field::families).unwrap_or(default.families),
         default_class: default_class.unwrap_or_default(),
+        classes: table.read("classes", |field| {
+            field.each(|field| {
+                field.choice(&[
+                    ("io.cilium/bgp-control-plane", ServiceClass::Bgp),
+                    ("io.cilium/l2-announcer", ServiceClass::L2),
+                ])
+            })
+        }),
     }
 }
 
@@ -188,15 +200,50 @@ fn check_default_class(table: &Table<'_>, node_ipam: bool, report: &Report) {
     }
 }
 
-fn node_ipam(table: &Table<'_>) -> bool {
+fn node_ipam(table: &Table<'_>, sources: &Sources) -> bool {
     let Some(table) = table.table("nodeIpam", &schema::NODE_IPAM) else { return false };
     let Some(field) = table.get("enabled") else { return false };
     let enabled = field.boolean().unwrap_or_default();
-    if enabled {
-        field.not_yet();
+    if enabled && !sources.manifests.is_empty() && !sources.kubernetes {
+        field.warn(
+            "speaker operator alone serves io.cilium/node, from the Kubernetes API",
+            "Services in manifests get no addresses of nodes; remove it",
+        );
     }
     enabled
 }
+
+fn operator(table: &Table<'_>) -> Operator {
+    let default = Operator::default();
+    let Some(table) = table.table("operator", &schema::OPERATOR) else { return default };
+    let lease_name = table.read("leaseName", |field| {
+        let name = field.word()?;
+        if is_dns_subdomain(&name) {
+            return Some(name);
+        }
+        field.error(
+            format!("{name:?} cannot name a Lease"),
+            "write lower-case letters, digits, '-' and '.', at most 253",
+        );
+        None
+    });
+    let lease_duration = table.read("leaseDuration", |field| {
+        let duration = field.duration()?;
+        if (LEAST_LEASE..=MOST_LEASE).contains(&duration) && duration.subsec_nanos() == 0 {
+            return Some(duration);
+        }
+        field.error(format!("{duration:?} is not a duration for a Lease"), "write whole seconds, 3s to 10m");
+        None
+    });
+    Operator {
+        lease_name: lease_name.unwrap_or(default.lease_name),
+        lease_duration: lease_duration.unwrap_or(default.lease_duration),
+    }
+}
+
+/// A Lease is renewed seven times in its duration, and each renewal takes a trip to the API server.
+const LEAST_LEASE: Duration = Duration::from_secs(3);
+const MOST_LEASE: Duration = Duration::from_secs(600);
 
 fn datapath(table: &Table<'_>) -> Datapath {
     let Some(table) = table.table("datapath", &schema::DATAPATH) else { return Datapath::default() };

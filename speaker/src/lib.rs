@@ -11,6 +11,7 @@ pub mod io;
 pub mod load;
 pub mod metrics;
 mod monitor;
+pub mod operator;
 pub mod question;
 pub mod record;
 mod reload;

@@ -32,6 +32,7 @@ pub(crate) const FILE: Section = Section::new(
         "sources",
         "ipam",
         "nodeIpam",
+        "operator",
         "peerGroups",
         "peers",
         "dynamicPeers",
@@ -47,8 +48,10 @@ pub(crate) const ROUTER: Section = Section::new("router", &["asn", "routerId", "
 pub(crate) const SOURCES: Section = Section::new("sources", &["manifests", "kubernetes"]);
 pub(crate) const KUBERNETES: Section =
     Section::new("sources.kubernetes", &["enabled", "ciliumBGP", "ciliumL2"]);
-pub(crate) const IPAM: Section = Section::new("ipam", &["enabled", "stateDir", "families", "defaultClass"]);
+pub(crate) const IPAM: Section =
+    Section::new("ipam", &["enabled", "stateDir", "families", "defaultClass", "classes"]);
 pub(crate) const NODE_IPAM: Section = Section::new("nodeIpam", &["enabled"]);
+pub(crate) const OPERATOR: Section = Section::new("operator", &["leaseName", "leaseDuration"]);
 
 /// What peers, groups and dynamic peers share.
 pub(crate) const SETTINGS: Section = Section::new(
@@ -131,7 +134,7 @@ pub(crate) const L2: Section = Section::new("l2", &["enabled", "interfaces", "le
 pub(crate) const API: Section = Section::new("api", &["socket", "http"]);
 
 /// Every section.
-pub(crate) const ALL: [&Section; 34] = [
+pub(crate) const ALL: [&Section; 35] = [
     &FILE,
     &NODE,
     &ROUTER,
@@ -139,6 +142,7 @@ pub(crate) const ALL: [&Section; 34] = [
     &KUBERNETES,
     &IPAM,
     &NODE_IPAM,
+    &OPERATOR,
     &GROUP,
     &PEER,
     &DYNAMIC_PEER,

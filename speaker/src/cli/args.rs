@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Demo,
     /// Run the daemon
     Run(Run),
+    /// Give LoadBalancer Services of a Kubernetes cluster their addresses; replicas elect a leader
+    Operator(Operator),
     /// Check a configuration; prints every error and warning
     Check(Check),
     /// Show routes
@@ -68,6 +70,17 @@ pub(crate) struct Run {
     /// Remove every route and rule that a speaker has put into this host's kernel, and end
     #[arg(long, conflicts_with = "record")]
     pub(crate) cleanup: bool,
+}
+
+/// `operator`.
+#[derive(Debug, Args)]
+pub(crate) struct Operator {
+    /// speaker.yaml, of which ipam, nodeIpam, operator and api.http count; without it the defaults do
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Serve /metrics, and nothing else, on this address too
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_socket)]
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 /// `check`.

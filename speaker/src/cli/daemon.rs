@@ -8,7 +8,7 @@ use speaker_config::diagnostic::Severity;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::args::{Check, Run};
+use super::args::{Check, Operator, Run};
 use super::{Exit, out};
 use crate::app::{App, AppSpec};
 use crate::load::{self, LoadError};
@@ -81,6 +81,33 @@ async fn clean_up() -> anyhow::Result<Exit> {
             Ok(Exit::Error)
         }
     }
+}
+
+/// Runs a replica of the operator until SIGTERM or SIGINT.
+pub(crate) async fn operator(operator: Operator) -> anyhow::Result<Exit> {
+    log("info");
+    let Operator { config, metrics } = operator;
+    let loaded = match config {
+        Some(file) => load::load(&file),
+        None => load::parse(String::new(), "the defaults", std::path::Path::new(".")),
+    };
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(Exit::Error);
+        }
+    };
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let stopped = async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        }
+    };
+    crate::operator::run(&loaded.config, metrics, stopped).await?;
+    Ok(Exit::Done)
 }
 
 /// Prints every error and warning of a configuration and of what it names.

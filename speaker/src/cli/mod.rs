@@ -69,6 +69,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
             crate::demo::run().await.map(|()| Exit::Done)
         }
         Command::Run(run) => daemon::run(run).await,
+        Command::Operator(operator) => daemon::operator(operator).await,
         Command::Check(check) => daemon::check(&check),
         Command::Crds => crds(),
         Command::Watch(daemon) => watch::watch(daemon).await,

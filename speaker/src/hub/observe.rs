@@ -15,7 +15,7 @@ use super::answers::{counts, sent};
 use super::running::{LastNotification, Running};
 use crate::io::peer::PeerView;
 use crate::metrics::catalogue as names;
-use crate::metrics::{Durations, Samples, errors, float};
+use crate::metrics::{Durations, Samples, addresses, errors, float};
 
 /// How fresh what the hub works with is.
 #[derive(Debug)]
@@ -128,11 +128,7 @@ impl Hub {
     pub(super) fn observe(&self) -> Observation {
         let mut samples = Samples::default();
         self.observe_freshness(&mut samples);
-        self.observe_pools(&mut samples);
-        let services = self.world.inputs().service_counts();
-        samples.number(&names::SERVICES, &["satisfied"], services.satisfied);
-        samples.number(&names::SERVICES, &["unsatisfied"], services.unsatisfied);
-        samples.number(&names::SERVICES, &["unknown"], services.unknown);
+        addresses::observe(&mut samples, self.world.inputs(), self.world.ipam());
         let routes = &self.world.announcer().rib().routes;
         let ipv4 = routes.keys().filter(|prefix| prefix.family() == Family::Ipv4Unicast).count();
         samples.number(&names::ROUTES, &["ipv4-unicast"], ipv4);
@@ -172,39 +168,12 @@ impl Hub {
         samples.number(&names::SOURCE_FAULTS, &[], self.faults.len());
         samples.durations(&names::HUB_TURN, &[], fresh.turns.clone());
     }
-
-    fn observe_pools(&self, samples: &mut Samples) {
-        let inputs = self.world.inputs();
-        for entry in inputs.pools.iter().take(names::MOST) {
-            let name = &entry.pool.name;
-            samples.flag(&names::POOL_DISABLED, &[name], entry.pool.disabled);
-            samples.flag(&names::POOL_CONFLICTING, &[name], entry.conflict.is_some());
-            let Some(status) = self.world.ipam().and_then(|ipam| ipam.pool_status(inputs, name)) else {
-                continue;
-            };
-            for family in Family::ALL {
-                let labels = [name, family_word(family)];
-                samples.gauge(&names::POOL_ADDRESSES, &labels, status.total.get(family).as_f64());
-                samples.gauge(&names::POOL_USED, &labels, status.used.get(family).as_f64());
-                samples.gauge(&names::POOL_AVAILABLE, &labels, status.available.get(family).as_f64());
-            }
-        }
-        samples.number(&names::OMITTED, &["pool"], inputs.pools.iter().count().saturating_sub(names::MOST));
-    }
 }
 
 /// A point in time as OpenMetrics has it.
 #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 stay below 2^53 for 285 million years")]
 fn time(at: UnixSeconds) -> f64 {
     at as f64
-}
-
-/// The family of addresses, where no SAFI is meant.
-fn family_word(family: Family) -> &'static str {
-    match family {
-        Family::Ipv4Unicast => "ipv4",
-        Family::Ipv6Unicast => "ipv6",
-    }
 }
 
 /// What operators see of a peer.

@@ -35,6 +35,8 @@ pub enum Unit {
 pub enum Role {
     /// `speaker run` alone.
     Agent,
+    /// `speaker operator` alone.
+    Operator,
     /// Both.
     Both,
 }
@@ -81,6 +83,10 @@ impl Metric {
         help: &'static str,
     ) -> Self {
         Self { name, kind, unit, role: Role::Agent, labels, help }
+    }
+
+    const fn of_operator(self) -> Self {
+        Self { role: Role::Operator, ..self }
     }
 
     const fn both(self) -> Self {
@@ -139,12 +145,17 @@ metrics! {
     WITHDRAW = histogram("speaker_bgp_withdraw_duration", &["peer"], "The same for changes that withdrew something.");
     ROUTES = gauge("speaker_bgp_routes", &["family"], "Prefixes that this node has a reason to announce: the Loc-RIB.");
     LISTENER_UP = gauge("speaker_bgp_listener_up", &["address"], "Whether a socket of router.listen is bound.");
-    POOL_ADDRESSES = gauge("speaker_ipam_pool_addresses", &["pool", "family"], "Addresses of the pool in all.");
-    POOL_USED = gauge("speaker_ipam_pool_addresses_used", &["pool", "family"], "Addresses handed out or reserved.");
-    POOL_AVAILABLE = gauge("speaker_ipam_pool_addresses_available", &["pool", "family"], "Addresses left.");
-    POOL_CONFLICTING = gauge("speaker_ipam_pool_conflicting", &["pool"], "Whether the pool overlaps an older one and gives out nothing.");
-    POOL_DISABLED = gauge("speaker_ipam_pool_disabled", &["pool"], "Whether the pool is disabled.");
-    SERVICES = gauge("speaker_ipam_services", &["state"], "Services of type LoadBalancer by what their condition says of their request for addresses: satisfied, unsatisfied, or unknown where there is no such condition.");
+    POOL_ADDRESSES = gauge("speaker_ipam_pool_addresses", &["pool", "family"], "Addresses of the pool in all.").both();
+    POOL_USED = gauge("speaker_ipam_pool_addresses_used", &["pool", "family"], "Addresses handed out or reserved.").both();
+    POOL_AVAILABLE = gauge("speaker_ipam_pool_addresses_available", &["pool", "family"], "Addresses left.").both();
+    POOL_CONFLICTING = gauge("speaker_ipam_pool_conflicting", &["pool"], "Whether the pool overlaps an older one and gives out nothing.").both();
+    POOL_DISABLED = gauge("speaker_ipam_pool_disabled", &["pool"], "Whether the pool is disabled.").both();
+    SERVICES = gauge("speaker_ipam_services", &["state"], "Services of type LoadBalancer by what their condition says of their request for addresses: satisfied, unsatisfied, or unknown where there is no such condition.").both();
+    LEADER = gauge("speaker_operator_leader", &[], "Whether this replica leads; the sum over all is 1, or 0 while nobody does.").of_operator();
+    STATUS_WRITES = counter("speaker_operator_status_writes", &["result"], "Writes of statuses since this replica leads, by what became of them: written, conflict or failed.").of_operator();
+    STATUS_WRITES_WAITING = gauge("speaker_operator_status_writes_waiting", &[], "Statuses that are to be written.").of_operator();
+    STATUS_WRITES_IN_FLIGHT = gauge("speaker_operator_status_writes_in_flight", &[], "Statuses that are being written.").of_operator();
+    EVENTS_DROPPED = counter("speaker_operator_events_dropped", &[], "Kubernetes Events that were dropped, since more came than may go out.").of_operator();
     CONFIG = info("speaker_config", &["hash"], "The configuration in force, by a hash of its text (FNV-1a, 64 bits).");
     CONFIG_LOADED = seconds("speaker_config_loaded_timestamp", &[], "When the configuration in force was loaded.");
     CONFIG_REFUSED = gauge("speaker_config_refused", &[], "Whether the file as it stands was refused, so that an older text is in force.");
@@ -155,7 +166,7 @@ metrics! {
     SOURCE_FAULTS = gauge("speaker_source_faults", &[], "Manifests and state files that are not in force as they stand.");
     RECONCILE_ERRORS = counter("speaker_reconcile_errors", &["component"], "Failures that are tried again: kubernetes, kernel, link, manifests.").both();
     HUB_TURN = histogram("speaker_hub_turn_duration", &[], "How long the single writer was busy with what came together, scrapes included.");
-    OMITTED = gauge("speaker_metrics_omitted", &["kind"], "Peers and pools beyond the first 500, which have no numbers of their own.");
+    OMITTED = gauge("speaker_metrics_omitted", &["kind"], "Peers and pools beyond the first 500, which have no numbers of their own.").both();
     BUILD = info("speaker_build", &["version", "role"], "The program: its version, and agent or operator.").both();
     PROCESS_START = seconds("process_start_time", &[], "When the process started.").both();
     PROCESS_CPU = Metric::new("process_cpu", Kind::Counter, Unit::Seconds, &[], "Processor time, user and system.").both();

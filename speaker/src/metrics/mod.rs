@@ -1,6 +1,7 @@
 //! What Prometheus is told: the names ([`catalogue`]), the numbers of one moment ([`Samples`]) and their text
 //! form (OpenMetrics 1.0).
 
+pub(crate) mod addresses;
 pub mod catalogue;
 mod durations;
 pub mod errors;

@@ -30,7 +30,7 @@ mod patch;
 mod tests;
 
 pub use desk::{Outcome, WRITES_AT_ONCE};
-pub use figures::{Figures, PoolFigures};
+pub use figures::Figures;
 pub use notes::{EVENT_EVERY, EVENTS_AT_ONCE, EVENTS_WAITING, Note};
 pub use patch::{Patch, PatchKind, StatusPatch, Version};
 
@@ -314,6 +314,12 @@ impl Operator {
     #[must_use]
     pub fn inputs(&self) -> &Inputs {
         &self.inputs
+    }
+
+    /// The allocator, where this operator allocates.
+    #[must_use]
+    pub fn ipam(&self) -> Option<&Ipam> {
+        self.ipam.as_ref()
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bgp_proto::types::FamilyMap;
 use serde::{Deserialize, Serialize};
-use speaker_config::model::{DefaultClass, PeerAddress, SpeakerConfig};
+use speaker_config::model::{DefaultClass, PeerAddress, ServiceClass, SpeakerConfig};
 use speaker_config::objects::{Labels, Object, ObjectRef, Selector, UnixSeconds};
 
 use crate::announce::{Announcer, Settings};
@@ -355,11 +355,15 @@ impl World {
     }
 }
 
-fn ipam_settings(config: &SpeakerConfig) -> IpamSettings {
+/// What the allocator is set to by the file.
+#[must_use]
+pub fn ipam_settings(config: &SpeakerConfig) -> IpamSettings {
+    let classes = config.ipam.classes.as_ref();
+    let serves = |class, default| classes.map_or(default, |classes| classes.contains(&class));
     IpamSettings {
         families: config.ipam.families,
         default_class: config.ipam.default_class,
-        bgp_class: true,
-        l2_class: config.l2.enabled,
+        bgp_class: serves(ServiceClass::Bgp, true),
+        l2_class: serves(ServiceClass::L2, config.l2.enabled),
     }
 }

@@ -8,9 +8,12 @@
 //! server is away keeps what it had.
 
 mod client;
+pub(crate) mod events;
 mod kind;
+pub(crate) mod lease;
 mod leases;
 mod mirror;
+pub(crate) mod patch;
 mod secrets;
 mod watch;
 
@@ -52,7 +55,7 @@ pub(crate) fn spawn_objects(
 }
 
 fn neutral(batch: Batch<Object, ObjectRef>) -> SourceBatch {
-    let Batch { source, handed_over, deltas, synced, faults, part: _ } = batch;
+    let Batch { source, version: _, handed_over, deltas, synced, faults, part: _ } = batch;
     let change = |delta| match delta {
         Delta::Upsert { item, .. } => ObjectChange::Upsert(item),
         Delta::Delete(reference) => ObjectChange::Delete(reference),

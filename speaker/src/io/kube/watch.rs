@@ -80,6 +80,8 @@ pub(crate) enum Part {
 pub(crate) struct Batch<T, R> {
     /// [`Filter::source`].
     pub(crate) source: Arc<str>,
+    /// The version of its API that is in use.
+    pub(crate) version: &'static str,
     /// When they were handed over.
     pub(crate) handed_over: Timestamp,
     /// In order.
@@ -480,8 +482,9 @@ impl<K: Kind> Follower<K> {
             return Ok(());
         }
         let (source, handed_over) = (Arc::clone(&self.source), self.clock.now());
-        let part = self.part;
-        self.out.send(Batch { source, handed_over, deltas, synced, part, faults }).await.map_err(|_| Gone)
+        let (part, version) = (self.part, self.api_version());
+        let batch = Batch { source, version, handed_over, deltas, synced, part, faults };
+        self.out.send(batch).await.map_err(|_| Gone)
     }
 }
 

@@ -25,7 +25,7 @@ fn table() -> String {
     for metric in ALL {
         let kind = format!("{:?}", metric.kind).to_lowercase();
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
-        let role = if metric.role == Role::Both { "both" } else { "agent" };
+        let role = format!("{:?}", metric.role).to_lowercase();
         let (name, labels, help) = (metric.full_name(), labels.join(", "), metric.help);
         writeln!(table, "| `{name}` | {kind} | {labels} | {role} | {help} |").unwrap();
     }
