@@ -13,6 +13,8 @@ mod daemons;
 mod dump;
 mod fleet;
 mod full;
+mod kubernetes;
+mod listener;
 mod report;
 mod seen;
 mod slow;
@@ -25,13 +27,14 @@ use std::time::Duration;
 use daemons::Kind;
 
 const HELP: &str = "\
-usage: tests/bench [all|codec|full|dump|slow|change …] [options], as root
+usage: tests/bench [all|codec|full|dump|slow|change|kubernetes …] [options], as root
 
   codec    decoding and encoding of UPDATEs on one core
   full     1,000,000 routes received from one peer
   dump     200,000 routes with 100 attribute sets told to 1, 10 and 50 peers
   slow     one of 50 peers reads nothing while all routes change
   change   one of 10,000 Services deleted, until its withdrawal is read
+  kubernetes  Services of a real API server created and deleted, until a peer has the route or its withdrawal
 
   --only NAME,…     daemons: speaker, bird2, frr, gobgp (default: all)
   --peers N,…       numbers of peers of dump and change (default: 1,10,50 and 1,50)
@@ -102,6 +105,9 @@ fn main() {
         }
         change::run(&options);
     }
+    if options.wants("kubernetes") {
+        kubernetes::run(&options);
+    }
 }
 
 fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
@@ -117,7 +123,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
         let number = |text: String| text.parse::<usize>().map_err(|e| format!("{text:?}: {e}"));
         match arg.as_str() {
-            "all" | "codec" | "full" | "dump" | "slow" | "change" => options.suites.push(arg),
+            "all" | "codec" | "full" | "dump" | "slow" | "change" | "kubernetes" => options.suites.push(arg),
             "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
             "--peers" => {
                 options.peers =

@@ -130,7 +130,7 @@ impl Seen {
 }
 
 /// Every prefix of a list of NLRI (RFC 4271 §4.3).
-fn each(mut nlri: &[u8], mut take: impl FnMut(u32, u8)) {
+pub(crate) fn each(mut nlri: &[u8], mut take: impl FnMut(u32, u8)) {
     while let Some((length, rest)) = nlri.split_first() {
         let octets = usize::from(length.div_ceil(8));
         let mut address = [0; 4];
