@@ -1,0 +1,64 @@
+//! The roles that we ship grant what is used, and no more: both accounts do all that they do, then the audit log is
+//! held against their rules.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests"
+)]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::json;
+use tests::cluster::{Backend, Options};
+use tests::e2e::grants::{granted, used};
+use tests::e2e::manifests::{pool, service};
+use tests::e2e::{AGENT_ACCOUNT, NAMESPACE, OPERATOR_ACCOUNT, World, agent_config, pod_v4};
+use tests::wait::eventually;
+
+#[test]
+fn roles_grant_what_is_used_and_no_more() {
+    let world = World::new(2, Options::default());
+    world.cluster.apply(&pool("pool", "{cidr: 203.0.113.0/30}"));
+    world.cluster.apply(&service("web").yaml());
+    world.cluster.set_endpoints("default", "web", 8080, &[Backend::new(&pod_v4(1, 5).to_string(), "n1")]);
+    world.wait_ingress("web", &["203.0.113.0"]);
+    world.wait_holders("203.0.113.0/32", &["n1", "n2"]);
+    // A refusal is told of twice: an event, and the same event again.
+    let ask = |name: &str| service(name).annotations("{lbipam.cilium.io/ips: 203.0.113.0}").yaml();
+    world.cluster.apply(&ask("late"));
+    world.wait_refused("late", "already_allocated");
+    world.cluster.kubectl(&[
+        "annotate",
+        "service",
+        "late",
+        "lbipam.cilium.io/ips=203.0.113.1",
+        "--overwrite",
+    ]);
+    world.wait_ingress("late", &["203.0.113.1"]);
+    world.cluster.rest().patch(
+        "/api/v1/namespaces/default/services/late",
+        &json!({"metadata": {"annotations": {"lbipam.cilium.io/ips": "203.0.113.0"}}}),
+    );
+    world.wait_refused("late", "already_allocated");
+
+    // A key for a peer, from a Secret of the agent's own namespace.
+    let key = ["-n", NAMESPACE, "create", "secret", "generic", "tor", "--from-literal=password=s3cret"];
+    world.cluster.kubectl(&key);
+    let keyed = "  - {name: keyed, address: 10.0.0.253, asn: 64502, families: [ipv4-unicast], \
+                 passwordSecretRef: {name: tor, key: password}}\nadvertisements:";
+    world.members[0].agent().write_config(&agent_config(1).replace("advertisements:", keyed));
+
+    for account in [OPERATOR_ACCOUNT, AGENT_ACCOUNT] {
+        let may = granted(&world.cluster, NAMESPACE, account);
+        eventually(Duration::from_secs(60), &format!("{account} uses all that it may"), || {
+            let (did, refused) = used(&world.cluster, NAMESPACE, account);
+            assert!(refused.is_empty(), "{account} was refused {refused:?}");
+            let idle: BTreeSet<_> = may.difference(&did).collect();
+            if idle.is_empty() { Ok(()) } else { Err(format!("it never did {idle:?}")) }
+        });
+    }
+}
