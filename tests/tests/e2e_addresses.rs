@@ -180,9 +180,8 @@ fn of_two_that_ask_for_one_address_the_first_has_it() {
     assert_eq!(message, "The IP '192.168.0.223' is already allocated to another service");
     assert_eq!(external(&world, "second"), "<pending>");
     eventually(SOON, "an event tells of it", || {
-        let events =
-            world.cluster.kubectl(&["events", "-A", "--field-selector", "reason=IPAllocationFailed"]);
-        let told = events.lines().any(|l| l.contains("Service/second") && l.contains("192.168.0.223"));
+        let events = events(&world, "IPAllocationFailed");
+        let told = events.lines().any(|l| l.contains("service/second") && l.contains("192.168.0.223"));
         if told { Ok(()) } else { Err(events) }
     });
     world.cluster.kubectl(&["delete", "service", "first"]);

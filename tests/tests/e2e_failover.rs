@@ -48,9 +48,10 @@ fn wait_given(world: &Turn, count: usize, deadline: Duration) -> BTreeMap<String
         let used = world.pool_count("pool", "IPsUsed");
         if used.parse().is_ok_and(|used: usize| used >= count) { Ok(()) } else { Err(used) }
     });
-    let now = given(world);
-    assert_eq!(now.len(), count, "the pool's count is not what the Services have");
-    now
+    eventually(deadline, "what is counted is recorded", || {
+        let now = given(world);
+        if now.len() == count { Ok(now) } else { Err(format!("{} are", now.len())) }
+    })
 }
 
 /// Waits until some of the Services have an address, and returns what was given then.

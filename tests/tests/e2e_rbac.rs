@@ -16,7 +16,7 @@ use serde_json::json;
 use tests::cluster::{Backend, Options};
 use tests::e2e::grants::{granted, used};
 use tests::e2e::manifests::{pool, service};
-use tests::e2e::{AGENT_ACCOUNT, NAMESPACE, OPERATOR_ACCOUNT, World, pod_v4};
+use tests::e2e::{AGENT_ACCOUNT, NAMESPACE, OPERATOR_ACCOUNT, World, agent_config, pod_v4};
 use tests::wait::eventually;
 
 #[test]
@@ -44,6 +44,13 @@ fn roles_grant_what_is_used_and_no_more() {
         &json!({"metadata": {"annotations": {"lbipam.cilium.io/ips": "203.0.113.0"}}}),
     );
     world.wait_refused("late", "already_allocated");
+
+    // A key for a peer, from a Secret of the agent's own namespace.
+    let key = ["-n", NAMESPACE, "create", "secret", "generic", "tor", "--from-literal=password=s3cret"];
+    world.cluster.kubectl(&key);
+    let keyed = "  - {name: keyed, address: 10.0.0.253, asn: 64502, families: [ipv4-unicast], \
+                 passwordSecretRef: {name: tor, key: password}}\nadvertisements:";
+    world.members[0].agent().write_config(&agent_config(1).replace("advertisements:", keyed));
 
     for account in [OPERATOR_ACCOUNT, AGENT_ACCOUNT] {
         let may = granted(&world.cluster, NAMESPACE, account);

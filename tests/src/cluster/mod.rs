@@ -150,7 +150,7 @@ impl Cluster {
     #[must_use]
     pub fn service_account(&self, namespace: &str, name: &str) -> PathBuf {
         let token = self.kubectl(&["create", "token", name, "--namespace", namespace, "--duration=1h"]);
-        write_kubeconfig(&self.dir, &format!("{namespace}.{name}"), token.trim())
+        write_kubeconfig_in(&self.dir, namespace, &format!("{namespace}.{name}"), token.trim())
     }
 
     /// The process of the API server, to be paused, resumed, killed.
@@ -291,6 +291,11 @@ fn wait_serves(dir: &Path, server: &Process) {
 }
 
 fn write_kubeconfig(dir: &Path, name: &str, token: &str) -> PathBuf {
+    write_kubeconfig_in(dir, "default", name, token)
+}
+
+/// `namespace` is what the account's Pods would find as their own.
+fn write_kubeconfig_in(dir: &Path, namespace: &str, name: &str, token: &str) -> PathBuf {
     let token_file = dir.join(format!("{name}.token"));
     fs::write(&token_file, token).expect("token");
     let config = serde_json::json!({
@@ -298,7 +303,8 @@ fn write_kubeconfig(dir: &Path, name: &str, token: &str) -> PathBuf {
         "clusters": [{"name": "lab", "cluster": {
             "server": format!("https://{ADDRESS}:{PORT}"), "certificate-authority": ca(dir)}}],
         "users": [{"name": name, "user": {"tokenFile": token_file}}],
-        "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": name}}],
+        "contexts": [{"name": "lab", "context": {
+            "cluster": "lab", "user": name, "namespace": namespace}}],
     });
     let file = dir.join(format!("{name}.kubeconfig"));
     fs::write(&file, config.to_string()).expect("kubeconfig");

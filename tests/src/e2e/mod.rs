@@ -249,22 +249,23 @@ pub fn pod_v6(n: u8, host: u8) -> Ipv6Addr {
 }
 
 /// Where the operator's and the agent's ServiceAccounts are.
-pub const NAMESPACE: &str = "kube-system";
+pub const NAMESPACE: &str = "speaker-system";
 /// The operator's ServiceAccount.
 pub const OPERATOR_ACCOUNT: &str = "speaker-operator";
 /// The agent's ServiceAccount.
-pub const AGENT_ACCOUNT: &str = "speaker";
+pub const AGENT_ACCOUNT: &str = "speaker-agent";
 
 /// A short Lease: a killed leader is waited for.
 const OPERATOR: &str = "operator: {leaseDuration: 9s}\n";
 
 fn install(cluster: &Cluster) {
-    cluster.apply_file("deploy/crds");
+    // As a user does: definitions, roles, accounts; of its Pods we play the kubelet.
+    cluster.apply_file("deploy/speaker.yaml");
     cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]);
 }
 
-fn account(cluster: &Cluster, _name: &str) -> std::path::PathBuf {
-    cluster.admin()
+fn account(cluster: &Cluster, name: &str) -> std::path::PathBuf {
+    cluster.service_account(NAMESPACE, name)
 }
 
 fn tor_config() -> String {
@@ -339,8 +340,8 @@ fn member(lab: &Lab, cluster: &Cluster, segment: &Node, n: u8, total: u8) -> Mem
     };
     cluster.add_node(&spec);
     let config = account(cluster, AGENT_ACCOUNT);
-    let env = [("KUBECONFIG", config.to_string_lossy())];
-    let env: Vec<(&str, &str)> = env.iter().map(|(k, v)| (*k, v.as_ref())).collect();
+    let config = config.to_string_lossy();
+    let env = [("KUBECONFIG", config.as_ref()), ("POD_NAMESPACE", NAMESPACE)];
     let agent = Speaker::prepare_with(&node, &agent_config(n), &[], &env);
     Member { node, v4, v6, agent: Mutex::new(agent) }
 }

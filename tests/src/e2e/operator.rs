@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
+use super::NAMESPACE;
 use crate::lab::Node;
 use crate::process::Process;
 use crate::speaker::binary;
@@ -63,6 +64,8 @@ impl Operator {
 fn spawn(node: &Node, config: &Path, kubeconfig: &Path) -> Process {
     let mut command = Command::new(binary());
     command.args(["operator", "--config"]).arg(config);
-    command.env("KUBECONFIG", kubeconfig).env("NO_COLOR", "1").env("POD_NAME", node.name());
+    command.env("KUBECONFIG", kubeconfig).env("NO_COLOR", "1");
+    // What the Deployment tells a Pod.
+    command.env("POD_NAME", node.name()).env("POD_NAMESPACE", NAMESPACE);
     node.spawn("operator", &mut command)
 }
