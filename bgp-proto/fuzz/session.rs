@@ -111,6 +111,7 @@ fn config(octets: &mut Octets<'_>) -> SessionConfig {
             restart_time: 60,
             restarted: false,
             forwarding_kept: true,
+            long_lived: None,
         }),
         role: None,
         host_name: None,

@@ -157,6 +157,26 @@ pub enum Receive {
     All,
 }
 
+/// `prefixLimit`: more prefixes than these end the session (RFC 4271 §6.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PrefixLimit {
+    /// The most that are taken of each family; `None` is no limit.
+    pub most: FamilyMap<Option<u32>>,
+    /// `warnPercent`, default 75: at so much of a limit a warning is logged.
+    pub warn_percent: u8,
+    /// `restart`: when the session may come up again; absent only when an operator clears it.
+    pub restart: Option<Duration>,
+}
+
+impl PrefixLimit {
+    /// The count above which a family is warned of.
+    #[must_use]
+    pub fn warn_above(&self, family: Family) -> Option<u32> {
+        let most = u64::from((*self.most.get(family))?);
+        u32::try_from(most * u64::from(self.warn_percent) / 100).ok()
+    }
+}
+
 /// `learn`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Learn {
@@ -252,6 +272,8 @@ pub struct PeerSettings {
     pub receive: Receive,
     /// `maxPrefixes`, default 10,000 a family.
     pub max_prefixes: FamilyMap<Option<u32>>,
+    /// `prefixLimit`; absent is no limit.
+    pub prefix_limit: Option<PrefixLimit>,
     /// `learn`.
     pub learn: Learn,
     /// `export`; absent: what lies inside a pool or stands in an advertisement's `prefixes`.
@@ -468,6 +490,13 @@ pub struct Api {
 }
 
 impl PeerSettings {
+    /// How many prefixes of each family are kept: where more end the session, so many can be counted.
+    #[must_use]
+    pub fn kept(&self) -> FamilyMap<Option<u32>> {
+        let limit = self.prefix_limit.map(|limit| limit.most).unwrap_or_default();
+        FamilyMap::from_fn(|family| limit.get(family).or(*self.max_prefixes.get(family)))
+    }
+
     /// Whether a family is to be negotiated.
     #[must_use]
     pub fn speaks(&self, family: Family) -> bool {

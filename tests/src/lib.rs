@@ -24,5 +24,7 @@ pub mod mrt;
 pub mod pair;
 pub mod pcap;
 pub mod process;
+#[cfg(test)]
+mod rfcs;
 pub mod speaker;
 pub mod wait;

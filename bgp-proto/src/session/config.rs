@@ -59,6 +59,9 @@ pub struct GracefulRestartConfig {
     pub restarted: bool,
     /// F: forwarding went on while we were away.
     pub forwarding_kept: bool,
+    /// How long the peer may keep our routes after the restart time, as a last resort, at most 16777215 s
+    /// (RFC 9494 §3.1); absent is off.
+    pub long_lived: Option<u32>,
 }
 
 /// Everything that the session of one peer depends on.

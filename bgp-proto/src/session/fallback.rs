@@ -129,6 +129,8 @@ impl Fallback {
                 restart_time: restart.restart_time.min(4095),
                 families: config.families.iter().map(|f| (f.afi_safi(), restart.forwarding_kept)).collect(),
             }));
+            // Only beside the Graceful Restart Capability, without which it has no effect (RFC 9494 §4.2).
+            offer.extend(restart.long_lived.map(|time| long_lived(config, restart.forwarding_kept, time)));
         }
         let add_path = |family: &Family| *config.add_path.get(*family) & 3;
         let paths: Vec<_> = config
@@ -145,6 +147,13 @@ impl Fallback {
             offer.push(Capability::Fqdn { host: host.clone(), domain: String::new() });
         }
     }
+}
+
+/// F is the highest bit of each family's flags; the time has 24 bits (RFC 9494 §3.1).
+fn long_lived(config: &SessionConfig, forwarding_kept: bool, time: u32) -> Capability {
+    let flags = u8::from(forwarding_kept) << 7;
+    let families = config.families.iter().map(|family| (family.afi_safi(), flags, time.min(0xff_ffff)));
+    Capability::LongLivedGracefulRestart(families.collect())
 }
 
 /// Without capabilities a session carries IPv4 unicast and two-octet AS numbers.

@@ -109,6 +109,14 @@ impl Notification {
         Self { code: codes::CEASE, subcode: codes::CEASE_MAX_PREFIXES, data: data.into() }
     }
 
+    /// Whether it says that there were too many prefixes, inside a Hard Reset too.
+    #[must_use]
+    pub fn is_max_prefixes(&self) -> bool {
+        let inner = self.hard_reset_inner();
+        let Self { code, subcode, .. } = inner.as_ref().unwrap_or(self);
+        (*code, *subcode) == (codes::CEASE, codes::CEASE_MAX_PREFIXES)
+    }
+
     /// Unsupported Capability, with the capabilities that the peer must have: "The Data field in the
     /// NOTIFICATION message MUST list the set of capabilities that cause the speaker to send the message"
     /// (RFC 5492 §5).

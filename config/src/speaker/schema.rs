@@ -76,6 +76,7 @@ pub(crate) const SETTINGS: Section = Section::new(
         "longLivedRestart",
         "receive",
         "maxPrefixes",
+        "prefixLimit",
         "learn",
         "export",
         "maxAdvertised",
@@ -99,6 +100,8 @@ pub(crate) const BFD: Section = Section::new("bfd", &["transmit", "receive", "de
 pub(crate) const GRACEFUL_RESTART: Section = Section::new("gracefulRestart", &["restartTime"]);
 pub(crate) const LONG_LIVED_RESTART: Section = Section::new("longLivedRestart", &["staleTime"]);
 pub(crate) const MAX_PREFIXES: Section = Section::new("maxPrefixes", &["ipv4-unicast", "ipv6-unicast"]);
+pub(crate) const PREFIX_LIMIT: Section =
+    Section::new("prefixLimit", &["ipv4-unicast", "ipv6-unicast", "warnPercent", "restart"]);
 pub(crate) const MAX_ADVERTISED: Section = Section::new("maxAdvertised", &["ipv4-unicast", "ipv6-unicast"]);
 pub(crate) const ADD_PATH: Section = Section::new("addPath", &["ipv4-unicast", "ipv6-unicast"]);
 pub(crate) const EXPORT: Section = Section::new("export[]", &["prefix", "le"]);

@@ -9,13 +9,13 @@ use bgp_proto::types::{Asn, Family, FamilyMap, FamilySet, HoldTime};
 
 use super::reader::{Field, Place, Report, Spanned, Table};
 use super::schema;
-use crate::model::{Bfd, ExportRule, Learn, PasswordSource, PeerSettings, Receive, Ttl};
+use crate::model::{Bfd, ExportRule, Learn, PasswordSource, PeerSettings, PrefixLimit, Receive, Ttl};
 use crate::objects::Selector;
 
 mod values;
 use values::{
     add_path, at_least_a_second, bfd, export_rule, graceful_restart, hold, learn, long_lived_restart,
-    next_hop_ipv4, next_hop_ipv6, password, peer_asn, role, shutdown, ttl, unless_off,
+    next_hop_ipv4, next_hop_ipv6, password, peer_asn, prefix_limit, role, shutdown, ttl, unless_off,
 };
 pub(super) use values::{asn, check_unicast, interface, unicast};
 
@@ -44,6 +44,7 @@ pub(super) struct Settings {
     pub(super) long_lived_restart: Option<Spanned<Option<u32>>>,
     pub(super) receive: Option<Receive>,
     pub(super) max_prefixes: FamilyMap<Option<u32>>,
+    pub(super) prefix_limit: Option<Spanned<Option<PrefixLimit>>>,
     pub(super) learn: Option<Learn>,
     pub(super) export: Option<Spanned<Vec<ExportRule>>>,
     pub(super) max_advertised: FamilyMap<Option<u32>>,
@@ -87,6 +88,7 @@ impl Settings {
                 field.choice(&[("none", Receive::None), ("count", Receive::Count), ("all", Receive::All)])
             }),
             max_prefixes: counts("maxPrefixes", &schema::MAX_PREFIXES),
+            prefix_limit: table.spanned("prefixLimit", |field| unless_off(field, prefix_limit)),
             learn: table.read("learn", learn),
             export: table.spanned("export", |field| field.each(export_rule)),
             max_advertised: counts("maxAdvertised", &schema::MAX_ADVERTISED),
@@ -125,6 +127,7 @@ impl Settings {
             long_lived_restart: self.long_lived_restart.or_else(|| group.long_lived_restart.clone()),
             receive: self.receive.or(group.receive),
             max_prefixes: either(self.max_prefixes, &group.max_prefixes),
+            prefix_limit: self.prefix_limit.or_else(|| group.prefix_limit.clone()),
             learn: self.learn.or_else(|| group.learn.clone()),
             export: self.export.or_else(|| group.export.clone()),
             max_advertised: either(self.max_advertised, &group.max_advertised),
@@ -167,6 +170,7 @@ impl Settings {
             long_lived_restart: self.long_lived_restart.and_then(|seconds| seconds.value),
             receive: self.receive.unwrap_or_default(),
             max_prefixes: FamilyMap::from_fn(|family| self.max_prefixes.get(family).or(Some(10_000))),
+            prefix_limit: self.prefix_limit.and_then(|limit| limit.value),
             learn: self.learn.unwrap_or_default(),
             export: self.export.map(|rules| rules.value),
             max_advertised: self.max_advertised,

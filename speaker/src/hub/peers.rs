@@ -261,6 +261,7 @@ impl Peers {
                 running.last_note = None;
             }
             PeerEvent::Down(reason) => {
+                let limited = matches!(&reason, DownReason::Sent(sent, _) if sent.is_max_prefixes());
                 let was_up = running.established.take().is_some();
                 running.last_notification = LastNotification::of(&reason).or(running.last_notification);
                 let told = Some((super::unix_now(), reason.to_string()));
@@ -275,8 +276,9 @@ impl Peers {
                     running.changed = Some(now);
                     world.peer_down(name);
                 }
-                // One that an operator has shut down stays, so that it is known when it dials again.
-                if running.dynamic && running.shutdown.is_none() {
+                // One that an operator has shut down stays, so that it is known when it dials again; so does one that
+                // announced too much.
+                if running.dynamic && running.shutdown.is_none() && !limited {
                     self.end(name, world, cease::PEER_DECONFIGURED, "the dynamic peer has left");
                 }
             }

@@ -68,10 +68,12 @@ impl Running {
         if wanted.spec.settings.bfd != self.wanted.spec.settings.bfd {
             self.handle.set_bfd(wanted.spec.settings.bfd);
         }
-        let kept = |wanted: &Wanted| (wanted.spec.settings.receive, wanted.spec.settings.max_prefixes);
+        let kept = |wanted: &Wanted| {
+            let settings = &wanted.spec.settings;
+            (settings.receive, settings.max_prefixes, settings.prefix_limit)
+        };
         if kept(&wanted) != kept(&self.wanted) {
-            let (receive, max_prefixes) = kept(&wanted);
-            self.handle.set_receive(receive, max_prefixes);
+            self.handle.set_receive(wanted.spec.settings.clone());
         }
         self.wanted = wanted;
         if let Some(established) = &self.established {

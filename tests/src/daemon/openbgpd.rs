@@ -35,7 +35,7 @@ const ERRORS: &[(&str, u8, u8)] = &[
     ("HoldTimer expired", 4, 0),
     ("Finite State Machine error", 5, 0),
     ("Cease", 6, 0),
-    ("Cease, max-prefix exceeded", 6, 1),
+    ("Cease, received max-prefix exceeded", 6, 1),
     ("Cease, administratively down", 6, 2),
     ("Cease, peer unconfigured", 6, 3),
     ("Cease, administrative reset", 6, 4),

@@ -1,6 +1,7 @@
 //! The interop suite: each scenario once, run against each daemon by `tests/interop_<daemon>.rs`.
 
 pub mod bfd;
+pub mod limits;
 pub mod manifests;
 pub mod refusals;
 pub mod restarts;
@@ -33,6 +34,10 @@ pub const SESSIONS: [(&str, Family); 2] = [("router4", Family::V4), ("router6", 
 pub struct Setup {
     /// The daemon.
     pub kind: Kind,
+    /// The AS that it expects of the speaker.
+    pub our_as: u32,
+    /// ADD-PATH in both directions (RFC 7911), on its side.
+    pub router_add_path: bool,
     /// Its AS; [`OUR_AS`] makes the sessions internal.
     pub router_as: u32,
     /// Its BGP identifier.
@@ -69,6 +74,8 @@ impl Setup {
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
+            our_as: OUR_AS,
+            router_add_path: false,
             router_as: 64502,
             router_id: [10, 0, 0, 2],
             router_hold: None,
@@ -132,11 +139,12 @@ impl Setup {
     #[must_use]
     pub fn spec(&self) -> Spec {
         let peers = SESSIONS.map(|(_, family)| {
-            let mut peer = PeerSpec::new(address(family, 2), address(family, 1), OUR_AS);
+            let mut peer = PeerSpec::new(address(family, 2), address(family, 1), self.our_as);
             peer.families = vec![family];
             peer.hold = self.router_hold;
             peer.md5.clone_from(&self.router_md5);
             peer.graceful_restart = self.router_restart;
+            peer.add_path = self.router_add_path;
             peer.multihop = self.router_multihop;
             peer.ttl_security = self.router_ttl_security;
             if self.ipv4_over_ipv6 && family == Family::V6 {
@@ -301,6 +309,7 @@ macro_rules! interop_suite {
             transport::dynamic,
             transport::dynamic_keyed,
             transport::collision,
+            limits::prefix_limit,
             refusals::wrong_as,
             refusals::identifier_clash,
         );

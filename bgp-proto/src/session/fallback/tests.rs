@@ -92,6 +92,7 @@ fn every_option_is_said_where_it_is_configured() {
         restart_time: 5000,
         restarted: true,
         forwarding_kept: true,
+        long_lived: None,
     });
     let offer = Fallback::default().offer(&config, false);
     assert_eq!(codes_of(&offer), [1, 1, 2, 5, 6, 9, 64, 69, 70, 73, 65]);
@@ -105,4 +106,10 @@ fn every_option_is_said_where_it_is_configured() {
     assert_eq!((first.restarted, first.notification, first.restart_time), (true, true, 4095));
     assert!(first.families.iter().all(|(_, kept)| *kept));
     assert!(!restart(true).unwrap().restarted, "R is said until the session has come up");
+    // RFC 9494 §3.1.
+    let mut lasting = config.clone();
+    lasting.graceful_restart.as_mut().unwrap().long_lived = Some(1 << 24);
+    let offer = Fallback::default().offer(&lasting, false);
+    let said = [Family::Ipv4Unicast, Family::Ipv6Unicast].map(|f| (f.afi_safi(), 0x80, 0xff_ffff));
+    assert!(offer.contains(&Capability::LongLivedGracefulRestart(said.to_vec())), "{offer:?}");
 }

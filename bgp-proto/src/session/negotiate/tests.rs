@@ -174,8 +174,12 @@ fn graceful_restart_needs_both_sides_and_the_last_of_several_counts() {
     let mut open = peer_open();
     open.capabilities.extend([restart(10), restart(20)]);
     assert_eq!(negotiate_with(&base(), open.clone()).unwrap().graceful_restart, None);
-    let graceful_restart =
-        Some(GracefulRestartConfig { restart_time: 30, restarted: false, forwarding_kept: false });
+    let graceful_restart = Some(GracefulRestartConfig {
+        restart_time: 30,
+        restarted: false,
+        forwarding_kept: false,
+        long_lived: None,
+    });
     let config = SessionConfig { graceful_restart, ..base() };
     assert_eq!(negotiate_with(&config, open).unwrap().graceful_restart.unwrap().restart_time, 20);
     assert_eq!(negotiate_with(&config, peer_open()).unwrap().graceful_restart, None);

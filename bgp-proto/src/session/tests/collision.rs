@@ -277,8 +277,12 @@ fn one_of_two_connections_may_fail_and_the_other_goes_on() {
 
 fn graceful() -> (SessionConfig, Open) {
     let mut config = ours();
-    config.graceful_restart =
-        Some(GracefulRestartConfig { restart_time: 30, restarted: false, forwarding_kept: false });
+    config.graceful_restart = Some(GracefulRestartConfig {
+        restart_time: 30,
+        restarted: false,
+        forwarding_kept: false,
+        long_lived: None,
+    });
     let mut open = peer_open();
     open.capabilities.push(Capability::GracefulRestart(crate::wire::GracefulRestart {
         restart_time: 60,

@@ -452,6 +452,7 @@ fn pair(seed: u64) -> [SessionConfig; 2] {
             restart_time: 60,
             restarted: false,
             forwarding_kept: true,
+            long_lived: None,
         });
     }
     pair

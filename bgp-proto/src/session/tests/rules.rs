@@ -172,8 +172,12 @@ fn a_notification_is_never_answered_by_one() {
 
 fn restarting() -> (SessionConfig, Open) {
     let mut config = ours();
-    config.graceful_restart =
-        Some(GracefulRestartConfig { restart_time: 30, restarted: false, forwarding_kept: true });
+    config.graceful_restart = Some(GracefulRestartConfig {
+        restart_time: 30,
+        restarted: false,
+        forwarding_kept: true,
+        long_lived: None,
+    });
     let mut open = peer_open();
     open.capabilities.push(Capability::GracefulRestart(crate::wire::GracefulRestart {
         restarted: false,

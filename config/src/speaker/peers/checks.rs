@@ -8,7 +8,7 @@ use bgp_proto::session::PeerAsn;
 use bgp_proto::types::{Asn, Family, HoldTime};
 
 use super::Context;
-use crate::model::{DynamicPeer, PasswordSource, Peer, PeerAddress, Router, Ttl};
+use crate::model::{DynamicPeer, PasswordSource, Peer, PeerAddress, Receive, Router, Ttl};
 use crate::speaker::reader::{Place, Report, Spanned};
 use crate::speaker::settings::Settings;
 
@@ -27,6 +27,7 @@ pub(super) fn is_link_local(address: IpAddr) -> bool {
 pub(super) fn check(settings: &Settings, place: &Place, whereabouts: Whereabouts<'_>, context: &Context<'_>) {
     let report = context.report;
     check_timers(settings, report);
+    check_prefix_limit(settings, report);
     if let Some(password) = &settings.password
         && matches!(password.value, PasswordSource::Secret { .. })
         && !context.kubernetes
@@ -83,6 +84,31 @@ pub(super) fn check(settings: &Settings, place: &Place, whereabouts: Whereabouts
             ),
             format!("add \"{wildcard}\" to router.listen"),
         );
+    }
+}
+
+/// What is not kept cannot be counted.
+fn check_prefix_limit(settings: &Settings, report: &Report) {
+    let Some(limit) = &settings.prefix_limit else { return };
+    let Some(value) = limit.value else { return };
+    if settings.receive == Some(Receive::None) {
+        report.error(
+            &limit.place,
+            "with receive: none prefixes are not told apart, and a limit cannot be held",
+            "write receive: count, or remove prefixLimit",
+        );
+    }
+    for (family, most) in value.most.iter() {
+        let kept = *settings.max_prefixes.get(family);
+        if let (Some(most), Some(kept)) = (*most, kept)
+            && kept < most
+        {
+            report.error(
+                &limit.place,
+                format!("maxPrefixes keeps {kept} of {family}, and {most} could never be counted"),
+                "raise maxPrefixes, or remove it: a family with a limit keeps as many as that",
+            );
+        }
     }
 }
 

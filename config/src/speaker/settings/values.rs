@@ -7,7 +7,7 @@ use std::time::Duration;
 use bgp_proto::session::PeerAsn;
 use bgp_proto::types::{Asn, FamilyMap, HoldTime};
 
-use crate::model::{Bfd, ExportRule, Learn, PasswordSource, Ttl};
+use crate::model::{Bfd, ExportRule, Learn, PasswordSource, PrefixLimit, Ttl};
 use crate::speaker::reader::{Field, Report, Spanned, Table};
 use crate::speaker::schema;
 
@@ -194,10 +194,25 @@ pub(super) fn graceful_restart(field: &Field<'_>) -> Option<u16> {
 
 pub(super) fn long_lived_restart(field: &Field<'_>) -> Option<u32> {
     let table = field.table(&schema::LONG_LIVED_RESTART)?;
-    field.not_yet();
     // The field has 24 bits (RFC 9494).
     let help = "write how long the peer may keep the routes, for example 1h";
     Some(table.required("staleTime", help, |field| seconds(field, 0xff_ffff))?.value)
+}
+
+/// A limit for some family, at least.
+pub(super) fn prefix_limit(field: &Field<'_>) -> Option<PrefixLimit> {
+    let table = field.table(&schema::PREFIX_LIMIT)?;
+    let most = |key| table.read(key, |field| field.number(1..=u32::MAX));
+    let most = FamilyMap { ipv4: most("ipv4-unicast"), ipv6: most("ipv6-unicast") };
+    if ["ipv4-unicast", "ipv6-unicast"].iter().all(|key| !table.has(key)) {
+        field.error("no family has a limit", "write for example {ipv4-unicast: 1000}");
+        return None;
+    }
+    Some(PrefixLimit {
+        most,
+        warn_percent: table.read("warnPercent", |field| field.number(1..=100)).unwrap_or(75),
+        restart: table.read("restart", at_least_a_second),
+    })
 }
 
 pub(super) fn learn(field: &Field<'_>) -> Option<Learn> {
@@ -234,13 +249,8 @@ pub(super) fn role(field: &Field<'_>) -> Option<u8> {
 
 /// A word for both families, or one for each (RFC 7911 §4: 1 receive, 2 send, 3 both).
 pub(super) fn add_path(field: &Field<'_>) -> FamilyMap<Option<u8>> {
-    let direction = |field: &Field<'_>| {
-        let bits = field.choice(&[("none", 0), ("receive", 1), ("send", 2), ("both", 3)])?;
-        if bits & 2 != 0 {
-            field.warn("sending several paths does nothing yet in this version", "write receive");
-        }
-        Some(bits)
-    };
+    let direction =
+        |field: &Field<'_>| field.choice(&[("none", 0), ("receive", 1), ("send", 2), ("both", 3)]);
     if field.single().is_some() {
         let bits = direction(field);
         return FamilyMap { ipv4: bits, ipv6: bits };

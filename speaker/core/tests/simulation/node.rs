@@ -245,6 +245,7 @@ impl Fabric {
                 restart_time,
                 restarted: false,
                 forwarding_kept: true,
+                long_lived: None,
             }),
             role: None,
             host_name: Some(node_name(at.node)),

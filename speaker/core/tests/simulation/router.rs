@@ -133,6 +133,7 @@ pub(crate) fn session(
             restart_time: 30,
             restarted: false,
             forwarding_kept: true,
+            long_lived: None,
         }),
         role: None,
         host_name: None,

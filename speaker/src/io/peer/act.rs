@@ -10,6 +10,7 @@ use speaker_core::received::{AdjRibIn, Receiver};
 use tracing::{debug, info, warn};
 
 use super::connection::Connection;
+use super::limits::Limits;
 use super::task::{Task, Up};
 use super::{Established, PeerEvent, words};
 use crate::io::egress::EgressAddresses;
@@ -76,6 +77,7 @@ impl Task {
             families = ?negotiated.families, "session is up",
         );
         self.said.clear();
+        self.limits = Limits::default();
         self.reached = State::Established;
         self.up = Some(Up {
             conn: negotiated.conn,
@@ -99,7 +101,7 @@ impl Task {
             addresses: if local == remote { Vec::new() } else { vec![local] },
         };
         let settings = &self.spec.settings;
-        self.received = AdjRibIn::of(settings.receive, settings.max_prefixes, receiver);
+        self.received = AdjRibIn::of(settings.receive, settings.kept(), receiver);
         let (egress, local, remote) = (self.context.egress.clone(), negotiated.local, negotiated.remote);
         let lookup = Box::pin(async move {
             // Routes do not wait for a kernel that does not answer.
@@ -123,9 +125,16 @@ impl Task {
         if !update.issues.is_empty() {
             self.faulty(update);
         }
+        // What came behind the one that was too much.
+        if self.up.is_none() || self.limits.is_passed() {
+            return;
+        }
         let noticed = self.received.apply(update, self.context.clock.unix());
         if noticed.own_next_hop.is_some() {
             self.note("ignored routes whose next hop is our own address (RFC 4271 §6.3)".to_owned());
+        }
+        if self.hold_limits(noticed.passed) {
+            return;
         }
         for family in noticed.passed.iter() {
             let count = self.received.count(family);
@@ -194,7 +203,7 @@ impl Task {
         self.lookup = None;
         self.feed = Feed::default();
         self.unwritten = None;
-        self.received = AdjRibIn::new(self.spec.settings.receive, self.spec.settings.max_prefixes);
+        self.received = AdjRibIn::new(self.spec.settings.receive, self.spec.settings.kept());
         self.pending.push_back(PeerEvent::Down(reason));
     }
 

@@ -11,7 +11,7 @@ use bgp_proto::session::{
     ConnId, DownReason, Negotiated, SessionConfig, SessionView, State, StopReason, TimerConfig,
 };
 use bgp_proto::types::{FamilyMap, FamilySet, Prefix, Timestamp};
-use speaker_config::model::{PeerSettings, Receive};
+use speaker_config::model::PeerSettings;
 use speaker_core::export::Table;
 use speaker_core::received::{ReceivedCount, ReceivedRoute};
 use tokio::sync::{mpsc, oneshot};
@@ -28,6 +28,7 @@ mod act;
 mod bfd;
 mod connection;
 mod delays;
+mod limits;
 mod task;
 mod transport;
 mod words;
@@ -186,7 +187,7 @@ pub(crate) enum Command {
     SoftOut(FamilySet),
     RequestRefresh(FamilySet),
     Timers(TimerConfig),
-    Receive(Receive, FamilyMap<Option<u32>>),
+    Receive(Box<PeerSettings>),
     SetBfd(Option<speaker_config::model::Bfd>),
     Bfd(bfd_port::Event),
     View(oneshot::Sender<PeerView>),
@@ -259,9 +260,10 @@ impl PeerHandle {
         self.send(Command::Timers(timers));
     }
 
-    /// What becomes of received routes from now on; those kept are asked for again.
-    pub fn set_receive(&self, receive: Receive, max_prefixes: FamilyMap<Option<u32>>) {
-        self.send(Command::Receive(receive, max_prefixes));
+    /// What becomes of received routes from now on (`receive`, `maxPrefixes`, `prefixLimit`); those kept are
+    /// asked for again.
+    pub fn set_receive(&self, settings: PeerSettings) {
+        self.send(Command::Receive(Box::new(settings)));
     }
 
     /// New settings of BFD; the session goes on.

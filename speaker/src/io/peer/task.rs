@@ -18,6 +18,7 @@ use tracing::Span;
 use super::bfd::{PeerBfd, is_on_link};
 use super::connection::{Connection, Ready};
 use super::delays::{Delays, Moved};
+use super::limits::Limits;
 use super::{Command, PeerContext, PeerEvent, PeerSpec, PeerView};
 use crate::io::connect::Dialled;
 use crate::io::egress::EgressAddresses;
@@ -56,6 +57,7 @@ pub(super) struct Task {
     /// Faulty UPDATEs so far, and when the last of them was logged.
     pub(super) faulty: u64,
     pub(super) faulty_logged: Option<Timestamp>,
+    pub(super) limits: Limits,
     /// Failures that were logged since the session was last up: the same again is said more quietly.
     pub(super) said: Vec<String>,
     /// Since when the eldest change that is not written has been known, and how long former ones took.
@@ -145,13 +147,14 @@ impl Task {
             up: None,
             reached: State::Idle,
             feed: Feed::default(),
-            received: AdjRibIn::new(spec.settings.receive, spec.settings.max_prefixes),
+            received: AdjRibIn::new(spec.settings.receive, spec.settings.kept()),
             sent: Begun::default(),
             pending: VecDeque::new(),
             lingering: JoinSet::new(),
             stopping: None,
             faulty: 0,
             faulty_logged: None,
+            limits: Limits::default(),
             said: Vec::new(),
             unwritten: None,
             delays: Delays::default(),
@@ -185,6 +188,7 @@ impl Task {
             self.expire();
         }
         self.expire_bfd();
+        self.start_after_limit();
         self.pump();
         self.measure();
         self.stop_when_flushed();
@@ -197,7 +201,8 @@ impl Task {
             _ => None,
         };
         let timer = self.session.deadline().map(|(at, _)| at);
-        Some(timer.into_iter().chain(flush).chain(self.bfd.guard.deadline()).min())
+        let others = self.bfd.guard.deadline().into_iter().chain(self.limits.restart_at());
+        Some(timer.into_iter().chain(flush).chain(others).min())
     }
 
     async fn wait(
@@ -252,8 +257,17 @@ impl Task {
 
     fn command(&mut self, command: Command) -> usize {
         match command {
-            Command::Start => self.start(),
-            Command::Stop(reason) => self.stop(reason),
+            Command::Start => {
+                self.limits = Limits::default();
+                self.start();
+            }
+            Command::Stop(reason) => {
+                if self.clears_limit(&reason) {
+                    self.start();
+                } else {
+                    self.stop(reason);
+                }
+            }
             Command::SetBfd(settings) => self.set_bfd(settings),
             Command::Bfd(event) => self.bfd_event(event),
             Command::Accepted(incoming) => self.accepted(incoming),
@@ -268,15 +282,18 @@ impl Task {
                 self.options.hold = timers.hold;
                 self.session.set_timers(timers);
             }
-            Command::Receive(receive, max_prefixes) => {
+            Command::Receive(settings) => {
+                let (receive, kept) = (settings.receive, settings.kept());
+                let same = (self.spec.settings.receive, self.spec.settings.kept()) == (receive, kept);
                 self.spec.settings.receive = receive;
-                self.spec.settings.max_prefixes = max_prefixes;
+                self.spec.settings.max_prefixes = settings.max_prefixes;
+                self.spec.settings.prefix_limit = settings.prefix_limit;
                 // Without route refresh what is kept stays, and the next session begins with the new rule.
-                if let Some(up) = &self.up
+                if let Some(up) = self.up.as_ref().filter(|_| !same)
                     && up.route_refresh
                 {
                     let families = up.families;
-                    self.received.reset(receive, max_prefixes);
+                    self.received.reset(receive, kept);
                     self.request_refresh(families);
                 }
             }

@@ -73,6 +73,7 @@ pub(crate) fn settings(asn: PeerAsn, local_address: IpAddr, port: u16) -> PeerSe
         long_lived_restart: None,
         receive: Receive::Count,
         max_prefixes: FamilyMap { ipv4: Some(1_000_000), ipv6: Some(1_000_000) },
+        prefix_limit: None,
         learn: Learn::None,
         export: None,
         max_advertised: FamilyMap::default(),
