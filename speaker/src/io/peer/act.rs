@@ -126,7 +126,7 @@ impl Task {
             self.faulty(update);
         }
         // What came behind the one that was too much.
-        if self.up.is_none() {
+        if self.up.is_none() || self.limits.is_passed() {
             return;
         }
         let noticed = self.received.apply(update, self.context.clock.unix());

@@ -54,7 +54,7 @@ impl Task {
 
     /// The end of the session. One that does not come back by itself is announced by AdminDown, so that the
     /// peer does not take it for a failure of the path.
-    pub(super) fn end(&mut self, reason: StopReason) {
+    pub(super) fn stop(&mut self, reason: StopReason) {
         if reason.restart {
             return self.input(Input::Stop(reason));
         }

@@ -1,7 +1,7 @@
 //! `prefixLimit`: "a locally-configured, upper bound on the number of address prefixes the speaker is willing to
 //! accept from a neighbor" (RFC 4271 §6.7).
 
-use bgp_proto::session::{Input, StopReason};
+use bgp_proto::session::StopReason;
 use bgp_proto::types::{Family, FamilySet, Timestamp};
 use bgp_proto::wire::Notification;
 use speaker_core::received::ReceivedCount;
@@ -25,6 +25,11 @@ struct Passed {
 }
 
 impl Limits {
+    /// The session is ending, or down, because of one.
+    pub(super) fn is_passed(&self) -> bool {
+        self.passed.is_some()
+    }
+
     pub(super) fn restart_at(&self) -> Option<Timestamp> {
         self.passed.as_ref()?.until
     }
@@ -63,7 +68,7 @@ impl Task {
         warn!(%family, "the peer announces more than {most} prefixes (prefixLimit): the session ends; {comes}");
         self.limits.passed = Some(Passed { until: restart.map(|time| self.now() + time) });
         let notification = Some(Notification::max_prefixes(family.afi_safi(), most));
-        self.input(Input::Stop(StopReason { notification, hard: true, restart: false }));
+        self.stop(StopReason { notification, hard: true, restart: false });
     }
 
     /// The restart timer of a limit has run out.
@@ -74,13 +79,8 @@ impl Task {
         }
     }
 
-    /// Our side ends the session. What a limit keeps down comes up where an operator clears it.
-    pub(super) fn stop(&mut self, reason: StopReason) {
-        let cleared = self.limits.passed.take().is_some() && reason.restart;
-        if cleared {
-            self.start();
-        } else {
-            self.end(reason);
-        }
+    /// Whether our side ends what a limit keeps down already, to let it come up: an operator clears it.
+    pub(super) fn clears_limit(&mut self, reason: &StopReason) -> bool {
+        self.limits.passed.take().is_some() && reason.restart
     }
 }

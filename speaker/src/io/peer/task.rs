@@ -201,8 +201,8 @@ impl Task {
             _ => None,
         };
         let timer = self.session.deadline().map(|(at, _)| at);
-        let more = self.bfd.guard.deadline().into_iter().chain(self.limits.restart_at());
-        Some(timer.into_iter().chain(flush).chain(more).min())
+        let others = self.bfd.guard.deadline().into_iter().chain(self.limits.restart_at());
+        Some(timer.into_iter().chain(flush).chain(others).min())
     }
 
     async fn wait(
@@ -261,7 +261,13 @@ impl Task {
                 self.limits = Limits::default();
                 self.start();
             }
-            Command::Stop(reason) => self.stop(reason),
+            Command::Stop(reason) => {
+                if self.clears_limit(&reason) {
+                    self.start();
+                } else {
+                    self.stop(reason);
+                }
+            }
             Command::SetBfd(settings) => self.set_bfd(settings),
             Command::Bfd(event) => self.bfd_event(event),
             Command::Accepted(incoming) => self.accepted(incoming),
