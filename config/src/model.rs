@@ -41,6 +41,8 @@ pub struct SpeakerConfig {
     pub l2: L2,
     /// `readiness`.
     pub readiness: Readiness,
+    /// `drain`.
+    pub drain: DrainSettings,
     /// `api`.
     pub api: Api,
 }
@@ -456,6 +458,23 @@ pub enum Readiness {
     /// Nothing (the default).
     #[default]
     None,
+}
+
+/// `drain`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainSettings {
+    /// `for`: how long routes are announced with the graceful-shutdown community before they are withdrawn.
+    pub lasts: Duration,
+    /// `taint`: the key of a taint that drains this node.
+    pub taint: Option<String>,
+    /// `excludeLabel`: `node.kubernetes.io/exclude-from-external-load-balancers` drains this node.
+    pub exclude_label: bool,
+}
+
+impl Default for DrainSettings {
+    fn default() -> Self {
+        Self { lasts: Duration::from_secs(60), taint: None, exclude_label: false }
+    }
 }
 
 /// `api`.

@@ -10,8 +10,8 @@ use bgp_proto::types::{Asn, Family};
 
 use crate::diagnostic::{Diagnostic, Position, Severity};
 use crate::model::{
-    Api, Datapath, DefaultClass, Ipam, L2, LoopGuard, Operator, Peer, Readiness, Router, ServiceClass,
-    Sources, SpeakerConfig,
+    Api, Datapath, DefaultClass, DrainSettings, Ipam, L2, LoopGuard, Operator, Peer, Readiness, Router,
+    ServiceClass, Sources, SpeakerConfig,
 };
 use crate::selector::is_dns_subdomain;
 use crate::tree::{self, Node, Value};
@@ -97,6 +97,7 @@ fn read(table: &Table<'_>, report: &Report, base_dir: &Path) -> SpeakerConfig {
         datapath: datapath(table),
         l2: l2(table),
         readiness: readiness(table),
+        drain: drain(table),
         api: api(table, base_dir),
         peers: peers.into_iter().map(|peer| peer.value).collect(),
         dynamic_peers: dynamic.into_iter().map(|peer| peer.value).collect(),
@@ -312,6 +313,35 @@ fn readiness(table: &Table<'_>) -> Readiness {
         Some(readiness)
     });
     readiness.unwrap_or_default()
+}
+
+fn drain(table: &Table<'_>) -> DrainSettings {
+    let default = DrainSettings::default();
+    let Some(table) = table.table("drain", &schema::DRAIN) else { return default };
+    let lasts = table.read("for", |field| {
+        let duration = field.duration()?;
+        if duration > Duration::from_secs(24 * 3600) {
+            field.error(format!("{duration:?} is more than a day"), "write for example 60s");
+            return None;
+        }
+        Some(duration)
+    });
+    let taint = table.read("taint", |field| {
+        let key = field.word()?;
+        if key.starts_with("node.kubernetes.io/unschedulable") {
+            field.error(
+                "a cordon is no drain: Pods stay, and so do their connections",
+                "name a taint of your own, for example example.com/out-of-service",
+            );
+            return None;
+        }
+        Some(key)
+    });
+    DrainSettings {
+        lasts: lasts.unwrap_or(default.lasts),
+        taint,
+        exclude_label: table.read("excludeLabel", Field::boolean).unwrap_or_default(),
+    }
 }
 
 fn api(table: &Table<'_>, base_dir: &Path) -> Api {

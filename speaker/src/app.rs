@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::hub::{Hub, HubSpec, Message, SegmentHandles};
+use crate::io::drain::Keeper;
 use crate::io::http::{self, Paths};
 use crate::io::listen::ListenStatus;
 use crate::io::peer::PeerContext;
@@ -129,6 +130,7 @@ impl App {
             manifests: sources.manifests,
             secrets: sources.secrets,
             kernel,
+            keeper: sources.keeper,
             listener,
             listening,
             segments: SegmentHandles { held, leases: sources.leases },
@@ -173,6 +175,7 @@ struct Sources {
     secrets: Option<kube::SecretWatches>,
     /// Where calls about Leases go.
     leases: Option<mpsc::UnboundedSender<kube::LeaseCall>>,
+    keeper: Keeper,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -185,8 +188,14 @@ impl Sources {
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let configured = &config.sources;
-        let mut sources =
-            Self { names: BTreeSet::new(), manifests: None, secrets: None, leases: None, tasks: Vec::new() };
+        let mut sources = Self {
+            names: BTreeSet::new(),
+            manifests: None,
+            secrets: None,
+            leases: None,
+            keeper: Keeper::Folder(config.ipam.state_dir.clone()),
+            tasks: Vec::new(),
+        };
         if !configured.manifests.is_empty() || !configured.kubernetes {
             let (batches, from_manifests) = mpsc::channel::<manifests::ManifestBatch>(64);
             sources.tasks.push(forward(from_manifests, hub, |batch| Message::Batch(batch.into())));
@@ -200,10 +209,15 @@ impl Sources {
         }
         if configured.kubernetes {
             let connection = kube::connect().await?;
-            tracing::info!(server = connection.server, "reading the Kubernetes API");
+            let bgp = match configured.cilium_bgp {
+                Some(said) => said,
+                None => !kube::cilium_speaks_bgp(&connection).await,
+            };
+            tracing::info!(server = connection.server, bgp_kinds = bgp, "reading the Kubernetes API");
             let (batches, from_kube) = mpsc::channel(64);
             sources.tasks.push(forward(from_kube, hub, Message::Batch));
-            for (kind, filter) in agent_kinds(config) {
+            let l2 = config.l2.enabled && configured.cilium_l2 != Some(false);
+            for (kind, filter) in kube::agent_kinds(node, bgp, l2) {
                 sources.names.insert(filter.source(&kind.resource).to_string());
                 let client = connection.client.clone();
                 sources.tasks.push(kube::spawn_objects(client, kind, filter, batches.clone(), clock));
@@ -216,27 +230,11 @@ impl Sources {
                 sources.tasks.extend(kube::spawn_leases(&connection, node, duration, events, calls, clock));
                 sources.leases = Some(leases);
             }
+            sources.keeper = Keeper::Node { client: connection.client.clone(), name: node.to_owned() };
             sources.secrets = Some(kube::SecretWatches::new(connection, batches, clock));
         }
         Ok(sources)
     }
-}
-
-/// What the agent of a node reads, and how little of it.
-fn agent_kinds(config: &SpeakerConfig) -> Vec<(kube::ObjectKind, kube::Filter)> {
-    let all = kube::Filter::default();
-    let of_services =
-        kube::Filter { labels: Some("kubernetes.io/service-name".to_owned()), ..kube::Filter::default() };
-    let mut kinds = vec![
-        (kube::ObjectKind::SERVICES, all.clone()),
-        (kube::ObjectKind::ENDPOINT_SLICES, of_services),
-        (kube::ObjectKind::NODES, all.clone()),
-        (kube::ObjectKind::POOLS, all.clone()),
-    ];
-    if config.l2.enabled && config.sources.cilium_l2 != Some(false) {
-        kinds.push((kube::ObjectKind::L2_POLICIES, all));
-    }
-    kinds
 }
 
 /// Serves metrics and health.

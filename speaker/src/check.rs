@@ -9,6 +9,7 @@ use speaker_config::model::{PasswordSource, SpeakerConfig};
 use speaker_config::objects::{Object, ObjectRef, Service};
 use speaker_core::world::{Start, World};
 
+use crate::io::kube;
 use crate::io::manifests::{ABSENT, files};
 use crate::{hub, load};
 
@@ -20,7 +21,13 @@ type Finding = (Severity, String);
 pub fn manifests(config: &SpeakerConfig) -> Vec<Finding> {
     let mut findings = Vec::new();
     let node = load::node_name(config).unwrap_or_default();
-    let mut world = World::new(config, &Start { node, ..Start::default() });
+    let allocated_elsewhere = config.sources.kubernetes;
+    if allocated_elsewhere && !config.sources.manifests.is_empty() {
+        let text = "sources: Services in manifests are given no addresses where there is a cluster: the operator \
+                    serves those of the API server";
+        findings.push((Warning, text.to_owned()));
+    }
+    let mut world = World::new(config, &Start { node, allocated_elsewhere, ..Start::default() });
     let mut read = Read::default();
     for path in &config.sources.manifests {
         for file in files(path).unwrap_or_else(|error| {
@@ -119,6 +126,22 @@ impl Read {
         }
         world.upsert(object);
     }
+}
+
+/// Whether the API server is there and gives what the agent needs. Nothing is changed.
+pub async fn kubernetes(config: &SpeakerConfig) -> Vec<Finding> {
+    if !config.sources.kubernetes {
+        return Vec::new();
+    }
+    let connection = match kube::connect().await {
+        Ok(connection) => connection,
+        Err(error) => return vec![(Error, error.to_string())],
+    };
+    let node = load::node_name(config).unwrap_or_default();
+    let bgp = config.sources.cilium_bgp != Some(false);
+    let l2 = config.l2.enabled && config.sources.cilium_l2 != Some(false);
+    let missing = kube::probe(&connection, &node, bgp, l2).await;
+    missing.into_iter().map(|text| (Error, format!("sources.kubernetes: {text}"))).collect()
 }
 
 /// What this host has against the configuration. Nothing is changed.

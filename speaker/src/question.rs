@@ -67,6 +67,10 @@ pub enum Question {
     },
     /// `no-shutdown PEER`.
     NoShutdown(String),
+    /// `drain`: how long routes are announced on; absent is as the file says.
+    Drain(Option<std::time::Duration>),
+    /// `undrain`.
+    Undrain,
 }
 
 /// Why there is no answer.

@@ -35,7 +35,10 @@ metadata: {name: speaker}
 rules:
 - {apiGroups: [''], resources: [services, nodes], verbs: [list, watch]}
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
-- {apiGroups: [cilium.io], resources: [ciliumloadbalancerippools], verbs: [list, watch]}
+- {apiGroups: [''], resources: [nodes], verbs: [patch]}
+- apiGroups: [cilium.io]
+  resources: [ciliumloadbalancerippools, ciliumbgpnodeconfigs, ciliumbgppeerconfigs, ciliumbgpadvertisements]
+  verbs: [list, watch]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
@@ -49,6 +52,7 @@ kind: Role
 metadata: {name: speaker, namespace: kube-system}
 rules:
 - {apiGroups: [''], resources: [secrets], resourceNames: [bgp], verbs: [list, watch]}
+- {apiGroups: [''], resources: [configmaps], resourceNames: [cilium-config], verbs: [get]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -372,4 +376,74 @@ fn a_session_has_its_key_from_a_secret() {
     wait_error("no Secret bgp in namespace kube-system");
     let log = bench.speaker.process().log();
     assert!(!log.contains("k3y"), "{log}");
+}
+
+/// `speaker drain`: first the community, then nothing, also after a restart; `undrain` brings all back. A cordon is no
+/// drain, and the taint that the file names is one.
+#[test]
+fn a_drained_node_warns_then_withdraws_and_stays_so() {
+    let mut bench = Setup {
+        more: "drain: {taint: example.com/out}\n",
+        objects: format!("{POOL}---{}", service("web")),
+        ..Setup::default()
+    }
+    .establish();
+    bench.record("web", "203.0.113.10");
+    bench.endpoints("web", &["n1"]);
+    bench.wait_prefixes(&[PREFIX, ROUTE]);
+    bench.cluster.kubectl(&["cordon", "n1"]);
+    assert!(bench.speaker.cli(&["drain", "--for", "8s"]).contains("n1 is drained"));
+    for prefix in [PREFIX, ROUTE] {
+        daemon::wait_route(&*bench.router, address(1), prefix, SOON, |route| {
+            route.communities == ["65535:0"]
+        });
+    }
+    let node = bench.cluster.kubectl_json(&["get", "node", "n1"]);
+    let order = node["metadata"]["annotations"]["speaker.drain"].as_str().unwrap_or_default().to_owned();
+    assert!(order.ends_with("/8s"), "{node}");
+    bench.wait_prefixes(&[]);
+    assert_eq!(bench.router.state(address(1)), "established", "the session stays");
+    let version = bench.speaker.json(&["version"]);
+    assert!(version["drain"].as_str().unwrap_or_default().contains("nothing is announced"), "{version}");
+    let told = bench.speaker.json(&["explain", ROUTE]);
+    assert!(told.to_string().contains("the node is drained") || told.is_null(), "{told}");
+
+    bench.speaker.process().kill();
+    bench.speaker.start_again();
+    bench.speaker.wait_state("tor", "Established", SOON);
+    always(Duration::from_secs(3), "a drained node stays silent after a restart", || {
+        let seen = bench.prefixes();
+        if seen.is_empty() { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+    bench.speaker.cli(&["undrain"]);
+    bench.wait_prefixes(&[PREFIX, ROUTE]);
+    let plain =
+        daemon::wait_route(&*bench.router, address(1), ROUTE, SOON, |route| route.communities.is_empty());
+    assert_eq!(plain.as_path, [64501], "{plain:?}");
+
+    bench.cluster.kubectl(&["uncordon", "n1"]);
+    bench.cluster.kubectl(&["taint", "node", "n1", "example.com/out=:NoSchedule"]);
+    daemon::wait_route(&*bench.router, address(1), ROUTE, SOON, |route| route.communities == ["65535:0"]);
+    bench.cluster.kubectl(&["taint", "node", "n1", "example.com/out-"]);
+    daemon::wait_route(&*bench.router, address(1), ROUTE, SOON, |route| route.communities.is_empty());
+}
+
+/// What is missing is named, by `check` and by the running agent, which announces nothing until it has it.
+#[test]
+fn missing_rights_are_named() {
+    let bench = Setup { objects: format!("{POOL}---{}", service("web")), ..Setup::default() }.start();
+    bench.record("web", "203.0.113.10");
+    bench.wait_prefixes(&[PREFIX]);
+    bench.cluster.kubectl(&["delete", "clusterrolebinding", "speaker"]);
+    let fault = eventually(SOON, "the missing right is told", || {
+        // A watch is asked for again when it ends: the API server ends all of them.
+        bench.cluster.api_server().kill();
+        bench.cluster.start_api_server();
+        tests::wait::try_eventually(Duration::from_secs(10), || {
+            let faults = bench.faults();
+            faults.iter().find(|fault| fault.contains("not allowed")).cloned().ok_or(format!("{faults:?}"))
+        })
+    });
+    assert!(fault.contains("forbidden") && fault.contains("verbs list and watch"), "{fault}");
+    assert_eq!(bench.prefixes(), BTreeSet::from([PREFIX.to_owned()]), "what was known stays");
 }

@@ -40,6 +40,7 @@ pub(crate) const FILE: Section = Section::new(
         "datapath",
         "l2",
         "readiness",
+        "drain",
         "api",
     ],
 );
@@ -131,10 +132,11 @@ pub(crate) const REQUIREMENT: Section =
     Section::new("selector.matchExpressions[]", &["key", "operator", "values"]);
 pub(crate) const DATAPATH: Section = Section::new("datapath", &["loops", "local"]);
 pub(crate) const L2: Section = Section::new("l2", &["enabled", "interfaces", "leaseDuration"]);
+pub(crate) const DRAIN: Section = Section::new("drain", &["for", "taint", "excludeLabel"]);
 pub(crate) const API: Section = Section::new("api", &["socket", "http"]);
 
 /// Every section.
-pub(crate) const ALL: [&Section; 35] = [
+pub(crate) const ALL: [&Section; 36] = [
     &FILE,
     &NODE,
     &ROUTER,
@@ -169,6 +171,7 @@ pub(crate) const ALL: [&Section; 35] = [
     &REQUIREMENT,
     &DATAPATH,
     &L2,
+    &DRAIN,
     &API,
 ];
 

@@ -134,8 +134,10 @@ impl Inputs {
                 }
             }
             Object::Node(node) => {
-                touched.nodes.insert(node.name.clone());
-                self.nodes.insert(node.name.clone(), node);
+                // A kubelet writes its Node often, and rarely anything that is kept of it.
+                if replace(&mut self.nodes, node.name.clone(), node.clone()) {
+                    touched.nodes.insert(node.name);
+                }
             }
             Object::L2AnnouncementPolicy(policy) => {
                 if replace(&mut self.l2_policies, policy.name.clone(), policy.clone()) {
@@ -178,6 +180,24 @@ impl Inputs {
                 }
             }
             bgp => touched.bgp |= self.bgp.remove(bgp),
+        }
+    }
+
+    /// Whether there is such an object.
+    #[must_use]
+    pub fn contains(&self, reference: &ObjectRef) -> bool {
+        match reference {
+            ObjectRef::Pool(name) => self.pools.get(name).is_some(),
+            ObjectRef::Service(key) => self.services.contains_key(key),
+            ObjectRef::EndpointSlice(key) => self.slice_owner.contains_key(key),
+            ObjectRef::Node(name) => self.nodes.contains_key(name),
+            ObjectRef::BgpClusterConfig(name) => self.bgp.cluster_configs.contains_key(name),
+            ObjectRef::BgpPeerConfig(name) => self.bgp.peer_configs.contains_key(name),
+            ObjectRef::BgpAdvertisement(name) => self.bgp.advertisements.contains_key(name),
+            ObjectRef::BgpNodeConfig(name) => self.bgp.node_configs.contains_key(name),
+            ObjectRef::BgpNodeConfigOverride(name) => self.bgp.overrides.contains_key(name),
+            ObjectRef::L2AnnouncementPolicy(name) => self.l2_policies.contains_key(name),
+            ObjectRef::Secret(key) => self.secrets.contains_key(key),
         }
     }
 

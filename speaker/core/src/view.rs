@@ -301,6 +301,8 @@ pub struct VersionView {
     pub router_id: Option<RouterId>,
     /// When the process started, RFC 3339.
     pub started: String,
+    /// How far the node is on its way out, and by whose word; absent while it is in service.
+    pub drain: Option<String>,
     /// Sources that have not delivered their first list yet.
     pub waiting_for: Vec<String>,
     /// The sockets of `router.listen`.

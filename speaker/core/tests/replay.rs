@@ -44,6 +44,9 @@ fn replay(file: &Path) -> String {
                 world.as_mut().unwrap().configure(&config, &node);
             }
             Event::Upsert { object } => world.as_mut().unwrap().upsert(object),
+            Event::Drain { drain } => {
+                world.as_mut().unwrap().set_drain(drain);
+            }
             Event::Delete { object } => world.as_mut().unwrap().delete(&object),
             Event::Kernel { report } => world.as_mut().unwrap().kernel(report),
             Event::Interfaces { interfaces } => world.as_mut().unwrap().set_interfaces(interfaces),

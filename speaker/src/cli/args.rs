@@ -47,6 +47,10 @@ pub(crate) enum Command {
     Shutdown(Shutdown),
     /// Let a session come up again
     NoShutdown(OnePeer),
+    /// Take this node out of service: warn its peers, then withdraw its routes; until `undrain`
+    Drain(Drain),
+    /// Bring this node back into service
+    Undrain(Daemon),
     /// Sessions and routes, live
     Watch(Daemon),
     /// Print the custom resource definitions as YAML
@@ -229,6 +233,18 @@ pub(crate) struct Shutdown {
     pub(crate) daemon: Daemon,
 }
 
+/// `drain`.
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    /// How long routes are announced with the graceful-shutdown community before they are withdrawn, such as
+    /// 60s or 2m; else as the daemon's configuration says
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+    pub(crate) lasts: Option<u32>,
+    /// The daemon
+    #[command(flatten)]
+    pub(crate) daemon: Daemon,
+}
+
 /// A command about one peer.
 #[derive(Debug, Args)]
 pub(crate) struct OnePeer {
@@ -248,6 +264,16 @@ fn parse_socket(text: &str) -> Result<SocketAddr, String> {
     text.rsplit_once(':')
         .and_then(|(address, port)| Some(SocketAddr::new(address.parse().ok()?, port.parse().ok()?)))
         .ok_or_else(|| "write address and port, for example 10.0.0.1:9180 or [2001:db8::1]:9180".to_owned())
+}
+
+/// Whole seconds, written with a unit.
+fn parse_time(text: &str) -> Result<u32, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3600)];
+    let parsed = units.into_iter().find_map(|(unit, seconds)| {
+        let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(seconds).filter(|time| *time <= 24 * 3600)
+    });
+    parsed.ok_or_else(|| "write it as 60s, 2m or 1h, a day at most".to_owned())
 }
 
 /// A prefix, or an address as its host route.
@@ -292,6 +318,14 @@ mod tests {
         }
         for wrong in ["9180", ":9180", "node:9180", "10.0.0.1", "10.0.0.1:http"] {
             assert!(parse_socket(wrong).unwrap_err().contains("10.0.0.1:9180"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_drain_lasts_a_time_with_a_unit() {
+        assert_eq!((parse_time("90s"), parse_time("2m"), parse_time("24h")), (Ok(90), Ok(120), Ok(86_400)));
+        for text in ["60", "", "s", "-1s", "25h", "99999999999h", "1d"] {
+            assert!(parse_time(text).unwrap_err().contains("60s"), "{text}");
         }
     }
 

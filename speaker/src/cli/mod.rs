@@ -70,7 +70,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         }
         Command::Run(run) => daemon::run(run).await,
         Command::Operator(operator) => daemon::operator(operator).await,
-        Command::Check(check) => daemon::check(&check),
+        Command::Check(check) => daemon::check(&check).await,
         Command::Crds => crds(),
         Command::Watch(daemon) => watch::watch(daemon).await,
         Command::Rib(rib) => read::rib(rib).await,
@@ -81,6 +81,8 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Version(reader) => read::version(reader).await,
         Command::Clear(clear) => read::clear(clear).await,
         Command::Shutdown(shutdown) => read::shutdown(shutdown).await,
+        Command::Drain(drain) => read::drain(drain).await,
+        Command::Undrain(daemon) => read::undrain(daemon).await,
         Command::NoShutdown(peer) => read::no_shutdown(peer).await,
     }
 }

@@ -7,7 +7,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use speaker_core::view::{Explanation, PeerDetail, PeerSummary, PoolView, ServiceView, VersionView};
 
-use super::args::{Clear, Direction, Explain, Format, OnePeer, Peers, Reader, Rib, RibQuery, Shutdown};
+use super::args::{
+    Clear, Daemon, Direction, Drain, Explain, Format, OnePeer, Peers, Reader, Rib, RibQuery, Shutdown,
+};
 use super::client::{self, Answer, escape};
 use super::{Exit, out, sessions, show};
 
@@ -158,4 +160,15 @@ pub(crate) async fn shutdown(shutdown: Shutdown) -> anyhow::Result<Exit> {
 /// `no-shutdown`.
 pub(crate) async fn no_shutdown(peer: OnePeer) -> anyhow::Result<Exit> {
     tell(&peer.daemon.socket, &format!("/v1/peers/{}/no-shutdown", escape(&peer.peer))).await
+}
+
+/// `drain`.
+pub(crate) async fn drain(drain: Drain) -> anyhow::Result<Exit> {
+    let query = drain.lasts.map(|seconds| format!("?seconds={seconds}")).unwrap_or_default();
+    tell(&drain.daemon.socket, &format!("/v1/drain{query}")).await
+}
+
+/// `undrain`.
+pub(crate) async fn undrain(daemon: Daemon) -> anyhow::Result<Exit> {
+    tell(&daemon.socket, "/v1/undrain").await
 }

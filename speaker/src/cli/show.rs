@@ -170,6 +170,9 @@ pub(crate) fn version(version: &VersionView) -> String {
     for refused in version.listeners.iter().flat_map(|listener| &listener.refused) {
         line("no key", refused);
     }
+    if let Some(drain) = &version.drain {
+        line("drain", drain);
+    }
     if !version.waiting_for.is_empty() {
         line("silent", &format!("until these have delivered: {}", version.waiting_for.join(", ")));
     }

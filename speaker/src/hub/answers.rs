@@ -52,6 +52,8 @@ impl Hub {
                 answer,
             ),
             Question::Version => answer(self.version()),
+            Question::Drain(lasts) => return self.order_drain(lasts, false, reply),
+            Question::Undrain => return self.order_drain(None, true, reply),
             Question::Reset(peer) => self.each(&peer, super::peers::Peers::reset, "reset"),
             Question::Soft { peer, inbound, outbound } => {
                 self.each(&peer, |peers, name| peers.soft(name, inbound, outbound), "routes exchanged again with")
@@ -263,11 +265,12 @@ impl Hub {
             asn: self.config.router.asn,
             router_id: self.peers.router_id(),
             started: rfc3339(self.started),
+            drain: self.draining.why(),
             waiting_for: self.world.waiting().iter().cloned().collect(),
             listeners,
             config_errors: self.config_errors.clone(),
             restart_needed: self.restart_needed.clone(),
-            faults: self.faults.values().flatten().cloned().collect(),
+            faults: self.faults.values().flatten().cloned().chain(self.precedence.faults()).collect(),
             kernel: self.kernel_problems.clone(),
         }
     }

@@ -2,9 +2,11 @@
 
 mod answers;
 mod bfd;
+mod draining;
 mod kernel;
 mod observe;
 mod peers;
+mod precedence;
 mod running;
 mod segment;
 mod unnumbered;
@@ -16,12 +18,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bgp_proto::types::Timestamp;
 use speaker_config::model::SpeakerConfig;
-use speaker_config::objects::{Object, ObjectRef, UnixSeconds};
+use speaker_config::objects::{ObjectRef, UnixSeconds};
 use speaker_core::ipam::{IpamEvent, PoolStatus, SERVICE_CONDITIONS, ServiceStatus};
 use speaker_core::world::{Event, Host, Start, World};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::io::boot::Predecessor;
+use crate::io::drain::Keeper;
 use crate::io::kernel::{KernelHandle, KernelReport};
 use crate::io::kube::{LeaseEvent, SecretWatches};
 use crate::io::link::LinkEvent;
@@ -32,9 +35,11 @@ use crate::io::source::{ObjectChange, SourceBatch};
 use crate::load::{self, LoadError, Loaded, Secrets};
 use crate::question::Asked;
 use crate::record::Recorder;
+use draining::Draining;
 use observe::Freshness;
 pub use observe::Observation;
 use peers::Peers;
+use precedence::Precedence;
 pub use segment::SegmentHandles;
 use segment::Segments;
 
@@ -90,6 +95,8 @@ pub struct HubSpec {
     pub sources: BTreeSet<String>,
     /// The manifests source, which also records statuses; without it somebody else allocates.
     pub manifests: Option<ManifestsHandle>,
+    /// Where the word to drain this node is kept.
+    pub keeper: Keeper,
     /// The Secrets of the cluster.
     pub(crate) secrets: Option<SecretWatches>,
     /// Who looks after the kernel; absent in the demo, which leaves it alone.
@@ -117,6 +124,10 @@ pub struct Hub {
     kernel: Option<KernelHandle>,
     /// What was last said about the kernel.
     kernel_problems: Vec<String>,
+    draining: Draining,
+    precedence: Precedence,
+    /// Other Secrets may be referred to than those that are watched.
+    secrets_stale: bool,
     listening: watch::Sender<Vec<ListenStatus>>,
     segments: Segments,
     recorder: Option<Recorder>,
@@ -139,10 +150,11 @@ impl Hub {
     #[must_use]
     pub fn new(spec: HubSpec) -> Self {
         let HubSpec { loaded, node, predecessor, host, context, sources, manifests, .. } = spec;
-        let HubSpec { secrets, kernel, listener, listening, segments, recorder, .. } = spec;
+        let HubSpec { keeper, secrets, kernel, listener, listening, segments, recorder, .. } = spec;
         let restored = manifests.as_ref().map(ManifestsHandle::restored).cloned().unwrap_or_default();
         let allocated_elsewhere = loaded.config.sources.kubernetes;
         let Restored { freed, held, .. } = restored;
+        let several = sources.len() > 1 && manifests.is_some();
         let freshness = Freshness::new(&loaded.text, &sources);
         let watched = kernel.is_some();
         let start =
@@ -159,6 +171,9 @@ impl Hub {
             secrets,
             kernel,
             kernel_problems: Vec::new(),
+            draining: Draining::new(keeper),
+            precedence: Precedence::new(several),
+            secrets_stale: true,
             listening,
             segments: Segments::new(segments),
             recorder,
@@ -171,14 +186,19 @@ impl Hub {
             freshness,
         };
         hub.record(&Event::Start { text: loaded.text, start });
-        hub.watch_secrets();
         hub
     }
 
     /// Watches the Secrets that peers refer to.
     fn watch_secrets(&mut self) {
+        if !std::mem::take(&mut self.secrets_stale) {
+            return;
+        }
         let Some(secrets) = &mut self.secrets else { return };
-        for object in secrets.want(&load::secret_names(&self.config)) {
+        let mut names = load::secret_names(&self.config);
+        let configs = self.world.inputs().bgp.peer_configs.values();
+        names.extend(configs.filter_map(|config| config.auth_secret.clone()));
+        for object in secrets.want(&names) {
             self.world.delete(&object);
             self.record(&Event::Delete { object });
         }
@@ -198,9 +218,13 @@ impl Hub {
                     }
                 }
                 () = Self::next_election(election) => {}
+                () = until(self.draining.wait()) => {}
                 () = &mut first, if !self.world.is_complete() => {
-                    tracing::warn!("statuses are not recorded, or the kernel has not answered, in time; announcing without them");
-                    self.world.stop_waiting_for_records();
+                    // Before that there is nothing to record: a source that is away is waited for.
+                    if self.world.waiting().is_empty() {
+                        tracing::warn!("statuses are not recorded, or the kernel has not answered, in time; announcing without them");
+                        self.world.stop_waiting_for_records();
+                    }
                     first.as_mut().reset(tokio::time::Instant::now() + FIRST_RECORD);
                 }
             }
@@ -255,23 +279,8 @@ impl Hub {
         self.since = self.since.or(Some(batch.handed_over));
         self.freshness.heard(&batch.source);
         for change in batch.changes {
-            match change {
-                ObjectChange::Upsert(object) => {
-                    if matches!(object, Object::Secret(_)) {
-                        self.peers.configuration_changed();
-                    }
-                    if self.recorder.is_some() {
-                        self.record(&Event::Upsert { object: object.clone() });
-                    }
-                    self.world.upsert(object);
-                }
-                ObjectChange::Delete(object) => {
-                    if matches!(object, ObjectRef::Secret(_)) {
-                        self.peers.configuration_changed();
-                    }
-                    self.world.delete(&object);
-                    self.record(&Event::Delete { object });
-                }
+            if let Some(change) = self.precedence.admit(&batch.source, change, self.world.inputs()) {
+                self.take_change(change);
             }
         }
         if batch.synced {
@@ -283,9 +292,37 @@ impl Hub {
         }
     }
 
+    fn take_change(&mut self, change: ObjectChange) {
+        match change {
+            ObjectChange::Upsert(object) => {
+                self.follow_keys(&object.reference());
+                if self.recorder.is_some() {
+                    self.record(&Event::Upsert { object: object.clone() });
+                }
+                self.world.upsert(object);
+            }
+            ObjectChange::Delete(object) => {
+                self.follow_keys(&object);
+                self.world.delete(&object);
+                self.record(&Event::Delete { object });
+            }
+        }
+    }
+
+    /// An object that says what key a session has, or which Secret it is in.
+    fn follow_keys(&mut self, object: &ObjectRef) {
+        match object {
+            ObjectRef::Secret(_) => self.peers.configuration_changed(),
+            ObjectRef::BgpPeerConfig(_) => self.secrets_stale = true,
+            _ => {}
+        }
+    }
+
     /// Recomputes what the messages touched and passes the results on.
     fn settle(&mut self) {
         let now = unix_now();
+        self.watch_secrets();
+        self.drain(now);
         if self.unsettled {
             self.record(&Event::Settle { now });
             self.unsettled = false;
@@ -354,7 +391,7 @@ impl Hub {
         self.peers.listen_on(&self.config);
         let listen = &self.config.router.listen;
         self.listening.send_modify(|all| all.retain(|status| listen.contains(&status.wanted)));
-        self.watch_secrets();
+        self.secrets_stale = true;
         self.peers.configuration_changed();
         tracing::info!("the new configuration is in force");
     }
@@ -391,6 +428,14 @@ fn restart_needed(old: &SpeakerConfig, new: &SpeakerConfig) -> Vec<String> {
         ("api", old.api == new.api),
     ];
     fixed.into_iter().filter(|(_, same)| !same).map(|(key, _)| key.to_owned()).collect()
+}
+
+/// Waits so long, or for good.
+async fn until(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Wall time: seconds since 1970.

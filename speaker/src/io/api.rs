@@ -82,6 +82,8 @@ fn routes(hub: Hub) -> Router {
         .route("/v1/pools", get(|hub: State<Hub>| ask(hub.0, Question::Pools)))
         .route("/v1/services", get(|hub: State<Hub>| ask(hub.0, Question::Services)))
         .route("/v1/explain", get(explain))
+        .route("/v1/drain", post(drain))
+        .route("/v1/undrain", post(|hub: State<Hub>| ask(hub.0, Question::Undrain)))
         .route("/v1/version", get(|hub: State<Hub>| ask(hub.0, Question::Version)))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "no such path in the API of this version"))
         .with_state(hub)
@@ -168,6 +170,18 @@ async fn shutdown(
 
 async fn no_shutdown(State(hub): State<Hub>, UrlPath(peer): UrlPath<String>) -> Response {
     ask(hub, Question::NoShutdown(peer)).await
+}
+
+#[derive(Debug, Deserialize)]
+struct DrainParameters {
+    seconds: Option<u32>,
+}
+
+async fn drain(
+    State(hub): State<Hub>,
+    Query(DrainParameters { seconds }): Query<DrainParameters>,
+) -> Response {
+    ask(hub, Question::Drain(seconds.map(|seconds| std::time::Duration::from_secs(seconds.into())))).await
 }
 
 #[derive(Debug, Deserialize)]

@@ -8,6 +8,7 @@ pub mod boot;
 pub mod carrier;
 pub mod clock;
 mod connect;
+pub mod drain;
 pub mod egress;
 pub mod http;
 pub mod kernel;

@@ -10,6 +10,7 @@ use speaker_config::model::ExportRule;
 use super::group::Group;
 use super::policy::{Chosen, Conflict, Held, PeerOut, SessionClass};
 use super::table::Table;
+use crate::drain::Drain;
 use crate::rib::{LocRib, Route};
 
 /// What a change means to the peers' tasks.
@@ -54,6 +55,7 @@ struct Member {
 #[derive(Debug, Default)]
 pub struct Exporter {
     complete: bool,
+    drain: Drain,
     last_id: u64,
     /// The distinct `advertisements.peers` among the routes. Whether a peer is in each of them decides what
     /// it is selected for, so that their numbers stand for its name in [`GroupKey`].
@@ -111,6 +113,17 @@ impl Exporter {
     #[must_use]
     pub fn tables(&self, name: &str) -> FamilyMap<Option<Arc<Table>>> {
         FamilyMap::from_fn(|family| self.group(name, family).map(|group| Arc::clone(&group.table)))
+    }
+
+    /// The node is on its way out, or back. Says whose tables are others now.
+    pub fn set_drain(&mut self, drain: Drain, rib: &LocRib) -> Changes {
+        if self.drain == drain {
+            return Changes::default();
+        }
+        self.drain = drain;
+        let names: Vec<String> = self.peers.keys().cloned().collect();
+        let moved: BTreeSet<String> = names.into_iter().filter(|name| self.place(name, rib)).collect();
+        Changes { pending: moved.clone(), moved }
     }
 
     /// Established peers with what decides their export, by name.
@@ -213,7 +226,7 @@ impl Exporter {
         });
         GroupKey {
             family,
-            class: SessionClass::of(out),
+            class: SessionClass::of(out).drained(self.drain),
             next_hop: out.next_hops.get(family).ok(),
             // What is negotiated for the other family does not tell these bytes apart.
             context: EncodeContext {

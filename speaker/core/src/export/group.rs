@@ -13,6 +13,7 @@ use super::limit::{Quota, Rank};
 use super::policy::{Chosen, Held, PeerOut};
 use super::span::{AttributeSet, Encoding};
 use super::table::Table;
+use crate::drain::Drain;
 use crate::rib::{LocRib, Route};
 
 #[derive(Debug)]
@@ -98,6 +99,9 @@ impl Group {
         route: &Route,
     ) -> Result<PathAttributes, Held> {
         let chosen = Chosen::of(&self.selected_as, self.key.export.as_deref(), prefix, route)?;
+        if self.key.class.drain == Drain::Withdrawn {
+            return Err(Held::Drained);
+        }
         if let Err(reason) = out.next_hops.get(prefix.family()) {
             return Err(Held::NextHop(*reason));
         }
@@ -109,6 +113,9 @@ impl Group {
     /// The attributes and the rank of a route that may be announced.
     fn evaluate(&mut self, prefix: Prefix, route: &Route) -> Result<(Arc<AttributeSet>, Rank), Held> {
         let Self { key, sets, selected_as, .. } = self;
+        if key.class.drain == Drain::Withdrawn {
+            return Err(Held::Drained);
+        }
         let chosen = Chosen::of(selected_as, key.export.as_deref(), prefix, route)?;
         let rank = Rank { service: chosen.is_service(), created: chosen.created(), prefix };
         let set = sets.intern(key, &chosen.merged()).map_err(Held::TooLong)?;

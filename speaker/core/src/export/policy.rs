@@ -13,6 +13,7 @@ use speaker_config::model::{ExportRule, PeerSettings, RouteAttributes};
 use thiserror::Error;
 
 use super::NoNextHop;
+use crate::drain::Drain;
 use crate::rib::{Contribution, Route, SourceKind};
 
 /// LOCAL_PREF where no advertisement sets one.
@@ -73,6 +74,9 @@ pub enum Held {
     /// The family is not part of the session.
     #[error("{0} was not negotiated with the peer")]
     Family(Family),
+    /// The node is drained.
+    #[error("the node is drained")]
+    Drained,
     /// Not all sources have delivered their first full list.
     #[error("waiting for the first full list of every source")]
     Incomplete,
@@ -119,6 +123,8 @@ pub(super) struct SessionClass {
     pub(super) local_asn: Asn,
     /// Routes carry ONLY_TO_CUSTOMER (RFC 9234 §5).
     pub(super) only_to_customer: bool,
+    /// The node is on its way out.
+    pub(super) drain: Drain,
 }
 
 impl SessionClass {
@@ -129,7 +135,12 @@ impl SessionClass {
         // Attribute MUST be added with a value equal to the AS number of the local AS." Our role is then
         // Provider (0), RS (1) or Peer (4).
         let only_to_customer = !internal && matches!(peer.role, Some(0 | 1 | 4));
-        Self { internal, local_asn: peer.local_asn, only_to_customer }
+        Self { internal, local_asn: peer.local_asn, only_to_customer, drain: Drain::No }
+    }
+
+    /// The same while the node is drained.
+    pub(super) fn drained(self, drain: Drain) -> Self {
+        Self { drain, ..self }
     }
 
     /// Merged attributes as they go on the wire.
@@ -145,13 +156,21 @@ impl SessionClass {
         };
         // RFC 4271 §5.1.5: LOCAL_PREF "SHALL be included in all UPDATE messages that a given BGP speaker
         // sends to other internal peers" and MUST NOT be sent to external ones.
-        let local_pref = self.internal.then(|| merged.local_preference.unwrap_or(DEFAULT_LOCAL_PREFERENCE));
+        let preference = merged.local_preference.unwrap_or(DEFAULT_LOCAL_PREFERENCE);
+        let mut communities = merged.communities.clone();
+        // RFC 8326 §4.2: the routes are sent again "with the GRACEFUL_SHUTDOWN community attached"; §3: the
+        // local preference of such paths is "set to a low value", 0 is recommended.
+        let going = self.drain != Drain::No;
+        if going {
+            communities.push(Community::GRACEFUL_SHUTDOWN);
+        }
+        let local_pref = self.internal.then_some(if going { 0 } else { preference });
         PathAttributes {
             origin: Some(Origin::Igp),
             as_path: Some(AsPath { segments }),
             med: merged.med,
             local_pref,
-            communities: distinct(&merged.communities),
+            communities: distinct(&communities),
             extended_communities: distinct(&merged.extended_communities),
             large_communities: distinct(&merged.large_communities),
             only_to_customer: self.only_to_customer.then_some(self.local_asn),

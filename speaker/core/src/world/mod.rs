@@ -18,6 +18,7 @@ use speaker_config::objects::{Labels, Object, ObjectRef, Selector, UnixSeconds};
 use crate::announce::{Announcer, Settings};
 use crate::danger::{DangerContext, Owner};
 use crate::datapath::{Kernel, KernelReport, Wanted};
+use crate::drain::Drain;
 use crate::export::{Exporter, PeerOut, Table};
 use crate::inputs::{Inputs, Touched};
 use crate::ipam::{Freed, Held, Ipam, IpamChanges, IpamSettings};
@@ -64,6 +65,11 @@ pub enum Event {
     Kernel {
         /// The report.
         report: KernelReport,
+    },
+    /// The node is on its way out, or back.
+    Drain {
+        /// How far.
+        drain: Drain,
     },
     /// The end of a batch: everything before is to be acted on at this wall time.
     Settle {
@@ -141,6 +147,9 @@ pub struct World {
     asked_of_kernel: Option<Arc<Wanted>>,
     exporter: Exporter,
     l2: Option<segment::L2>,
+    drain: Drain,
+    /// What the last change of `drain` means to the peers.
+    drained: crate::export::Changes,
 }
 
 impl World {
@@ -171,6 +180,8 @@ impl World {
             asked_of_kernel: None,
             exporter: Exporter::new(),
             l2: None,
+            drain: Drain::No,
+            drained: crate::export::Changes::default(),
         };
         if *kernel {
             world.announcer.expect_kernel();
@@ -248,8 +259,11 @@ impl World {
         self.announcer.touch(&touched);
         let changed = self.announcer.reconcile(&self.inputs, now);
         let exported = self.exporter.apply(&changed, self.announcer.rib());
+        let drained = std::mem::take(&mut self.drained);
         changes.pending = exported.pending;
+        changes.pending.extend(drained.pending);
         changes.moved = exported.moved;
+        changes.moved.extend(drained.moved);
         // A status that is still to be recorded belongs to the first full picture: its echo comes with the
         // next batch, and End-of-RIB waits for it. So do routes that the kernel has not answered for.
         let answered = changes.ipam.services.is_empty() && self.announcer.carriage().is_answered();
@@ -279,6 +293,24 @@ impl World {
     /// without them.
     pub fn stop_waiting_for_records(&mut self) {
         self.give_up_on_records = true;
+    }
+
+    /// Takes the node out of service, or back; says whether that is new.
+    pub fn set_drain(&mut self, drain: Drain) -> bool {
+        if self.drain == drain {
+            return false;
+        }
+        self.drain = drain;
+        let changes = self.exporter.set_drain(drain, self.announcer.rib());
+        self.drained.pending.extend(changes.pending);
+        self.drained.moved.extend(changes.moved);
+        true
+    }
+
+    /// How far this node is on its way out.
+    #[must_use]
+    pub fn drain(&self) -> Drain {
+        self.drain
     }
 
     /// A session was established, or an established peer's policy changed.

@@ -182,4 +182,24 @@ impl ObjectKind {
         },
         reference: |key| ObjectRef::L2AnnouncementPolicy(key.name),
     };
+    /// CiliumBGPNodeConfigs, one a node.
+    pub(crate) const BGP_NODE_CONFIGS: Self = Self {
+        resource: cilium_bgp("CiliumBGPNodeConfig", "ciliumbgpnodeconfigs"),
+        reference: |key| ObjectRef::BgpNodeConfig(key.name),
+    };
+    /// CiliumBGPPeerConfigs.
+    pub(crate) const BGP_PEER_CONFIGS: Self = Self {
+        resource: cilium_bgp("CiliumBGPPeerConfig", "ciliumbgppeerconfigs"),
+        reference: |key| ObjectRef::BgpPeerConfig(key.name),
+    };
+    /// CiliumBGPAdvertisements.
+    pub(crate) const BGP_ADVERTISEMENTS: Self = Self {
+        resource: cilium_bgp("CiliumBGPAdvertisement", "ciliumbgpadvertisements"),
+        reference: |key| ObjectRef::BgpAdvertisement(key.name),
+    };
+}
+
+/// A kind of Cilium's BGP control plane.
+const fn cilium_bgp(kind: &'static str, plural: &'static str) -> Resource {
+    Resource { group: "cilium.io", versions: &["v2", "v2alpha1"], kind, plural, custom: true }
 }

@@ -7,6 +7,7 @@
 //! Each kind is a source of its own: the hub waits for the first full list of every one, and a kind whose API
 //! server is away keeps what it had.
 
+mod agent;
 mod client;
 pub(crate) mod events;
 mod kind;
@@ -21,6 +22,7 @@ use speaker_config::objects::{Object, ObjectRef};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+pub(crate) use agent::{agent_kinds, cilium_speaks_bgp, probe};
 pub(crate) use client::{Connection, connect};
 pub(crate) use kind::ObjectKind;
 pub(crate) use leases::spawn as spawn_leases;

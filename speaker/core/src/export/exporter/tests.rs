@@ -719,3 +719,39 @@ proptest! {
         history.check();
     }
 }
+
+#[test]
+fn a_drain_changes_every_table_and_its_end_brings_all_back() {
+    let mut world = World::new();
+    world.set("203.0.113.0/24", plain("a"));
+    let mut limited = external("limited");
+    limited.max_advertised.ipv4 = Some(1);
+    world.up("tor", external("tor"));
+    world.up("limited", limited);
+    let told = |world: &World, name: &str| {
+        let route = &world.rib.routes[&prefix("203.0.113.0/24")];
+        world.exporter.verdict(name, prefix("203.0.113.0/24"), route).outcome
+    };
+    let before = told(&world, "tor").unwrap();
+    let changes = world.exporter.set_drain(Drain::Announcing, &world.rib);
+    assert_eq!((changes.moved, changes.pending), (names(&["limited", "tor"]), names(&["limited", "tor"])));
+    for name in ["tor", "limited"] {
+        let going = told(&world, name).unwrap();
+        assert_eq!(going.communities, [bgp_proto::types::Community::GRACEFUL_SHUTDOWN], "{name}");
+    }
+    assert_eq!(world.exporter.set_drain(Drain::Announcing, &world.rib), Changes::default(), "no change");
+
+    world.exporter.set_drain(Drain::Withdrawn, &world.rib);
+    let tables = world.exporter.tables("tor");
+    assert_eq!(tables.ipv4.as_ref().unwrap().len(), 0);
+    assert_eq!((told(&world, "tor"), told(&world, "limited")), (Err(Held::Drained), Err(Held::Drained)));
+    // What comes meanwhile does not leave, nor does a peer that comes get it.
+    world.set("198.51.100.0/24", plain("b"));
+    assert_eq!(world.table("late", external("late"), V4).len(), 0);
+    assert_eq!(world.exporter.tables("limited").ipv4.as_ref().unwrap().len(), 0);
+
+    world.exporter.set_drain(Drain::No, &world.rib);
+    assert_eq!(told(&world, "tor").unwrap(), before);
+    assert_eq!(world.exporter.tables("late").ipv4.as_ref().unwrap().len(), 2);
+    assert_eq!(world.exporter.tables("limited").ipv4.as_ref().unwrap().len(), 1);
+}

@@ -168,3 +168,18 @@ fn a_community_given_twice_is_sent_once() {
     let set = SessionClass::of(&external("tor")).path_attributes(&with(&["64501:2", "64501:1", "64501:2"]));
     assert_eq!(set.communities, communities(&["64501:2", "64501:1"]));
 }
+
+#[test]
+fn a_drained_node_asks_its_peers_to_prefer_others() {
+    let attributes = RouteAttributes { local_preference: Some(300), ..with(&["64501:1"]) };
+    let external = SessionClass::of(&external("tor")).drained(Drain::Announcing).path_attributes(&attributes);
+    assert_eq!(external.communities, with(&["64501:1", "graceful-shutdown"]).communities);
+    assert_eq!(external.local_pref, None);
+    let mut peer = super::super::testing::external("rr");
+    peer.peer_asn = peer.local_asn;
+    let internal = SessionClass::of(&peer).drained(Drain::Announcing).path_attributes(&attributes);
+    assert_eq!(internal.local_pref, Some(0));
+    let twice = SessionClass::of(&peer).drained(Drain::Announcing);
+    let twice = twice.path_attributes(&with(&["graceful-shutdown"]));
+    assert_eq!(twice.communities, with(&["graceful-shutdown"]).communities);
+}

@@ -1,0 +1,96 @@
+//! What the agent of one node asks the API server for.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ListParams};
+use kube::core::Request;
+use serde_json::Value as Json;
+use tokio::time::timeout;
+
+use super::{Connection, Filter, ObjectKind};
+
+/// How long a question at the start may take.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// The namespace and the ConfigMap of Cilium's own settings.
+const CILIUM: (&str, &str) = ("kube-system", "cilium-config");
+
+/// The kinds, and how little of each. `bgp`, `l2`: Cilium's BGP kinds and L2 policies too.
+pub(crate) fn agent_kinds(node: &str, bgp: bool, l2: bool) -> Vec<(ObjectKind, Filter)> {
+    let all = Filter::default();
+    let of_services = Filter { labels: Some("kubernetes.io/service-name".to_owned()), ..Filter::default() };
+    let mut kinds = vec![
+        (ObjectKind::SERVICES, all.clone()),
+        (ObjectKind::ENDPOINT_SLICES, of_services),
+        (ObjectKind::NODES, all.clone()),
+        (ObjectKind::POOLS, all.clone()),
+    ];
+    if l2 {
+        kinds.push((ObjectKind::L2_POLICIES, all));
+    }
+    if bgp {
+        // A cluster without them is no worse for it.
+        let optional = Filter { optional: true, ..Filter::default() };
+        let own = Filter { name: Some(node.to_owned()), ..optional.clone() };
+        kinds.extend([
+            (ObjectKind::BGP_NODE_CONFIGS, own),
+            (ObjectKind::BGP_PEER_CONFIGS, optional.clone()),
+            (ObjectKind::BGP_ADVERTISEMENTS, optional),
+        ]);
+    }
+    kinds
+}
+
+/// Whether Cilium's own BGP control plane is on: two speakers must not read the same objects (design §5,
+/// "Beside Cilium"). Where that cannot be told, it is not.
+pub(crate) async fn cilium_speaks_bgp(connection: &Connection) -> bool {
+    let (namespace, name) = CILIUM;
+    let configs: Api<ConfigMap> = Api::namespaced(connection.client.clone(), namespace);
+    let found = match timeout(ANSWER, configs.get_opt(name)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => {
+            tracing::warn!(
+                "ConfigMap {namespace}/{name} cannot be read, so that Cilium's BGP counts as off: {error}; sources.kubernetes.ciliumBGP says it for sure"
+            );
+            return false;
+        }
+        Err(_) => {
+            tracing::warn!(
+                "the API server does not answer, so that Cilium's BGP counts as off; sources.kubernetes.ciliumBGP says it for sure"
+            );
+            return false;
+        }
+    };
+    let data = found.and_then(|config| config.data).unwrap_or_default();
+    data.get("enable-bgp-control-plane").is_some_and(|value| value == "true")
+}
+
+/// Whether the API server gives what the agent needs: what is missing, in words.
+pub(crate) async fn probe(connection: &Connection, node: &str, bgp: bool, l2: bool) -> Vec<String> {
+    let mut missing = Vec::new();
+    for (kind, filter) in agent_kinds(node, bgp, l2) {
+        let resource = kind.resource;
+        let params = ListParams {
+            label_selector: filter.labels,
+            field_selector: filter.name.map(|name| format!("metadata.name={name}")),
+            limit: Some(1),
+            ..ListParams::default()
+        };
+        let mut refused = None;
+        for version in resource.versions {
+            let Ok(request) = Request::new(resource.path(version, None)).list(&params) else { continue };
+            refused = match timeout(ANSWER, connection.client.request::<Json>(request)).await {
+                Ok(Ok(_)) => None,
+                Ok(Err(kube::Error::Api(status))) if status.code == 404 && filter.optional => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => return vec![format!("{} does not answer", connection.server)],
+            };
+            if refused.is_none() {
+                break;
+            }
+        }
+        missing.extend(refused.map(|error| format!("{}: {error}", resource.plural)));
+    }
+    missing
+}
