@@ -12,7 +12,7 @@ use bgp_proto::types::{
     RouterId,
 };
 
-use crate::objects::Selector;
+use crate::objects::{AddressKind, Selector};
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,8 @@ pub struct SpeakerConfig {
     pub dynamic_peers: Vec<DynamicPeer>,
     /// `advertisements`, in the order of the file.
     pub advertisements: Vec<Advertisement>,
+    /// `ciliumBGP`.
+    pub cilium_bgp: CiliumBgp,
     /// `datapath`.
     pub datapath: Datapath,
     /// `l2`.
@@ -357,6 +359,35 @@ pub enum ServiceGate {
     Serving,
 }
 
+/// Which addresses of a Service get routes. In `speaker.yaml` those of the load balancer alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressKinds {
+    /// `status.loadBalancer.ingress[].ip`.
+    pub load_balancer: bool,
+    /// `spec.externalIPs`.
+    pub external: bool,
+    /// `spec.clusterIPs`.
+    pub cluster: bool,
+}
+
+impl Default for AddressKinds {
+    fn default() -> Self {
+        Self { load_balancer: true, external: false, cluster: false }
+    }
+}
+
+impl AddressKinds {
+    /// Whether addresses of this kind are meant.
+    #[must_use]
+    pub const fn contains(self, kind: AddressKind) -> bool {
+        match kind {
+            AddressKind::LoadBalancer => self.load_balancer,
+            AddressKind::External => self.external,
+            AddressKind::Cluster => self.cluster,
+        }
+    }
+}
+
 /// `serviceRoutes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ServiceRoutes {
@@ -364,6 +395,11 @@ pub struct ServiceRoutes {
     pub which: ServiceRoutesWhich,
     /// `when`.
     pub when: ServiceGate,
+    /// Which addresses; from a CiliumBGPAdvertisement.
+    pub addresses: AddressKinds,
+    /// The length of the prefix that stands for an address, unless the Service's traffic policy is Local;
+    /// from a CiliumBGPAdvertisement. `None` is the address itself.
+    pub aggregation: FamilyMap<Option<u8>>,
 }
 
 /// `attributes`.
@@ -406,6 +442,18 @@ pub struct Advertisement {
     pub node_selector: Option<Selector>,
     /// `allow`: dangerous prefixes that this advertisement may announce all the same.
     pub allow: Vec<Prefix>,
+    /// The families of its Service routes; both in `speaker.yaml`. From a CiliumBGPPeerConfig.
+    pub families: FamilySet,
+    /// What may leave to peers without an `export` list as if it lay inside a pool: `ciliumBGP.export`, for
+    /// what a CiliumBGPAdvertisement says.
+    pub export: Vec<ExportRule>,
+}
+
+/// `ciliumBGP`: what Cilium's BGP kinds cannot say about peers and advertisements that come from them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CiliumBgp {
+    /// `export`: what may leave as if it lay inside a pool.
+    pub export: Vec<ExportRule>,
 }
 
 /// `datapath.loops`.

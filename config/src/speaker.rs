@@ -10,8 +10,8 @@ use bgp_proto::types::{Asn, Family};
 
 use crate::diagnostic::{Diagnostic, Position, Severity};
 use crate::model::{
-    Api, Datapath, DefaultClass, Ipam, L2, LoopGuard, Operator, Peer, Readiness, Router, ServiceClass,
-    Sources, SpeakerConfig,
+    Api, CiliumBgp, Datapath, DefaultClass, Ipam, L2, LoopGuard, Operator, Peer, Readiness, Router,
+    ServiceClass, Sources, SpeakerConfig,
 };
 use crate::selector::is_dns_subdomain;
 use crate::tree::{self, Node, Value};
@@ -103,6 +103,7 @@ fn read(table: &Table<'_>, report: &Report, base_dir: &Path) -> SpeakerConfig {
         router,
         sources,
         advertisements: Vec::new(),
+        cilium_bgp: cilium_bgp(table),
     };
     check_advertisements(&advertisements, &config, table, report);
     config.advertisements = advertisements.into_iter().map(|read| read.value).collect();
@@ -198,6 +199,12 @@ fn check_default_class(table: &Table<'_>, node_ipam: bool, report: &Report) {
             "set nodeIpam.enabled: true, or defaultClass: lbipam",
         );
     }
+}
+
+fn cilium_bgp(table: &Table<'_>) -> CiliumBgp {
+    let Some(table) = table.table("ciliumBGP", &schema::CILIUM_BGP) else { return CiliumBgp::default() };
+    let export = table.read("export", |field| field.each(settings::export_rule)).unwrap_or_default();
+    CiliumBgp { export }
 }
 
 fn node_ipam(table: &Table<'_>, sources: &Sources) -> bool {

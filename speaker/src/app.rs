@@ -103,6 +103,7 @@ impl App {
         helpers.extend(watchable(&messages, loaded.config.api.http, metrics).await?);
         let sources = Sources::start(&loaded.config, &messages, &node, clock).await?;
         let host = own_addresses(&egress).await;
+        helpers.push(tokio::spawn(follow_host(egress.clone(), messages.clone())));
         let predecessor = predecessor(&loaded.config)?;
         let kernel = if look_after_kernel {
             Some(kernel::spawn(kernel_reports, clock).context("cannot read the kernel's routes")?)
@@ -290,13 +291,38 @@ fn predecessor(config: &SpeakerConfig) -> anyhow::Result<boot::Predecessor> {
     }
 }
 
+/// Tells the hub when this host's addresses or default routes move.
+async fn follow_host(egress: egress::EgressLookup, hub: mpsc::Sender<Message>) {
+    let mut moves = match egress::Moves::open() {
+        Ok(moves) => moves,
+        Err(error) => {
+            tracing::warn!("the kernel does not tell when this host's addresses move: {error}");
+            return;
+        }
+    };
+    while moves.next().await.is_some() {
+        // What cannot be read now stays as it was.
+        let Ok(found) = egress.host().await else { continue };
+        if hub.send(Message::Host(Box::new(host(found)))).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn host(found: egress::HostAddresses) -> Host {
+    Host {
+        own: found.own.iter().filter(|(_, subnet)| !subnet.is_host()).map(|(addr, _)| *addr).collect(),
+        gateways: found.gateways,
+        default_gateways: found.default_gateways,
+        interfaces: found.interfaces,
+        unknown: false,
+    }
+}
+
 /// What this host lives on, as far as the kernel says.
 async fn own_addresses(egress: &egress::EgressLookup) -> Host {
     match egress.host().await {
-        Ok(found) => Host {
-            own: found.own.iter().filter(|(_, subnet)| !subnet.is_host()).map(|(addr, _)| *addr).collect(),
-            gateways: found.gateways,
-        },
+        Ok(found) => host(found),
         Err(error) => {
             tracing::warn!(
                 "the kernel does not tell this host's addresses, so that they are not guarded: {error}"

@@ -7,7 +7,7 @@ use speaker_config::diagnostic::Severity::{self, Error, Warning};
 use speaker_config::manifest::{self, Content};
 use speaker_config::model::{PasswordSource, SpeakerConfig};
 use speaker_config::objects::{Object, ObjectRef, Service};
-use speaker_core::world::{Start, World};
+use speaker_core::world::{Host, Start, World};
 
 use crate::io::manifests::{ABSENT, files};
 use crate::{hub, load};
@@ -20,7 +20,8 @@ type Finding = (Severity, String);
 pub fn manifests(config: &SpeakerConfig) -> Vec<Finding> {
     let mut findings = Vec::new();
     let node = load::node_name(config).unwrap_or_default();
-    let mut world = World::new(config, &Start { node, ..Start::default() });
+    let host = Host { unknown: true, ..Host::default() };
+    let mut world = World::new(config, &Start { node, host, ..Start::default() });
     let mut read = Read::default();
     for path in &config.sources.manifests {
         for file in files(path).unwrap_or_else(|error| {
@@ -49,6 +50,9 @@ pub fn manifests(config: &SpeakerConfig) -> Vec<Finding> {
         let unsatisfied = service.conditions.iter().filter(|c| c.status == "False");
         findings.extend(unsatisfied.map(|c| (Warning, format!("Service {}: {}", service.key, c.message))));
     }
+    let (errors, notes) = world.cilium_findings();
+    findings.extend(errors.into_iter().map(|text| (Error, text)));
+    findings.extend(notes.into_iter().map(|text| (Warning, text)));
     let surprises = world.announcer().findings(world.inputs());
     findings.extend(surprises.iter().map(|finding| (Warning, finding.to_string())));
     findings

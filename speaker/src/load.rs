@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bgp_proto::types::RouterId;
 use speaker_config::diagnostic::{Diagnostic, Severity};
-use speaker_config::model::{PasswordSource, SpeakerConfig};
+use speaker_config::model::{PasswordSource, PeerSettings, SpeakerConfig};
 use speaker_config::objects::{ObjectKey, Secret};
 use thiserror::Error;
 
@@ -162,9 +162,7 @@ impl Secrets {
 
 /// The names of the Secrets that peers refer to.
 #[must_use]
-pub fn secret_names(config: &SpeakerConfig) -> BTreeSet<String> {
-    let peers = config.peers.iter().map(|peer| &peer.settings);
-    let settings = peers.chain(config.dynamic_peers.iter().map(|entry| &entry.settings));
+pub fn secret_names<'a>(settings: impl Iterator<Item = &'a PeerSettings>) -> BTreeSet<String> {
     let names = settings.filter_map(|settings| match &settings.password {
         Some(PasswordSource::Secret { name, .. }) => Some(name.clone()),
         _ => None,
@@ -260,7 +258,9 @@ mod tests {
                     peers: [{name: a, address: 10.0.0.2, asn: 1, passwordSecretRef: {name: one, key: k}}]\n\
                     dynamicPeers: [{name: r, prefix: 10.0.0.0/8, asn: 1, passwordSecretRef: {name: two, key: k}}]\n";
         let loaded = parse(text.to_owned(), "speaker.yaml", Path::new(".")).unwrap();
-        assert_eq!(secret_names(&loaded.config), BTreeSet::from(["one".to_owned(), "two".to_owned()]));
+        let peers = loaded.config.peers.iter().map(|peer| &peer.settings);
+        let settings = peers.chain(loaded.config.dynamic_peers.iter().map(|entry| &entry.settings));
+        assert_eq!(secret_names(settings), BTreeSet::from(["one".to_owned(), "two".to_owned()]));
     }
 
     #[test]

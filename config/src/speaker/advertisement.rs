@@ -42,6 +42,8 @@ pub(super) fn read(field: &Field<'_>, report: &Report) -> Option<Read> {
         peers: table.get("peers").map(|_| peers.iter().map(|name| name.value.clone()).collect()),
         node_selector: table.read("nodeSelector", Field::selector),
         allow,
+        families: Family::ALL.into_iter().collect(),
+        export: Vec::new(),
     };
     check(&table, &value, report);
     let local_preference =
@@ -160,7 +162,11 @@ fn service_routes(field: &Field<'_>) -> Option<ServiceRoutes> {
             ("serving", ServiceGate::Serving),
         ])
     });
-    Some(ServiceRoutes { which: which.unwrap_or_default(), when: when.unwrap_or_default() })
+    Some(ServiceRoutes {
+        which: which.unwrap_or_default(),
+        when: when.unwrap_or_default(),
+        ..ServiceRoutes::default()
+    })
 }
 
 fn route_attributes(table: &Table<'_>) -> RouteAttributes {

@@ -37,6 +37,7 @@ pub(crate) const FILE: Section = Section::new(
         "peers",
         "dynamicPeers",
         "advertisements",
+        "ciliumBGP",
         "datapath",
         "l2",
         "readiness",
@@ -104,6 +105,8 @@ pub(crate) const ADD_PATH: Section = Section::new("addPath", &["ipv4-unicast", "
 pub(crate) const EXPORT: Section = Section::new("export[]", &["prefix", "le"]);
 pub(crate) const SHUTDOWN: Section = Section::new("shutdown", &["message"]);
 
+pub(crate) const CILIUM_BGP: Section = Section::new("ciliumBGP", &["export"]);
+
 pub(crate) const ADVERTISEMENT: Section = Section::new(
     "advertisements[]",
     &[
@@ -134,7 +137,7 @@ pub(crate) const L2: Section = Section::new("l2", &["enabled", "interfaces", "le
 pub(crate) const API: Section = Section::new("api", &["socket", "http"]);
 
 /// Every section.
-pub(crate) const ALL: [&Section; 35] = [
+pub(crate) const ALL: [&Section; 36] = [
     &FILE,
     &NODE,
     &ROUTER,
@@ -143,6 +146,7 @@ pub(crate) const ALL: [&Section; 35] = [
     &IPAM,
     &NODE_IPAM,
     &OPERATOR,
+    &CILIUM_BGP,
     &GROUP,
     &PEER,
     &DYNAMIC_PEER,

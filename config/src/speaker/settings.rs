@@ -14,10 +14,10 @@ use crate::objects::Selector;
 
 mod values;
 use values::{
-    add_path, at_least_a_second, bfd, export_rule, graceful_restart, hold, learn, long_lived_restart,
-    next_hop_ipv4, next_hop_ipv6, password, peer_asn, role, shutdown, ttl, unless_off,
+    add_path, at_least_a_second, bfd, graceful_restart, hold, learn, long_lived_restart, next_hop_ipv4,
+    next_hop_ipv6, password, peer_asn, role, shutdown, ttl, unless_off,
 };
-pub(super) use values::{asn, check_unicast, interface, unicast};
+pub(super) use values::{asn, check_unicast, export_rule, interface, unicast};
 
 /// The settings as one mapping of the file has them; what it does not say is `None`.
 #[derive(Debug, Clone, Default)]

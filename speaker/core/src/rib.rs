@@ -20,6 +20,8 @@ pub enum SourceKind {
     Service,
     /// One of an advertisement's `prefixes`.
     Prefix,
+    /// A prefix that stands for addresses of Services, where a CiliumBGPAdvertisement aggregates.
+    Aggregate,
 }
 
 /// Where a route comes from.

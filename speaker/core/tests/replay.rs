@@ -43,6 +43,7 @@ fn replay(file: &Path) -> String {
                     speaker_config::speaker::parse(&text, "speaker.yaml", Path::new("/")).unwrap();
                 world.as_mut().unwrap().configure(&config, &node);
             }
+            Event::Host { host } => drop(world.as_mut().unwrap().set_host(host)),
             Event::Upsert { object } => world.as_mut().unwrap().upsert(object),
             Event::Delete { object } => world.as_mut().unwrap().delete(&object),
             Event::Kernel { report } => world.as_mut().unwrap().kernel(report),

@@ -18,7 +18,7 @@ use bgp_proto::types::Timestamp;
 use speaker_config::model::SpeakerConfig;
 use speaker_config::objects::{Object, ObjectRef, UnixSeconds};
 use speaker_core::ipam::{IpamEvent, PoolStatus, SERVICE_CONDITIONS, ServiceStatus};
-use speaker_core::world::{Event, Host, Start, World};
+use speaker_core::world::{Event, Host, SECRETS_NAMESPACE, Start, World};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::io::boot::Predecessor;
@@ -37,6 +37,9 @@ pub use observe::Observation;
 use peers::Peers;
 pub use segment::SegmentHandles;
 use segment::Segments;
+
+/// Where findings about Cilium's BGP kinds stand among the faults of sources.
+const CILIUM_BGP: &str = "ciliumBGP";
 
 /// The most messages that are taken together before what they touched is recomputed.
 const BATCH: usize = 256;
@@ -65,6 +68,8 @@ pub enum Message {
     Observe(oneshot::Sender<Observation>),
     /// Somebody wants to know which sources have not delivered their first list, or whether the hub answers.
     Waiting(oneshot::Sender<BTreeSet<String>>),
+    /// This host's addresses or default routes may have moved.
+    Host(Box<Host>),
     /// The configuration file changed.
     Reload(Result<Box<Loaded>, LoadError>),
     /// A file with a TCP MD5 key changed.
@@ -144,12 +149,19 @@ impl Hub {
         let allocated_elsewhere = loaded.config.sources.kubernetes;
         let Restored { freed, held, .. } = restored;
         let freshness = Freshness::new(&loaded.text, &sources);
-        let watched = kernel.is_some();
-        let start =
-            Start { node: node.clone(), sources, freed, held, host, allocated_elsewhere, kernel: watched };
+        let namespace = secrets.as_ref().map_or(SECRETS_NAMESPACE, |secrets| secrets.namespace()).to_owned();
+        let start = Start {
+            node: node.clone(),
+            sources,
+            freed,
+            held,
+            host,
+            allocated_elsewhere,
+            secrets_namespace: Some(namespace.clone()),
+            kernel: kernel.is_some(),
+        };
         let world = World::new(&loaded.config, &start);
-        let namespace = secrets.as_ref().map(|secrets| secrets.namespace().to_owned());
-        let peers = Peers::new(context, listener, node, predecessor, Secrets::of(namespace));
+        let peers = Peers::new(context, listener, node, predecessor, Secrets::of(Some(namespace)));
         let mut hub = Self {
             first_config: loaded.config.clone(),
             config: loaded.config,
@@ -171,14 +183,15 @@ impl Hub {
             freshness,
         };
         hub.record(&Event::Start { text: loaded.text, start });
-        hub.watch_secrets();
         hub
     }
 
     /// Watches the Secrets that peers refer to.
     fn watch_secrets(&mut self) {
         let Some(secrets) = &mut self.secrets else { return };
-        for object in secrets.want(&load::secret_names(&self.config)) {
+        let peers = self.world.peers().all().iter().map(|one| &one.peer.settings);
+        let settings = peers.chain(self.config.dynamic_peers.iter().map(|entry| &entry.settings));
+        for object in secrets.want(&load::secret_names(settings)) {
             self.world.delete(&object);
             self.record(&Event::Delete { object });
         }
@@ -234,6 +247,11 @@ impl Hub {
             Message::Link(event) => self.take_link(event),
             Message::Lease(event) => self.take_lease(event),
             Message::Asked(asked) => self.answer(asked),
+            Message::Host(host) => {
+                if self.world.set_host((*host).clone()) {
+                    self.record(&Event::Host { host: *host });
+                }
+            }
             // Who asked may have gone.
             Message::Observe(reply) => drop(reply.send(self.observe())),
             Message::Waiting(reply) => drop(reply.send(self.world.waiting().clone())),
@@ -283,6 +301,20 @@ impl Hub {
         }
     }
 
+    /// What there is to say about Cilium's BGP kinds is logged once and shown where faults are.
+    fn tell_findings(&mut self) {
+        let (mut found, notes) = self.world.cilium_findings();
+        found.extend(notes);
+        let known = self.faults.get(CILIUM_BGP).map(Vec::as_slice).unwrap_or_default();
+        if found == known {
+            return;
+        }
+        for text in found.iter().filter(|text| !known.contains(text)) {
+            tracing::warn!("{text}");
+        }
+        self.faults.insert(Arc::from(CILIUM_BGP), found);
+    }
+
     /// Recomputes what the messages touched and passes the results on.
     fn settle(&mut self) {
         let now = unix_now();
@@ -315,7 +347,12 @@ impl Hub {
             tracing::info!("every source has delivered: sessions start");
         }
         if self.world.is_complete() {
-            self.peers.reconcile(&self.config, &mut self.world);
+            if self.peers.reconcile(&self.config, &mut self.world) {
+                self.watch_secrets();
+                let listen = peers::listen_addresses(&self.config, &self.world);
+                self.listening.send_modify(|all| all.retain(|status| listen.contains(&status.wanted)));
+            }
+            self.tell_findings();
         }
         self.peers.follow(&self.world, &changes, self.since.take());
         self.settle_segments();
@@ -351,16 +388,12 @@ impl Hub {
         self.config = loaded.config;
         self.world.configure(&self.config, &node);
         self.record(&Event::Configure { text: loaded.text, node });
-        self.peers.listen_on(&self.config);
-        let listen = &self.config.router.listen;
-        self.listening.send_modify(|all| all.retain(|status| listen.contains(&status.wanted)));
-        self.watch_secrets();
         self.peers.configuration_changed();
         tracing::info!("the new configuration is in force");
     }
 
     fn listen_status(&mut self, status: ListenStatus) {
-        if !self.config.router.listen.contains(&status.wanted) {
+        if !peers::listen_addresses(&self.config, &self.world).contains(&status.wanted) {
             // A last word of a socket that a reload has closed.
             return;
         }

@@ -5,6 +5,7 @@ mod dynamic;
 mod orders;
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +50,8 @@ pub(super) struct Peers {
     /// Tasks that are sending their last words.
     ending: Vec<tokio::task::JoinHandle<()>>,
     stale: bool,
-    labels: BTreeMap<String, String>,
+    /// The version of the peers in force that was acted upon.
+    version: u64,
     refusals: RefusalLog,
 }
 
@@ -72,7 +74,7 @@ impl Peers {
             unnumbered: Vec::new(),
             ending: Vec::new(),
             stale: true,
-            labels: BTreeMap::new(),
+            version: 0,
             refusals: RefusalLog::default(),
         }
     }
@@ -107,27 +109,23 @@ impl Peers {
         self.stale = true;
     }
 
-    /// New listening sockets.
-    pub(super) fn listen_on(&mut self, config: &SpeakerConfig) {
-        self.listener.set_addresses(&config.router.listen);
-    }
-
-    /// Brings the tasks in line with the configuration and this node's labels.
-    pub(super) fn reconcile(&mut self, config: &SpeakerConfig, world: &mut World) {
-        let labels = world.node_labels();
-        if !self.stale && labels == self.labels {
-            return;
+    /// Brings the tasks in line with the peers in force. Whether there was anything to look at.
+    pub(super) fn reconcile(&mut self, config: &SpeakerConfig, world: &mut World) -> bool {
+        let version = world.peers().version();
+        if !self.stale && version == self.version {
+            return false;
         }
         self.stale = false;
+        self.version = version;
         let identity = self
             .identity
             .get_or_insert_with(|| wanted::identify(config, world, &self.node, self.predecessor))
             .clone();
         self.secrets.refresh(&world.inputs().secrets);
-        let wanted = wanted::wanted(config, &identity, &self.secrets, &labels);
-        self.unnumbered = unnumbered(config, &labels, super::unix_now());
-        self.labels = labels;
+        let wanted = wanted::wanted(config, world.peers().all(), &identity, &self.secrets);
+        self.unnumbered = unnumbered(config, world.peers().all(), super::unix_now());
         self.set_listen_keys(config, &wanted);
+        self.listener.set_addresses(&listen_addresses(config, world));
         let gone: Vec<PeerName> = self
             .running
             .iter()
@@ -146,13 +144,15 @@ impl Peers {
             }
         }
         self.bring_dynamic_in_line(config, &identity, world);
+        true
     }
 
     fn bring_in_line(&mut self, name: &PeerName, wanted: Wanted, world: &mut World) {
         let Some(running) = self.running.get_mut(name) else { return };
         let (old, new) = (&running.wanted.spec, &wanted.spec);
         let shutdown_changed = old.settings.shutdown != new.settings.shutdown;
-        if wanted::difference(old, new) == Difference::Reset {
+        let blocked_changed = running.wanted.blocked.is_some() != wanted.blocked.is_some();
+        if wanted::difference(old, new) == Difference::Reset || blocked_changed {
             // What an operator said on the command line outlives the session that it was said of.
             let shutdown =
                 if shutdown_changed { new.settings.shutdown.clone() } else { running.shutdown.clone() };
@@ -187,8 +187,16 @@ impl Peers {
     }
 
     fn set_listen_keys(&self, config: &SpeakerConfig, wanted: &ByName<Wanted>) {
-        let peers = wanted.values().filter(|wanted| wanted.spec.settings.password.is_some()).map(|wanted| {
-            ListenKey { prefix: Prefix::host(wanted.spec.address), password: wanted.spec.password.clone() }
+        let has_other = |one: &Wanted| {
+            wanted.values().any(|other| other.blocked.is_none() && other.spec.address == one.spec.address)
+        };
+        // One that is refused because another one has its address has no say about the key.
+        let own = |wanted: &&Wanted| {
+            wanted.spec.settings.password.is_some() && (wanted.blocked.is_none() || !has_other(wanted))
+        };
+        let peers = wanted.values().filter(own).map(|wanted| ListenKey {
+            prefix: Prefix::host(wanted.spec.address),
+            password: wanted.spec.password.clone(),
         });
         let dynamic = config.dynamic_peers.iter().filter_map(|entry| {
             let source = entry.settings.password.as_ref()?;
@@ -327,4 +335,20 @@ impl Peers {
             }
         }
     }
+}
+
+/// The sockets of `router.listen`, and those of Cilium's instances with a `localPort`.
+pub(super) fn listen_addresses(config: &SpeakerConfig, world: &World) -> Vec<SocketAddr> {
+    let mut all = config.router.listen.clone();
+    for port in &world.peers().cilium().ports {
+        for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+            let address = SocketAddr::new(any, *port);
+            let taken = |other: &SocketAddr| other.port() == *port && other.is_ipv4() == address.is_ipv4();
+            // A socket on one address would keep one on every address from the port.
+            if !all.iter().any(taken) {
+                all.push(address);
+            }
+        }
+    }
+    all
 }

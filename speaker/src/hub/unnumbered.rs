@@ -3,9 +3,10 @@
 use bgp_proto::session::{PeerAsn, State};
 use bgp_proto::types::Asn;
 use speaker_config::model::{Peer, PeerAddress, SpeakerConfig};
-use speaker_config::objects::{Labels, UnixSeconds};
+use speaker_config::objects::UnixSeconds;
 use speaker_core::rfc3339;
 use speaker_core::view::{LastError, MessageCounts, PeerDetail, PeerSummary};
+use speaker_core::world::EffectivePeer;
 
 const WHY: &str = "peers by interface are not in this version: write the peer's address";
 
@@ -18,12 +19,15 @@ pub(super) struct Unnumbered {
     since: UnixSeconds,
 }
 
-/// Those of the file that this node is to have.
-pub(super) fn unnumbered(config: &SpeakerConfig, labels: &Labels, now: UnixSeconds) -> Vec<Unnumbered> {
-    let all = config.peers.iter().filter_map(|peer| {
+/// Those that this node is to have.
+pub(super) fn unnumbered(
+    config: &SpeakerConfig,
+    peers: &[EffectivePeer],
+    now: UnixSeconds,
+) -> Vec<Unnumbered> {
+    let all = peers.iter().filter_map(|EffectivePeer { peer, .. }| {
         let PeerAddress::Interface(interface) = &peer.address else { return None };
-        let selected = peer.settings.node_selector.as_ref().is_none_or(|selector| selector.matches(labels));
-        selected.then(|| Unnumbered {
+        Some(Unnumbered {
             peer: peer.clone(),
             interface: interface.clone(),
             local_as: peer.settings.local_asn.or(config.router.asn),

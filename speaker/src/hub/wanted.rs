@@ -7,8 +7,7 @@ use std::sync::Arc;
 use bgp_proto::session::{GracefulRestartConfig, SessionConfig, TimerConfig};
 use bgp_proto::types::{Asn, RouterId};
 use speaker_config::model::{Peer, PeerAddress, PeerSettings, SpeakerConfig};
-use speaker_config::objects::Labels;
-use speaker_core::world::World;
+use speaker_core::world::{EffectivePeer, World};
 
 use crate::io::boot::Predecessor;
 use crate::io::peer::{Password, PeerName, PeerSpec};
@@ -53,22 +52,25 @@ pub(super) enum Difference {
     Reset,
 }
 
-/// The peers of the file that this node is to have, by name.
+/// The peers that this node is to have, by name: those in force that have an address.
 pub(super) fn wanted(
     config: &SpeakerConfig,
+    peers: &[EffectivePeer],
     identity: &Identity,
     secrets: &Secrets,
-    labels: &Labels,
 ) -> BTreeMap<PeerName, Wanted> {
     let mut all = BTreeMap::new();
-    for peer in &config.peers {
-        let selected = peer.settings.node_selector.as_ref().is_none_or(|selector| selector.matches(labels));
+    for EffectivePeer { peer, router_id, refused } in peers {
         let PeerAddress::Address { address, zone } = &peer.address else { continue };
         let Some(asn) = peer.settings.local_asn.or(config.router.asn) else { continue };
-        if selected {
-            let wanted = one(peer, *address, zone.clone(), asn, identity, secrets);
-            all.insert(Arc::from(peer.name.as_str()), wanted);
+        let mut wanted = one(peer, *address, zone.clone(), asn, identity, secrets);
+        if let Some(router_id) = router_id {
+            wanted.spec.session.router_id = *router_id;
         }
+        if let Some(refused) = refused {
+            wanted.blocked = Some(refused.clone());
+        }
+        all.insert(Arc::from(peer.name.as_str()), wanted);
     }
     all
 }
@@ -210,6 +212,8 @@ pub(super) fn difference(running: &PeerSpec, wanted: &PeerSpec) -> Difference {
 mod tests {
     use std::path::Path;
 
+    use speaker_core::world::Start;
+
     use super::*;
 
     fn identity() -> Identity {
@@ -228,8 +232,58 @@ mod tests {
         crate::load::parse(text, "speaker.yaml", Path::new(".")).unwrap().config
     }
 
+    /// The peers that a node with these objects is to have.
+    fn in_force(config: &SpeakerConfig, objects: &str) -> BTreeMap<PeerName, Wanted> {
+        let start = Start { node: "n1".to_owned(), ..Start::default() };
+        let mut world = World::new(config, &start);
+        for document in speaker_config::manifest::parse(objects) {
+            let speaker_config::manifest::Content::Object(object) = document.content else {
+                panic!("{objects}")
+            };
+            world.upsert(object);
+        }
+        world.settle(0);
+        let mut secrets = Secrets::of(Some("kube-system".to_owned()));
+        secrets.refresh(&world.inputs().secrets);
+        wanted(config, world.peers().all(), &identity(), &secrets)
+    }
+
+    #[test]
+    fn ciliums_peers_have_the_identity_of_their_instance() {
+        let config = config("address: 10.0.0.254, asn: 64500", "");
+        let all = in_force(
+            &config,
+            "
+apiVersion: cilium.io/v2
+kind: CiliumBGPNodeConfig
+metadata: {name: n1}
+spec:
+  bgpInstances:
+    - name: main
+      localASN: 64777
+      routerID: 10.9.9.9
+      peers:
+        - {name: a, peerAddress: 10.0.0.1, peerASN: 64500, peerConfigRef: {name: key}}
+        - {name: b, peerAddress: 10.0.0.254, peerASN: 64500}
+---
+{apiVersion: cilium.io/v2, kind: CiliumBGPPeerConfig, metadata: {name: key}, spec: {authSecretRef: tor-key}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: tor-key, namespace: kube-system}, stringData: {password: swordfish}}
+",
+        );
+        let names: Vec<&str> = all.keys().map(|name| &**name).collect();
+        assert_eq!(names, ["main/a", "main/b", "tor"]);
+        let a = &all["main/a"];
+        assert_eq!(a.spec.session.router_id.to_string(), "10.9.9.9");
+        assert_eq!(a.spec.session.local_asn.get(), 64777);
+        assert_eq!(a.spec.password.as_ref().unwrap().octets(), b"swordfish");
+        assert_eq!((a.blocked.as_deref(), a.group.as_deref()), (None, Some("CiliumBGPPeerConfig key")));
+        assert_eq!(all["tor"].spec.session.router_id, identity().router_id);
+        assert_eq!(all["main/b"].blocked.as_deref(), Some("peer tor of speaker.yaml has the same address"));
+    }
+
     fn spec(peer: &str) -> PeerSpec {
-        let all = wanted(&config(peer, ""), &identity(), &Secrets::default(), &Labels::new());
+        let all = in_force(&config(peer, ""), "");
         all.get("tor").unwrap().spec.clone()
     }
 
@@ -274,7 +328,7 @@ mod tests {
         let key = folder.path().join("tor.key");
         let peer = format!("address: 10.0.0.254, asn: 64500, passwordFile: {}", key.display());
         let config = config(&peer, "");
-        let now = || wanted(&config, &identity(), &Secrets::default(), &Labels::new()).remove("tor").unwrap();
+        let now = || in_force(&config, "").remove("tor").unwrap();
         let missing = now();
         assert!(missing.blocked.as_ref().unwrap().contains("tor.key"), "{:?}", missing.blocked);
         assert_eq!(missing.spec.password, None);
@@ -292,16 +346,13 @@ mod tests {
     fn a_node_has_the_peers_that_select_it() {
         let selected = "address: 10.0.0.254, asn: 64500, nodeSelector: {matchLabels: {rack: r1}}";
         let config = config(selected, "  - {name: everywhere, address: 10.0.0.253, asn: 64500}\n");
-        let names = |labels: &[(&str, &str)]| -> Vec<String> {
-            let labels: Labels =
-                labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            wanted(&config, &identity(), &Secrets::default(), &labels)
-                .keys()
-                .map(ToString::to_string)
-                .collect()
+        let names = |labels: &str| -> Vec<String> {
+            let node =
+                format!("{{apiVersion: v1, kind: Node, metadata: {{name: n1, labels: {{{labels}}}}}}}");
+            in_force(&config, &node).keys().map(ToString::to_string).collect()
         };
-        assert_eq!(names(&[]), ["everywhere"]);
-        assert_eq!(names(&[("rack", "r1")]), ["everywhere", "tor"]);
+        assert_eq!(names(""), ["everywhere"]);
+        assert_eq!(names("rack: r1"), ["everywhere", "tor"]);
     }
 
     #[test]

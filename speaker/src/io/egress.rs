@@ -3,14 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use bgp_proto::types::Prefix;
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use rtnetlink::packet_route::link::LinkAttribute;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::route::RouteAttribute;
 use rtnetlink::{Handle, RouteMessageBuilder};
 use tokio::sync::Mutex;
+
+mod host;
+
+pub use host::{HostAddresses, Moves};
 
 use super::sockopt;
 
@@ -25,15 +28,6 @@ pub struct EgressAddresses {
     pub ipv6: Vec<Ipv6Addr>,
     /// Its link-local IPv6 address.
     pub link_local: Option<Ipv6Addr>,
-}
-
-/// The node's own addresses, for the danger rules (design §5).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct HostAddresses {
-    /// Every address of every interface, with its subnet.
-    pub own: Vec<(IpAddr, Prefix)>,
-    /// Next hops of the default routes.
-    pub gateways: Vec<IpAddr>,
 }
 
 /// Asks the kernel. Clones share one socket.
@@ -81,42 +75,6 @@ impl EgressLookup {
         let mut found = self.addresses(index).await.map_err(|error| error.to_string())?;
         found.interface = Some(name.to_owned());
         Ok(found)
-    }
-
-    /// The node's own addresses and default gateways.
-    ///
-    /// # Errors
-    /// The kernel's words.
-    pub async fn host(&self) -> Result<HostAddresses, String> {
-        self.try_host().await.map_err(|error| format!("reading the node's addresses: {error}"))
-    }
-
-    async fn try_host(&self) -> Result<HostAddresses, rtnetlink::Error> {
-        let mut host = HostAddresses::default();
-        let _dump = self.dump.lock().await;
-        let mut addresses = self.handle.address().get().execute();
-        while let Some(message) = addresses.try_next().await? {
-            if let Some(addr) = own_address(&message)
-                && let Ok(subnet) = Prefix::new(addr, message.header.prefix_len)
-            {
-                host.own.push((addr, subnet));
-            }
-        }
-        let queries =
-            [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()];
-        for query in queries {
-            let mut routes = self.handle.route().get(query).execute();
-            while let Some(route) = routes.try_next().await? {
-                if route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast {
-                    host.gateways.extend(gateways(&route));
-                }
-            }
-        }
-        host.own.sort_unstable();
-        host.own.dedup();
-        host.gateways.sort_unstable();
-        host.gateways.dedup();
-        Ok(host)
     }
 
     async fn way(&self, local: IpAddr, remote: IpAddr) -> Option<u32> {
@@ -209,24 +167,6 @@ fn own_address(message: &AddressMessage) -> Option<IpAddr> {
             _ => None,
         })
     })
-}
-
-/// The routers of a route, those of a multipath route too.
-fn gateways(route: &RouteMessage) -> Vec<IpAddr> {
-    fn of(attributes: &[RouteAttribute]) -> impl Iterator<Item = IpAddr> {
-        attributes.iter().filter_map(|attribute| match attribute {
-            RouteAttribute::Gateway(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
-            RouteAttribute::Gateway(RouteAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
-            _ => None,
-        })
-    }
-    let mut found: Vec<IpAddr> = of(&route.attributes).collect();
-    for attribute in &route.attributes {
-        if let RouteAttribute::MultiPath(hops) = attribute {
-            found.extend(hops.iter().flat_map(|hop| of(&hop.attributes)));
-        }
-    }
-    found
 }
 
 #[cfg(test)]

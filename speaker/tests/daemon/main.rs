@@ -11,6 +11,7 @@
 )]
 
 mod check;
+mod cilium;
 mod command_line;
 mod gates;
 mod harness;

@@ -212,7 +212,7 @@ pub(super) fn learn(field: &Field<'_>) -> Option<Learn> {
     Some(learn)
 }
 
-pub(super) fn export_rule(field: &Field<'_>) -> Option<ExportRule> {
+pub(in crate::speaker) fn export_rule(field: &Field<'_>) -> Option<ExportRule> {
     let table = field.table(&schema::EXPORT)?;
     let prefix = table.required("prefix", "write the prefix that may leave", Field::prefix)?.value;
     let le = table.read("le", |field| field.number(prefix.len()..=prefix.family().max_len()));

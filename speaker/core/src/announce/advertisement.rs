@@ -1,11 +1,12 @@
 //! Advertisements made ready: what every contribution shares is allocated once.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use bgp_proto::types::Prefix;
+use bgp_proto::types::{Family, Prefix};
 use speaker_config::model::{Advertisement, RouteAttributes};
-use speaker_config::objects::{Labels, UnixSeconds};
+use speaker_config::objects::{AddressKind, Labels, UnixSeconds};
 
 use crate::rib::{Contribution, Contributions, Source, SourceKind};
 
@@ -59,6 +60,25 @@ impl Prepared {
             peers: self.peers.clone(),
             covered,
         }
+    }
+
+    /// Whether an address that lies in no pool may leave all the same. The API server gives out ClusterIPs,
+    /// but anybody who may write a Service may write `externalIPs`.
+    pub(super) fn lets_out(&self, kind: AddressKind, addr: IpAddr) -> bool {
+        kind == AddressKind::Cluster || self.spec.export.iter().any(|rule| rule.permits(Prefix::host(addr)))
+    }
+
+    /// The prefixes that stand for an address, where the advertisement aggregates.
+    pub(super) fn aggregate(&self, addr: IpAddr) -> Option<Prefix> {
+        let len = (*self.spec.service_routes?.aggregation.get(Family::of(addr)))?;
+        Prefix::new(addr, len).ok()
+    }
+
+    /// The reason to announce an aggregate: Services by the hundred may lie under it, so that it is named
+    /// after the advertisement. It is as old as the configuration.
+    pub(super) fn aggregated(&self, covered: bool) -> Contribution {
+        let source = Source { kind: SourceKind::Aggregate, namespace: None, name: self.spec.name.clone() };
+        self.contribution(source, 0, covered)
     }
 
     /// `prefixes` of an advertisement that speaks on this node.

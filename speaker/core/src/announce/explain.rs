@@ -1,11 +1,11 @@
 //! `speaker explain`: every reason that there is, or could be, to announce something, with its gates.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bgp_proto::types::{Family, Prefix};
 use serde::{Deserialize, Serialize};
-use speaker_config::objects::{ObjectKey, Service};
+use speaker_config::objects::{AddressKind, ObjectKey, Service};
 
 use super::advertisement::{Prepared, reached_by};
 use super::gates::{self, FirstHeld, Readiness, Trace as _};
@@ -180,12 +180,7 @@ impl Announcer {
     fn judged_at(&self, prefix: Prefix, inputs: &Inputs) -> Vec<Judged> {
         let near = |other: Prefix| other.covers(prefix) || prefix.covers(other);
         let mut judged = self.fixed_decisions(near);
-        for service in inputs.services.values() {
-            if prefix.is_host() && service.ingress.contains(&prefix.addr()) {
-                let own = self.service_decisions(service, inputs);
-                judged.extend(own.into_iter().filter(|(one, _)| one.prefix == Some(prefix)));
-            }
-        }
+        judged.extend(self.claims_at(prefix, inputs));
         for entry in inputs.pools.iter() {
             let overlaps = entry.pool.blocks.iter().any(|block| {
                 let (first, last) = block.bounds();
@@ -198,31 +193,66 @@ impl Announcer {
         judged
     }
 
+    /// Decisions about Services: those with the address, and one for each aggregate that leads there.
+    fn claims_at(&self, prefix: Prefix, inputs: &Inputs) -> Vec<Judged> {
+        let mut judged = Vec::new();
+        let mut aggregates = BTreeSet::new();
+        for service in inputs.services.values() {
+            let near = gates::candidates(service).any(|(_, addr)| {
+                let stands_for = |one: &Prepared| one.aggregate(addr).is_some_and(|all| all.covers(prefix));
+                addr == prefix.addr() && prefix.is_host() || self.advertisements.iter().any(stands_for)
+            });
+            if !near {
+                continue;
+            }
+            judged.extend(self.service_decisions(service, inputs).into_iter().filter(|(one, _)| {
+                // Hundreds may be behind an aggregate: one that has it announced tells enough.
+                one.prefix == Some(prefix) && prefix.is_host()
+                    || one.announced
+                        && one.prefix.is_some_and(|leads| !leads.is_host() && leads.covers(prefix))
+                        && aggregates.insert((one.prefix, one.advertisement.clone()))
+            }));
+        }
+        judged
+    }
+
     fn note_advertisements(&self, gates: &mut Vec<GateView>) {
         if self.advertisements.is_empty() {
             gates.gate("advertisement", false, || "no advertisement is configured".to_owned());
         }
     }
 
+    /// One for each advertisement and each address that some advertisement of this node means by its kind;
+    /// those of the load balancer always.
     fn service_decisions(&self, service: &Service, inputs: &Inputs) -> Vec<Judged> {
         let mut all = Vec::new();
         let endpoints = Readiness::of(inputs.slices(&service.key), &self.node);
-        for addr in service.ingress.iter().copied() {
-            let (prefix, family) = (Prefix::host(addr), Family::of(addr));
+        for (kind, addr) in gates::candidates(service).filter(|(kind, _)| self.means(*kind)) {
             let pool = inputs.pools.containing(addr).next().map(|entry| entry.pool.name.as_str());
             for advertisement in &self.advertisements {
                 let mut trace = Vec::new();
-                gates::may_announce(service, self.default_class, &mut trace);
-                trace.gate("address", true, || match pool {
-                    Some(pool) => format!("{addr} is recorded, an address of pool '{pool}'"),
-                    None => format!("{addr} is recorded; it lies in no pool, so that only a peer whose export list permits it is told"),
+                gates::may_announce_kind(service, kind, self.default_class, &mut trace);
+                trace.gate("address", true, || {
+                    let place = match kind {
+                        AddressKind::LoadBalancer => "is recorded",
+                        AddressKind::External => "stands in spec.externalIPs",
+                        AddressKind::Cluster => "stands in spec.clusterIPs",
+                    };
+                    match pool {
+                        Some(pool) => format!("{addr} {place}, an address of pool '{pool}'"),
+                        None if advertisement.lets_out(kind, addr) => format!("{addr} {place}"),
+                        None => format!("{addr} {place}; it lies in no pool, so that only a peer whose export list permits it is told"),
+                    }
                 });
+                let meant = (kind, Family::of(addr));
                 let unwanted = tail(&mut trace, |trace| {
-                    gates::service_wanted(advertisement, &self.node, service, trace);
+                    gates::service_wanted(advertisement, &self.node, service, meant, trace);
                 });
-                let endpoints = *endpoints.get(family);
-                gates::endpoints_open(advertisement, &self.node, service, family, endpoints, &mut trace);
-                gates::safe(prefix, self.surroundings.refusal(prefix, advertisement).as_ref(), &mut trace);
+                let endpoints = *endpoints.get(meant.1);
+                gates::endpoints_open(advertisement, &self.node, service, meant, endpoints, &mut trace);
+                let prefix = gates::prefix_of(advertisement, service, kind, addr);
+                let refusal = self.surroundings.refusal_of(prefix, kind, advertisement);
+                gates::safe(prefix, refusal.as_ref(), &mut trace);
                 self.ask_kernel(prefix, &mut trace);
                 let source = Source {
                     kind: SourceKind::Service,
@@ -235,41 +265,46 @@ impl Announcer {
         all
     }
 
-    /// The host routes of a Service, each with what holds it back: the end of the story alone, at a cost
-    /// that a table of thousands can bear.
+    /// Whether addresses of this kind concern anybody here.
+    fn means(&self, kind: AddressKind) -> bool {
+        let wanted = |one: &Prepared| one.spec.service_routes.unwrap_or_default().addresses.contains(kind);
+        kind == AddressKind::LoadBalancer || self.advertisements.iter().any(wanted)
+    }
+
+    /// The routes of a Service, each with what holds it back: the end of the story alone, at a cost that a
+    /// table of thousands can bear.
     #[must_use]
     pub fn service_routes(&self, service: &Service, inputs: &Inputs) -> Vec<(Prefix, Option<String>)> {
         let endpoints = Readiness::of(inputs.slices(&service.key), &self.node);
-        let held_by = |addr| {
-            let (prefix, endpoints) = (Prefix::host(addr), *endpoints.get(Family::of(addr)));
+        let mut routes: BTreeMap<Prefix, Option<String>> = BTreeMap::new();
+        for (kind, addr) in gates::candidates(service).filter(|(kind, _)| self.means(*kind)) {
+            let (meant, endpoints) = ((kind, Family::of(addr)), *endpoints.get(Family::of(addr)));
+            let mut told = false;
             let mut reason = Some("no advertisement is configured".to_owned());
             for (index, advertisement) in self.advertisements.iter().enumerate() {
                 let mut held = FirstHeld::default();
-                gates::may_announce(service, self.default_class, &mut held);
-                let wanted = gates::service_wanted(advertisement, &self.node, service, &mut held);
-                gates::endpoints_open(
-                    advertisement,
-                    &self.node,
-                    service,
-                    Family::of(addr),
-                    endpoints,
-                    &mut held,
-                );
-                gates::safe(prefix, self.surroundings.refusal(prefix, advertisement).as_ref(), &mut held);
+                gates::may_announce_kind(service, kind, self.default_class, &mut held);
+                let wanted = gates::service_wanted(advertisement, &self.node, service, meant, &mut held);
+                gates::endpoints_open(advertisement, &self.node, service, meant, endpoints, &mut held);
+                let prefix = gates::prefix_of(advertisement, service, kind, addr);
+                let refusal = self.surroundings.refusal_of(prefix, kind, advertisement);
+                gates::safe(prefix, refusal.as_ref(), &mut held);
                 if held.0.is_none() {
                     self.kernel_gate(prefix, &mut held);
                 }
                 if held.0.is_none() {
-                    return (prefix, None);
-                }
-                // An advertisement that means the Service says more than one that does not.
-                if wanted || index == 0 {
+                    routes.insert(prefix, None);
+                    told = true;
+                } else if wanted || index == 0 {
+                    // An advertisement that means the Service says more than one that does not.
                     reason = held.0;
                 }
             }
-            (prefix, reason)
-        };
-        service.ingress.iter().copied().map(held_by).collect()
+            if !told {
+                routes.entry(Prefix::host(addr)).or_insert(reason);
+            }
+        }
+        routes.into_iter().collect()
     }
 
     /// Of the prefixes, those that `about` is true for.

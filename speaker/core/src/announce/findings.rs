@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use bgp_proto::types::{Family, Prefix};
 use serde::{Deserialize, Serialize};
-use speaker_config::objects::{ObjectKey, Service, TrafficPolicy};
+use speaker_config::objects::{AddressKind, ObjectKey, Service, TrafficPolicy};
 
 use super::advertisement::{Prepared, reached_by};
 use super::gates::{self, Readiness, Silent, word};
@@ -134,31 +134,38 @@ impl Announcer {
 
     /// The findings about one Service.
     pub(super) fn service_findings(&self, service: &Service, inputs: &Inputs, all: &mut Vec<Finding>) {
-        if !gates::may_announce(service, self.default_class, &mut Silent) {
-            return;
-        }
         let endpoints = Readiness::of(inputs.slices(&service.key), &self.node);
-        for addr in service.ingress.iter().copied() {
-            let family = Family::of(addr);
+        for (kind, addr) in gates::candidates(service) {
+            if !gates::may_announce_kind(service, kind, self.default_class, &mut Silent) {
+                continue;
+            }
+            let meant = (kind, Family::of(addr));
+            let endpoints = *endpoints.get(meant.1);
             for advertisement in &self.advertisements {
-                let endpoints = *endpoints.get(family);
-                if gates::service_route(advertisement, &self.node, service, family, endpoints, &mut Silent) {
-                    let source = Source {
-                        kind: SourceKind::Service,
-                        namespace: Some(service.key.namespace.clone()),
-                        name: service.key.name.clone(),
-                    };
-                    all.extend(self.refused(source, advertisement, Prefix::host(addr)));
+                if gates::service_route(advertisement, &self.node, service, meant, endpoints, &mut Silent) {
+                    let prefix = gates::prefix_of(advertisement, service, kind, addr);
+                    let reason = self.surroundings.refusal_of(prefix, kind, advertisement);
+                    all.extend(reason.map(|reason| Finding::Refused {
+                        source: Source {
+                            kind: SourceKind::Service,
+                            namespace: Some(service.key.namespace.clone()),
+                            name: service.key.name.clone(),
+                        },
+                        advertisement: advertisement.name.to_string(),
+                        prefix,
+                        reason,
+                    }));
                 }
             }
-            if service.external_traffic_policy == TrafficPolicy::Local {
+            if kind == AddressKind::LoadBalancer && service.external_traffic_policy == TrafficPolicy::Local {
                 self.astray(service, addr, inputs, all);
             }
         }
     }
 
     fn astray(&self, service: &Service, address: IpAddr, inputs: &Inputs, all: &mut Vec<Finding>) {
-        let wanted = |one: &&Prepared| gates::service_wanted(one, &self.node, service, &mut Silent);
+        let meant = (AddressKind::LoadBalancer, Family::of(address));
+        let wanted = |one: &&Prepared| gates::service_wanted(one, &self.node, service, meant, &mut Silent);
         for entry in inputs.pools.containing(address) {
             let pool = &entry.pool.name;
             // Of a host route, the Service's gate decides anyway.

@@ -1,9 +1,11 @@
 //! The questions that a route must pass, asked once: the table and `explain` run the same code, so that
 //! an explanation cannot differ from what was done.
 
+use std::net::IpAddr;
+
 use bgp_proto::types::{Family, FamilyMap, Prefix};
 use speaker_config::model::{DefaultClass, PoolGate, ServiceGate, ServiceRoutesWhich};
-use speaker_config::objects::{EndpointSlice, Service, TrafficPolicy};
+use speaker_config::objects::{AddressKind, EndpointSlice, Service, TrafficPolicy};
 
 use super::advertisement::Prepared;
 use crate::danger::Reason;
@@ -59,8 +61,8 @@ pub(super) struct Readiness {
     pub ready_here: usize,
     /// Ready or serving, on this node.
     pub serving_here: usize,
-    /// Ready, on no node that the slice names. A proxy does not take these for local ones, and Cilium's
-    /// Gateway and Ingress have no others.
+    /// Ready, on no node that the slice names, those apart that stand for every node's own Envoy. A proxy
+    /// does not take these for local ones.
     pub ready_nowhere: usize,
 }
 
@@ -72,14 +74,14 @@ impl Readiness {
             let Some(family) = slice.family else { continue };
             let counts = all.get_mut(family);
             for endpoint in &slice.endpoints {
-                let here = usize::from(endpoint.node.as_deref() == Some(node));
+                let here = usize::from(endpoint.envoy || endpoint.node.as_deref() == Some(node));
                 let ready = usize::from(endpoint.ready);
                 let serving = usize::from(endpoint.ready || endpoint.serving);
                 counts.ready += ready;
                 counts.serving += serving;
                 counts.ready_here += ready * here;
                 counts.serving_here += serving * here;
-                counts.ready_nowhere += ready * usize::from(endpoint.node.is_none());
+                counts.ready_nowhere += ready * usize::from(endpoint.node.is_none() && !endpoint.envoy);
             }
         }
         all
@@ -110,10 +112,63 @@ pub(super) const fn word(family: Family) -> &'static str {
     }
 }
 
-/// Whether BGP may announce a Service at all.
-///
+/// The addresses of a Service that some advertisement could mean.
+pub(super) fn candidates(service: &Service) -> impl Iterator<Item = (AddressKind, IpAddr)> {
+    let of = |kind| move |addr: &IpAddr| (kind, *addr);
+    let ingress = service.ingress.iter().map(of(AddressKind::LoadBalancer));
+    let external = service.external_ips.iter().map(of(AddressKind::External));
+    ingress.chain(external).chain(service.cluster_ips.iter().map(of(AddressKind::Cluster)))
+}
+
+/// The policy that decides over traffic for an address of this kind, with its name.
+fn policy(service: &Service, kind: AddressKind) -> (TrafficPolicy, &'static str) {
+    match kind {
+        AddressKind::LoadBalancer | AddressKind::External => {
+            (service.external_traffic_policy, "externalTrafficPolicy")
+        }
+        AddressKind::Cluster => (service.internal_traffic_policy, "internalTrafficPolicy"),
+    }
+}
+
+/// Whether BGP may announce addresses of this kind: those of a load balancer are bound to type and class.
+pub(super) fn may_announce_kind(
+    service: &Service,
+    kind: AddressKind,
+    default_class: DefaultClass,
+    trace: &mut impl Trace,
+) -> bool {
+    match kind {
+        AddressKind::LoadBalancer => may_announce(service, default_class, trace),
+        AddressKind::External | AddressKind::Cluster => stays(service, trace),
+    }
+}
+
+/// What an advertisement announces for an address: the address itself, or, where the advertisement
+/// aggregates and every node takes traffic for it, the prefix that stands for it.
+pub(super) fn prefix_of(
+    advertisement: &Prepared,
+    service: &Service,
+    kind: AddressKind,
+    addr: IpAddr,
+) -> Prefix {
+    let lengths = advertisement.spec.service_routes.unwrap_or_default().aggregation;
+    let len = lengths.get(Family::of(addr)).filter(|_| policy(service, kind).0 == TrafficPolicy::Cluster);
+    len.and_then(|len| Prefix::new(addr, len).ok()).unwrap_or_else(|| Prefix::host(addr))
+}
+
 /// A Service that is being deleted is withdrawn at once, not when it is gone: an address is withdrawn
 /// before it stops working, and its endpoints last no longer than the deletion.
+fn stays(service: &Service, trace: &mut impl Trace) -> bool {
+    trace.gate("deletion", !service.deleting, || {
+        if service.deleting {
+            "the Service is being deleted; its routes are withdrawn before it is gone".to_owned()
+        } else {
+            "the Service is not being deleted".to_owned()
+        }
+    })
+}
+
+/// Whether BGP may announce a Service's load-balancer addresses at all.
 pub(super) fn may_announce(service: &Service, default_class: DefaultClass, trace: &mut impl Trace) -> bool {
     let kind = trace.gate("type", service.load_balancer, || {
         format!(
@@ -133,13 +188,7 @@ pub(super) fn may_announce(service: &Service, default_class: DefaultClass, trace
         Some(class) if ours => format!("loadBalancerClass is {class}"),
         Some(class) => format!("loadBalancerClass is {class}; BGP announces {BGP_CLASS} or no class"),
     });
-    let stays = trace.gate("deletion", !service.deleting, || {
-        if service.deleting {
-            "the Service is being deleted; its routes are withdrawn before it is gone".to_owned()
-        } else {
-            "the Service is not being deleted".to_owned()
-        }
-    });
+    let stays = stays(service, trace);
     kind && class && stays
 }
 
@@ -162,17 +211,19 @@ pub(super) fn service_wanted(
     advertisement: &Prepared,
     node: &str,
     service: &Service,
+    (kind, family): (AddressKind, Family),
     trace: &mut impl Trace,
 ) -> bool {
     let name = &advertisement.name;
-    let applies = applies(advertisement, node, trace);
+    let applies = applies(advertisement, node, trace) && meant(advertisement, kind, family, trace);
     let selected =
         advertisement.spec.service_selector.as_ref().is_none_or(|selector| service.selected_by(selector));
     let selected = trace.gate("serviceSelector", selected, || {
         let verb = if selected { "selected" } else { "not selected" };
         format!("Service '{}' {verb} by advertisement '{name}'", service.key)
     });
-    let local = service.external_traffic_policy == TrafficPolicy::Local;
+    let (policy, policy_name) = policy(service, kind);
+    let local = policy == TrafficPolicy::Local;
     let which = advertisement.spec.service_routes.map_or(ServiceRoutesWhich::None, |routes| routes.which);
     let wanted = match which {
         ServiceRoutesWhich::All => true,
@@ -186,24 +237,45 @@ pub(super) fn service_wanted(
         ServiceRoutesWhich::All => "serviceRoutes.which is all".to_owned(),
         ServiceRoutesWhich::None => "serviceRoutes.which is none".to_owned(),
         ServiceRoutesWhich::Local => format!(
-            "serviceRoutes.which is local and externalTrafficPolicy is {}",
+            "serviceRoutes.which is local and {policy_name} is {}",
             if local { "Local" } else { "Cluster" }
         ),
     });
     applies && selected && wanted
 }
 
-/// Whether an advertisement announces a Service's address as a host route, danger aside.
+/// Whether an advertisement means addresses of this kind and family. Nothing is noted of one that means
+/// them without a word.
+fn meant(advertisement: &Prepared, kind: AddressKind, family: Family, trace: &mut impl Trace) -> bool {
+    let name = &advertisement.name;
+    let addresses = advertisement.spec.service_routes.unwrap_or_default().addresses;
+    let of_kind = addresses.contains(kind) || {
+        trace.gate("addresses", false, || {
+            let kind = match kind {
+                AddressKind::LoadBalancer => "LoadBalancerIP",
+                AddressKind::External => "ExternalIP",
+                AddressKind::Cluster => "ClusterIP",
+            };
+            format!("advertisement '{name}' does not announce addresses of kind {kind}")
+        })
+    };
+    let of_family = advertisement.spec.families.contains(family) || {
+        trace.gate("family", false, || format!("no peer takes advertisement '{name}' for {}", word(family)))
+    };
+    of_kind && of_family
+}
+
+/// Whether an advertisement announces an address of a Service, danger aside.
 pub(super) fn service_route(
     advertisement: &Prepared,
     node: &str,
     service: &Service,
-    family: Family,
+    (kind, family): (AddressKind, Family),
     endpoints: Readiness,
     trace: &mut impl Trace,
 ) -> bool {
-    let wanted = service_wanted(advertisement, node, service, trace);
-    endpoints_open(advertisement, node, service, family, endpoints, trace) && wanted
+    let wanted = service_wanted(advertisement, node, service, (kind, family), trace);
+    endpoints_open(advertisement, node, service, (kind, family), endpoints, trace) && wanted
 }
 
 /// `serviceRoutes.when`, as the traffic policy has it.
@@ -211,23 +283,24 @@ pub(super) fn endpoints_open(
     advertisement: &Prepared,
     node: &str,
     service: &Service,
-    family: Family,
+    (kind, family): (AddressKind, Family),
     endpoints: Readiness,
     trace: &mut impl Trace,
 ) -> bool {
     let when = advertisement.spec.service_routes.map_or_else(ServiceGate::default, |routes| routes.when);
-    if service.external_traffic_policy == TrafficPolicy::Local {
-        local_gate(when, family, endpoints, node, trace)
+    let (policy, name) = policy(service, kind);
+    if policy == TrafficPolicy::Local {
+        local_gate(when, (name, family), endpoints, node, trace)
     } else {
         cluster_gate(when, family, endpoints, trace)
     }
 }
 
-/// `externalTrafficPolicy: Local` asks for an endpoint on this node, whatever `when` says: without one
+/// The traffic policy Local, by its name, asks for an endpoint on this node, whatever `when` says: without one
 /// the node drops what it attracts.
 pub(super) fn local_gate(
     when: ServiceGate,
-    family: Family,
+    (policy, family): (&str, Family),
     endpoints: Readiness,
     node: &str,
     trace: &mut impl Trace,
@@ -236,9 +309,9 @@ pub(super) fn local_gate(
         ServiceGate::Allocated | ServiceGate::Ready => ("ready", endpoints.ready_here, endpoints.ready),
         ServiceGate::Serving => ("serving", endpoints.serving_here, endpoints.serving),
     };
-    trace.gate("externalTrafficPolicy", here > 0, || {
+    trace.gate(policy, here > 0, || {
         let family = word(family);
-        let head = "externalTrafficPolicy is Local";
+        let head = format!("{policy} is Local");
         match (here, all, endpoints.ready_nowhere) {
             (0, 0, _) => format!("{head}: no {kind} {family} endpoint"),
             (0, all, 0) => format!("{head}: none of {all} {kind} {family} endpoints is on node '{node}'"),

@@ -71,6 +71,13 @@ pub struct Work {
     pub prefixes: usize,
 }
 
+/// The Services behind an aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Aggregate {
+    services: usize,
+    covered: usize,
+}
+
 /// Keys to be evaluated.
 #[derive(Debug, Clone, Default)]
 struct Dirty {
@@ -92,8 +99,11 @@ pub struct Announcer {
     surroundings: Surroundings,
     /// Services that contribute.
     services: BTreeMap<ObjectKey, ServiceState>,
-    /// The Services of `services`, by recorded address: the reference count of a host route.
+    /// The Services of `services`, by address: the reference count of a host route.
     holders: BTreeMap<IpAddr, BTreeSet<ObjectKey>>,
+    /// How many Services stand behind an aggregate of an advertisement, and how many of them may leave to
+    /// peers without an export list.
+    aggregates: BTreeMap<(Prefix, usize), Aggregate>,
     /// Sums over `services`, without pools that have none.
     counts: BTreeMap<String, FamilyMap<PoolCount>>,
     pools: BTreeMap<String, PoolState>,
@@ -210,6 +220,12 @@ impl Announcer {
         }
         for prefix in &moved {
             dirty.services.extend(self.between(prefix.addr(), prefix.last()).cloned());
+            // An aggregate is refused for an address that lies anywhere in it.
+            let around: BTreeSet<Prefix> =
+                self.advertisements.iter().filter_map(|one| one.aggregate(prefix.addr())).collect();
+            for aggregate in around {
+                dirty.services.extend(self.between(aggregate.addr(), aggregate.last()).cloned());
+            }
         }
         if dirty.everything || !moved.is_empty() {
             self.judge_fixed(dirty);
@@ -280,30 +296,55 @@ impl Announcer {
             if new.addresses.get(addr) != Some(held) {
                 dirty.prefixes.insert(Prefix::host(*addr));
             }
-            if !new.addresses.contains_key(addr)
-                && let Some(holders) = self.holders.get_mut(addr)
-            {
+        }
+        let fresh = new.addresses.keys().filter(|addr| !old.addresses.contains_key(addr));
+        dirty.prefixes.extend(fresh.map(|addr| Prefix::host(*addr)));
+        for addr in old.candidates.difference(&new.candidates) {
+            if let Some(holders) = self.holders.get_mut(addr) {
                 holders.remove(&key);
                 if holders.is_empty() {
                     self.holders.remove(addr);
                 }
             }
         }
-        for addr in new.addresses.keys().filter(|addr| !old.addresses.contains_key(addr)) {
-            dirty.prefixes.insert(Prefix::host(*addr));
+        for addr in new.candidates.difference(&old.candidates) {
             self.holders.entry(*addr).or_default().insert(key.clone());
         }
         if old.addresses != new.addresses {
             self.waiting.touch();
         }
+        self.move_claims(&old, &new, dirty);
         if old.pools != new.pools {
             self.recount(&old, &new, dirty);
         }
         if dirty.everything {
             dirty.prefixes.extend(new.addresses.keys().map(|addr| Prefix::host(*addr)));
+            dirty.prefixes.extend(new.claims.keys().map(|(prefix, _)| *prefix));
         }
         if !new.is_empty() {
             self.services.insert(key, new);
+        }
+    }
+
+    /// Notes what a Service's routes came to be, and keeps count of those that are aggregates.
+    fn move_claims(&mut self, old: &ServiceState, new: &ServiceState, dirty: &mut Dirty) {
+        for (key, claim) in old.claims.iter().filter(|(key, claim)| new.claims.get(key) != Some(claim)) {
+            dirty.prefixes.insert(key.0);
+            if let Some(count) = self.aggregates.get_mut(key) {
+                count.services = count.services.saturating_sub(1);
+                count.covered = count.covered.saturating_sub(usize::from(claim.covered));
+                if count.services == 0 {
+                    self.aggregates.remove(key);
+                }
+            }
+        }
+        for (key, claim) in new.claims.iter().filter(|(key, claim)| old.claims.get(key) != Some(claim)) {
+            dirty.prefixes.insert(key.0);
+            if !key.0.is_host() {
+                let count = self.aggregates.entry(*key).or_default();
+                count.services += 1;
+                count.covered += usize::from(claim.covered);
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 //! The reasons for one prefix, gathered from every object that could have one.
 
 use bgp_proto::types::Prefix;
-use speaker_config::objects::ObjectKey;
 
 use super::Announcer;
 use super::advertisement::reached_by;
@@ -17,7 +16,7 @@ impl Announcer {
         // told on a Service's behalf is that Service's.
         let own: Vec<_> = all.iter().map(|one| one.peers.clone()).collect();
         let stays = |one: &Contribution| !reached_by(one.peers.as_deref(), own.iter().map(Option::as_deref));
-        all.extend(pools.filter(stays));
+        all.extend(pools.chain(self.aggregate_contributions(prefix)).filter(stays));
         let mut fixed = self.fixed_at(prefix).filter(|one| one.iter().all(stays));
         if all.is_empty()
             && let Some(first) = fixed.next()
@@ -34,19 +33,28 @@ impl Announcer {
         let mut all = Vec::new();
         // What "stands in `prefixes`" may leave, also on a Service's behalf.
         let stands = self.fixed_at(prefix).next().is_some();
-        for (key, held) in self.held(prefix) {
-            for index in &held.advertisements {
+        let keys = self.holders.get(&prefix.addr()).filter(|_| prefix.is_host());
+        for key in keys.into_iter().flatten() {
+            for (index, claim) in self.services.get(key).into_iter().flat_map(|one| one.claims_of(prefix)) {
                 let source = Source {
                     kind: SourceKind::Service,
                     namespace: Some(key.namespace.clone()),
                     name: key.name.clone(),
                 };
-                let advertisement = self.advertisements.get(*index);
-                let covered = held.covered || stands;
-                all.extend(advertisement.map(|one| one.contribution(source, held.created, covered)));
+                let advertisement = self.advertisements.get(index);
+                let covered = claim.covered || stands;
+                all.extend(advertisement.map(|one| one.contribution(source, claim.created, covered)));
             }
         }
         all
+    }
+
+    /// One for each advertisement that has Services behind the prefix.
+    fn aggregate_contributions(&self, prefix: Prefix) -> impl Iterator<Item = Contribution> {
+        let range = self.aggregates.range((prefix, 0)..=(prefix, usize::MAX));
+        range.filter_map(|((_, index), count)| {
+            Some(self.advertisements.get(*index)?.aggregated(count.covered > 0))
+        })
     }
 
     fn pool_contributions(&self, prefix: Prefix) -> impl Iterator<Item = Contribution> {
@@ -70,19 +78,17 @@ impl Announcer {
     }
 
     /// The Services that BGP may announce and that have the address of a host route recorded.
-    fn held(&self, prefix: Prefix) -> impl Iterator<Item = (&ObjectKey, &Held)> {
+    fn held(&self, prefix: Prefix) -> impl Iterator<Item = &Held> {
         let addr = prefix.addr();
         let keys = self.holders.get(&addr).filter(|_| prefix.is_host());
-        keys.into_iter()
-            .flatten()
-            .filter_map(move |key| Some((key, self.services.get(key)?.addresses.get(&addr)?)))
+        keys.into_iter().flatten().filter_map(move |key| self.services.get(key)?.addresses.get(&addr))
     }
 
     /// Where a pool's prefix is itself a host route held by a Service with `externalTrafficPolicy:
     /// Local`, the Service's gate decides. It asks for more than any gate of the pool that could be open
     /// (a recorded address and a ready endpoint, on this node besides), `never` excepted, which stays.
     pub(super) fn local_lets_through(&self, prefix: Prefix) -> bool {
-        let mut locals = self.held(prefix).filter_map(|(_, held)| held.local).peekable();
+        let mut locals = self.held(prefix).filter_map(|held| held.local).peekable();
         locals.peek().is_none() || locals.any(|ready| ready)
     }
 }

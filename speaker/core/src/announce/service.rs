@@ -1,11 +1,11 @@
 //! What one Service contributes: to its pools' gates, and to the routes of its own addresses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bgp_proto::types::{Family, Prefix};
 use speaker_config::model::{DefaultClass, ServiceGate};
-use speaker_config::objects::{Service, TrafficPolicy, UnixSeconds};
+use speaker_config::objects::{AddressKind, Service, TrafficPolicy, UnixSeconds};
 
 use super::advertisement::Prepared;
 use super::gates::{self, Readiness, Silent};
@@ -21,66 +21,112 @@ pub(super) struct Context<'a> {
 }
 
 /// One recorded address of a Service that BGP may announce.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Held {
-    /// The Service's age.
-    pub created: UnixSeconds,
-    /// The address lies inside a pool.
-    pub covered: bool,
     /// With `externalTrafficPolicy: Local`, whether an endpoint on this node is ready for it.
     pub local: Option<bool>,
-    /// The advertisements that announce it as a host route, by index.
-    pub advertisements: Vec<usize>,
 }
 
-/// A Service that BGP may announce, as far as routes depend on it.
+/// One prefix that an advertisement announces on behalf of a Service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// The Service's age.
+    pub created: UnixSeconds,
+    /// The address lies inside a pool, or may leave without one.
+    pub covered: bool,
+}
+
+/// A Service, as far as routes depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ServiceState {
-    /// Its recorded addresses.
+    /// The addresses that some advertisement could mean: where one of them comes into somebody else's
+    /// possession or into a pool, the Service is to be looked at again.
+    pub candidates: BTreeSet<IpAddr>,
+    /// Its recorded addresses, where BGP may announce them.
     pub addresses: BTreeMap<IpAddr, Held>,
+    /// What is announced, by prefix and by the advertisement's index: an address of its own, or the prefix
+    /// that stands for it.
+    pub claims: BTreeMap<(Prefix, usize), Claim>,
     /// The pools that these lie in, a family each, and whether it has a ready endpoint in that family.
     pub pools: BTreeMap<(String, Family), bool>,
 }
 
 impl ServiceState {
-    /// Evaluates a Service; one that BGP may not announce contributes nothing.
+    /// Evaluates a Service; one with no address that BGP may announce contributes nothing.
     pub(super) fn of(service: &Service, inputs: &Inputs, context: &Context<'_>) -> Self {
         let mut state = Self::default();
-        if !gates::may_announce(service, context.default_class, &mut Silent) {
-            return state;
-        }
         let endpoints = Readiness::of(inputs.slices(&service.key), context.node);
-        for addr in service.ingress.iter().copied() {
-            let family = Family::of(addr);
-            let endpoints = *endpoints.get(family);
-            let mut covered = false;
-            for entry in inputs.pools.containing(addr) {
-                covered = true;
-                state.pools.insert((entry.pool.name.clone(), family), endpoints.ready > 0);
+        if gates::may_announce(service, context.default_class, &mut Silent) {
+            for addr in service.ingress.iter().copied() {
+                state.hold(addr, service, inputs, *endpoints.get(Family::of(addr)), context);
             }
-            let announce = |advertisement: &Prepared| {
-                gates::service_route(advertisement, context.node, service, family, endpoints, &mut Silent)
-                    && context.surroundings.refusal(Prefix::host(addr), advertisement).is_none()
-            };
-            let advertisements = context.advertisements.iter().enumerate();
-            let held = Held {
-                created: service.created,
-                covered,
-                local: (service.external_traffic_policy == TrafficPolicy::Local).then(|| {
-                    gates::local_gate(ServiceGate::Ready, family, endpoints, context.node, &mut Silent)
-                }),
-                advertisements: advertisements
-                    .filter(|(_, one)| announce(one))
-                    .map(|(index, _)| index)
-                    .collect(),
-            };
-            state.addresses.insert(addr, held);
+        }
+        for (kind, addr) in gates::candidates(service) {
+            let wanted =
+                |one: &Prepared| one.spec.service_routes.unwrap_or_default().addresses.contains(kind);
+            let may = gates::may_announce_kind(service, kind, context.default_class, &mut Silent);
+            if may && (kind == AddressKind::LoadBalancer || context.advertisements.iter().any(wanted)) {
+                state.claim(kind, addr, service, inputs, *endpoints.get(Family::of(addr)), context);
+            }
         }
         state
     }
 
+    fn hold(
+        &mut self,
+        addr: IpAddr,
+        service: &Service,
+        inputs: &Inputs,
+        endpoints: Readiness,
+        context: &Context<'_>,
+    ) {
+        let family = Family::of(addr);
+        for entry in inputs.pools.containing(addr) {
+            self.pools.insert((entry.pool.name.clone(), family), endpoints.ready > 0);
+        }
+        let ready = || {
+            let policy = ("externalTrafficPolicy", family);
+            gates::local_gate(ServiceGate::Ready, policy, endpoints, context.node, &mut Silent)
+        };
+        let local = service.external_traffic_policy == TrafficPolicy::Local;
+        self.addresses.insert(addr, Held { local: local.then(ready) });
+    }
+
+    /// What the advertisements make of one address.
+    fn claim(
+        &mut self,
+        kind: AddressKind,
+        addr: IpAddr,
+        service: &Service,
+        inputs: &Inputs,
+        endpoints: Readiness,
+        context: &Context<'_>,
+    ) {
+        self.candidates.insert(addr);
+        let in_pool = inputs.pools.containing(addr).next().is_some();
+        let meant = (kind, Family::of(addr));
+        for (index, advertisement) in context.advertisements.iter().enumerate() {
+            if !gates::service_route(advertisement, context.node, service, meant, endpoints, &mut Silent) {
+                continue;
+            }
+            let prefix = gates::prefix_of(advertisement, service, kind, addr);
+            if context.surroundings.refusal_of(prefix, kind, advertisement).is_some() {
+                continue;
+            }
+            let covered = in_pool || advertisement.lets_out(kind, addr);
+            let claim = self.claims.entry((prefix, index));
+            claim.or_insert(Claim { created: service.created, covered: false }).covered |= covered;
+        }
+    }
+
+    /// The advertisements that announce a prefix on its behalf, by index.
+    pub(super) fn claims_of(&self, prefix: Prefix) -> impl Iterator<Item = (usize, Claim)> {
+        let range = self.claims.range((prefix, 0)..=(prefix, usize::MAX));
+        range.map(|((_, index), claim)| (*index, *claim))
+    }
+
     /// It contributes nothing.
     pub(super) fn is_empty(&self) -> bool {
-        self.addresses.is_empty()
+        self.addresses.is_empty() && self.candidates.is_empty()
     }
 }

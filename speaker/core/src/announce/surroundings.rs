@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bgp_proto::types::Prefix;
-use speaker_config::objects::Node;
+use speaker_config::objects::{AddressKind, Node};
 
 use super::advertisement::Prepared;
 use crate::danger::{ClusterNetwork, DangerContext, Owner, Reason, judge};
@@ -75,6 +75,21 @@ impl Surroundings {
             context.networks.extend(node.pods.iter().map(|prefix| (*prefix, ClusterNetwork::Pods)));
         }
         self.context = context;
+    }
+
+    /// The same for a prefix that stands for an address of a Service. A ClusterIP lies in the Service CIDR,
+    /// and who announces it means it.
+    pub(super) fn refusal_of(
+        &self,
+        prefix: Prefix,
+        kind: AddressKind,
+        advertisement: &Prepared,
+    ) -> Option<Reason> {
+        let meant = |reason: &Reason| {
+            kind == AddressKind::Cluster
+                && matches!(reason, Reason::Cluster { network: ClusterNetwork::Services, .. })
+        };
+        self.refusal(prefix, advertisement).filter(|reason| !meant(reason))
     }
 
     /// Why an advertisement may not announce a prefix; its own `allow` gives leave.

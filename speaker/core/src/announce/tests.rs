@@ -290,6 +290,8 @@ pub(super) fn silent(name: &str) -> Advertisement {
         peers: None,
         node_selector: None,
         allow: Vec::new(),
+        families: Family::ALL.into_iter().collect(),
+        export: Vec::new(),
     }
 }
 
@@ -300,7 +302,10 @@ pub(super) fn pools(name: &str, when: PoolGate) -> Advertisement {
 
 /// One that announces Service routes.
 pub(super) fn services(name: &str, which: ServiceRoutesWhich, when: ServiceGate) -> Advertisement {
-    Advertisement { service_routes: Some(ServiceRoutes { which, when }), ..silent(name) }
+    Advertisement {
+        service_routes: Some(ServiceRoutes { which, when, ..ServiceRoutes::default() }),
+        ..silent(name)
+    }
 }
 
 pub(super) fn peers<const N: usize>(names: [&str; N]) -> Option<BTreeSet<String>> {

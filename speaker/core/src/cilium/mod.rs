@@ -10,7 +10,9 @@
 //! With Kubernetes the two halves are two processes, and the CiliumBGPNodeConfig stands in the API server
 //! between them. Where the objects are files, the agent does both.
 
+pub mod agent;
 pub mod operator;
+pub mod status;
 
 #[cfg(test)]
 mod testing;

@@ -3,6 +3,7 @@
 //! [`World::upsert`], [`World::delete`] and [`World::synced`] only note what they touch. [`World::settle`] recomputes what was
 //! touched and says what is to be done. The same events give the same world.
 
+mod peers;
 mod segment;
 mod views;
 
@@ -12,15 +13,19 @@ use std::sync::Arc;
 
 use bgp_proto::types::FamilyMap;
 use serde::{Deserialize, Serialize};
-use speaker_config::model::{DefaultClass, PeerAddress, ServiceClass, SpeakerConfig};
-use speaker_config::objects::{Labels, Object, ObjectRef, Selector, UnixSeconds};
+use speaker_config::model::{DefaultClass, ServiceClass, SpeakerConfig};
+use speaker_config::objects::{Labels, Object, ObjectRef, UnixSeconds};
 
-use crate::announce::{Announcer, Settings};
-use crate::danger::{DangerContext, Owner};
+use crate::announce::Announcer;
 use crate::datapath::{Kernel, KernelReport, Wanted};
 use crate::export::{Exporter, PeerOut, Table};
 use crate::inputs::{Inputs, Touched};
 use crate::ipam::{Freed, Held, Ipam, IpamChanges, IpamSettings};
+
+pub use peers::{EffectivePeer, EffectivePeers};
+
+/// Where Cilium has the Secrets of `authSecretRef` unless it is told otherwise.
+pub const SECRETS_NAMESPACE: &str = "kube-system";
 
 /// What the world is told. A file of these, a JSON object a line, can be replayed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,6 +57,11 @@ pub enum Event {
         text: String,
         /// What else the process began with.
         start: Start,
+    },
+    /// The host has other addresses or gateways.
+    Host {
+        /// What it has.
+        host: Host,
     },
     /// Another configuration is in force.
     Configure {
@@ -85,6 +95,9 @@ pub struct Start {
     /// What Services had before a restart.
     #[serde(default)]
     pub held: Vec<Held>,
+    /// The one namespace of Secrets with TCP MD5 keys; absent for [`SECRETS_NAMESPACE`].
+    #[serde(default)]
+    pub secrets_namespace: Option<String>,
     /// What this host lives on.
     pub host: Host,
     /// Somebody else gives out addresses: in a cluster the operator or another controller does, and this
@@ -104,6 +117,15 @@ pub struct Host {
     pub own: Vec<IpAddr>,
     /// Next hops of its default routes.
     pub gateways: Vec<IpAddr>,
+    /// The next hop of the default route that is in force, a family each.
+    #[serde(default)]
+    pub default_gateways: FamilyMap<Option<IpAddr>>,
+    /// Addresses of the interfaces that are up, by name.
+    #[serde(default)]
+    pub interfaces: BTreeMap<String, Vec<IpAddr>>,
+    /// Nobody has asked the kernel: what depends on it is left out without a word.
+    #[serde(default)]
+    pub unknown: bool,
 }
 
 /// What is to be done.
@@ -126,8 +148,9 @@ pub struct Changes {
 pub struct World {
     node: String,
     default_class: DefaultClass,
-    /// The configured peers, whether a session is up or not.
-    peers: Vec<(String, Option<Selector>)>,
+    config: SpeakerConfig,
+    secrets_namespace: String,
+    peers: EffectivePeers,
     inputs: Inputs,
     touched: Touched,
     /// Sources that have not delivered their first full list.
@@ -148,7 +171,8 @@ impl World {
     /// (design §5, "Silence before knowledge").
     #[must_use]
     pub fn new(config: &SpeakerConfig, start: &Start) -> Self {
-        let Start { node, sources, freed, held, host, allocated_elsewhere, kernel } = start;
+        let Start { node, sources, freed, held, host, allocated_elsewhere, secrets_namespace, kernel } =
+            start;
         let allocates = config.ipam.enabled && !allocated_elsewhere;
         // Their order is all that counts.
         let freed = freed.iter().map(|address| Freed { address: *address, since: 0 });
@@ -159,7 +183,9 @@ impl World {
         let mut world = Self {
             node: node.clone(),
             default_class: config.ipam.default_class,
-            peers: Vec::new(),
+            config: config.clone(),
+            secrets_namespace: secrets_namespace.as_deref().unwrap_or(SECRETS_NAMESPACE).to_owned(),
+            peers: EffectivePeers::default(),
             inputs: Inputs::default(),
             touched: Touched::default(),
             waiting: sources.clone(),
@@ -182,28 +208,19 @@ impl World {
     /// A new configuration is in force. `ipam` is fixed while the process runs.
     pub fn configure(&mut self, config: &SpeakerConfig, node: &str) {
         node.clone_into(&mut self.node);
-        let peers = config.peers.iter();
-        self.peers = peers.map(|peer| (peer.name.clone(), peer.settings.node_selector.clone())).collect();
-        self.announcer.configure(Settings {
-            advertisements: config.advertisements.clone(),
-            node: node.to_owned(),
-            default_class: self.default_class,
-            danger: DangerContext { addresses: self.dangerous(config), ..DangerContext::default() },
-            datapath: config.datapath,
-        });
+        self.config = config.clone();
+        self.refresh();
         self.configure_segment(config);
     }
 
-    /// Addresses that somebody needs to reach this node or what is behind it: never announced unless
-    /// allowed.
-    fn dangerous(&self, config: &SpeakerConfig) -> BTreeMap<IpAddr, Owner> {
-        let own = self.host.own.iter().map(|addr| (*addr, Owner::Node(self.node.clone())));
-        let gateways = self.host.gateways.iter().map(|addr| (*addr, Owner::Gateway));
-        let peers = config.peers.iter().filter_map(|peer| match &peer.address {
-            PeerAddress::Address { address, .. } => Some((*address, Owner::Peer(peer.name.clone()))),
-            PeerAddress::Interface(_) => None,
-        });
-        own.chain(gateways).chain(peers).collect()
+    /// What this host has now; whether it is something else than before.
+    pub fn set_host(&mut self, host: Host) -> bool {
+        let moved = host != self.host;
+        if moved {
+            self.host = host;
+            self.refresh();
+        }
+        moved
     }
 
     /// Takes one event about an object or a source.
@@ -238,6 +255,12 @@ impl World {
         }
         let touched = std::mem::take(&mut self.touched);
         let mut changes = Changes::default();
+        if touched.bgp || !touched.secrets.is_empty() || touched.nodes.contains(&self.node) {
+            self.refresh();
+        }
+        if !touched.secrets.is_empty() {
+            self.peers.keys_changed();
+        }
         if let Some(ipam) = &mut self.ipam {
             ipam.touch(&touched);
             changes.ipam = ipam.reconcile(&self.inputs, now);
@@ -323,10 +346,7 @@ impl World {
 
     /// The peers that this node is to have, and those that came by themselves: by name.
     fn peer_names(&self) -> BTreeSet<&str> {
-        let labels = self.node_labels();
-        let selected = |selector: &Option<Selector>| selector.as_ref().is_none_or(|one| one.matches(&labels));
-        let configured =
-            self.peers.iter().filter(|(_, selector)| selected(selector)).map(|(name, _)| name.as_str());
+        let configured = self.peers.all().iter().map(|one| one.peer.name.as_str());
         configured.chain(self.exporter.peers().map(|(name, _)| name)).collect()
     }
 

@@ -211,6 +211,9 @@ fn reason(decision: &Decision) -> Vec<GateView> {
     let object = match &decision.source.namespace {
         Some(namespace) => format!("Service {namespace}/{}", decision.source.name),
         None if decision.source.kind == SourceKind::Pool => format!("pool {}", decision.source.name),
+        None if decision.source.kind == SourceKind::Aggregate => {
+            format!("addresses of Services, aggregated by {}", decision.source.name)
+        }
         None => format!("prefixes of advertisement {}", decision.source.name),
     };
     let heading = GateView {

@@ -43,7 +43,9 @@ impl Peers {
     /// Somebody dialled us.
     pub(in crate::hub) fn incoming(&mut self, config: &SpeakerConfig, incoming: Incoming) {
         let remote = incoming.remote.ip();
-        let known = self.running.values().find(|peer| peer.wanted.spec.address == remote);
+        // Of two with one address the later one is refused; a peer that is refused is still nobody new.
+        let known = self.running.values().filter(|peer| peer.wanted.spec.address == remote);
+        let known = known.min_by_key(|peer| peer.wanted.blocked.is_some());
         if let Some(peer) = known {
             peer.handle.accepted(incoming);
             return;

@@ -122,13 +122,19 @@ fn an_advertisement() -> impl Strategy<Value = Advertisement> {
     (pool_prefix, routes, fixed, peers, (by_tier(), by_tier(), by_tier()), allow).prop_map(
         |(pool_prefix, routes, fixed, peers, (pools, services, nodes), allow)| Advertisement {
             pool_prefix: pool_prefix.map(|when| PoolPrefix { when, ..PoolPrefix::default() }),
-            service_routes: routes.map(|(which, when)| ServiceRoutes { which, when }),
+            service_routes: routes.map(|(which, when)| ServiceRoutes {
+                which,
+                when,
+                ..ServiceRoutes::default()
+            }),
             prefixes: fixed.into_iter().map(prefix).collect(),
             peers: peers.map(|names| names.into_iter().map(str::to_owned).collect()),
             pool_selector: pools,
             service_selector: services,
             node_selector: nodes,
             allow: if allow { vec![prefix("203.0.113.0/24")] } else { Vec::new() },
+            families: Family::ALL.into_iter().collect(),
+            export: Vec::new(),
             ..silent("")
         },
     )
@@ -313,6 +319,7 @@ fn name(kind: SourceKind, namespace: Option<&str>, name: &str) -> String {
         (SourceKind::Pool, _) => format!("pool {name}"),
         (SourceKind::Service, namespace) => format!("service {}/{name}", namespace.unwrap_or_default()),
         (SourceKind::Prefix, _) => "fixed".to_owned(),
+        (SourceKind::Aggregate, _) => "aggregate".to_owned(),
     }
 }
 
