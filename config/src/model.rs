@@ -442,6 +442,9 @@ pub struct Advertisement {
     pub node_selector: Option<Selector>,
     /// `allow`: dangerous prefixes that this advertisement may announce all the same.
     pub allow: Vec<Prefix>,
+    /// Its `prefixes` are the node's own, Pod CIDRs and addresses of interfaces: it lives there, so that the
+    /// kernel guards nothing. From a CiliumBGPAdvertisement.
+    pub belongings: bool,
     /// The families of its Service routes; both in `speaker.yaml`. From a CiliumBGPPeerConfig.
     pub families: FamilySet,
     /// What may leave to peers without an `export` list as if it lay inside a pool: `ciliumBGP.export`, for

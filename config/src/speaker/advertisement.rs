@@ -42,6 +42,7 @@ pub(super) fn read(field: &Field<'_>, report: &Report) -> Option<Read> {
         peers: table.get("peers").map(|_| peers.iter().map(|name| name.value.clone()).collect()),
         node_selector: table.read("nodeSelector", Field::selector),
         allow,
+        belongings: false,
         families: Family::ALL.into_iter().collect(),
         export: Vec::new(),
     };

@@ -460,6 +460,30 @@ fn pod_cidrs_are_announced_though_they_are_the_clusters() {
     assert_eq!(node.told(), ["10.1.0.0/24", "fd00:1::/64"]);
 }
 
+/// An aggregate leads to addresses that nobody has; a Pod CIDR leads to Pods.
+#[test]
+fn aggregates_are_guarded_against_loops_and_the_nodes_own_are_not() {
+    let pods = services("pods", "", "").replace(
+        "advertisementType: Service\n      service: {}\n      selector: {}",
+        "advertisementType: PodCIDR",
+    );
+    let aggregate = services("all", "addresses: [LoadBalancerIP], aggregationLengthIPv4: 25", "");
+    let (config, _) =
+        speaker_config::speaker::parse("ipam: {enabled: false}\n", "speaker.yaml", Path::new("/")).unwrap();
+    let start = Start { node: "n1".into(), kernel: true, ..Start::default() };
+    let mut world = World::new(&config, &start);
+    let web = service("web", &["203.0.113.10"], "", &[]);
+    let node = "---\n{apiVersion: v1, kind: Node, metadata: {name: n1}, spec: {podCIDRs: [10.1.0.0/24]}}";
+    for document in manifest::parse(&format!("{FABRIC}{pods}{aggregate}{web}{node}")) {
+        let Content::Object(object) = document.content else { panic!("{document:?}") };
+        world.upsert(object);
+    }
+    world.settle(1);
+    let guards = world.announcer().carriage().wanted.guards.keys();
+    let guards: Vec<String> = guards.map(ToString::to_string).collect();
+    assert_eq!(guards, ["203.0.113.0/25"]);
+}
+
 #[test]
 fn the_file_and_ciliums_kinds_work_side_by_side() {
     let config = "

@@ -116,9 +116,16 @@ impl Announcer {
 
     /// What the kernel is to carry: prefixes to be guarded and addresses to be delivered here.
     pub(super) fn wanted(&self, settings: Datapath) -> (BTreeMap<Prefix, Guard>, BTreeSet<IpAddr>) {
-        let fixed = || self.fixed.iter().map(|(prefix, _)| *prefix).filter(|one| self.intended(*one));
-        let open =
-            || self.open_by_prefix.iter().map(|(prefix, _, _)| *prefix).filter(|one| self.intended(*one));
+        let foreign = |index: &usize| self.advertisements.get(*index).is_some_and(|one| !one.spec.belongings);
+        let fixed = || {
+            let all = self.fixed.iter().filter(|(_, index)| foreign(index));
+            all.map(|(prefix, _)| *prefix).filter(|one| self.intended(*one))
+        };
+        // An aggregate leads to addresses that nobody has, as a pool's prefix does.
+        let open = || {
+            let pools = self.open_by_prefix.iter().map(|(prefix, _, _)| *prefix);
+            pools.chain(self.aggregates.keys().map(|(prefix, _)| *prefix)).filter(|one| self.intended(*one))
+        };
         let mut guards = BTreeMap::new();
         if let Some(kind) = GuardKind::of(settings.loops) {
             guards.extend(fixed().map(|prefix| (prefix, Guard { kind, fixed: true })));

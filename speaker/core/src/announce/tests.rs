@@ -290,6 +290,7 @@ pub(super) fn silent(name: &str) -> Advertisement {
         peers: None,
         node_selector: None,
         allow: Vec::new(),
+        belongings: false,
         families: Family::ALL.into_iter().collect(),
         export: Vec::new(),
     }

@@ -354,6 +354,7 @@ fn advertise(
             attributes: attributes(entry),
             peers: Some(told),
             node_selector: None,
+            belongings: service_routes.is_none(),
             families,
             export: sight.settings.export.clone(),
         });

@@ -133,6 +133,7 @@ fn an_advertisement() -> impl Strategy<Value = Advertisement> {
             service_selector: services,
             node_selector: nodes,
             allow: if allow { vec![prefix("203.0.113.0/24")] } else { Vec::new() },
+            belongings: false,
             families: Family::ALL.into_iter().collect(),
             export: Vec::new(),
             ..silent("")
