@@ -1,5 +1,7 @@
 //! `speaker check` beyond the configuration file: what its manifests come to, and what this host has.
 
+mod host;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,7 @@ use speaker_core::world::{Start, World};
 
 use crate::io::manifests::{ABSENT, files};
 use crate::{hub, load};
+pub use host::kernel;
 
 /// A finding.
 type Finding = (Severity, String);

@@ -111,7 +111,7 @@ pub(crate) async fn operator(operator: Operator) -> anyhow::Result<Exit> {
 }
 
 /// Prints every error and warning of a configuration and of what it names.
-pub(crate) fn check(check: &Check) -> anyhow::Result<Exit> {
+pub(crate) async fn check(check: &Check) -> anyhow::Result<Exit> {
     let Check { config: file, node } = check;
     let (mut errors, mut warnings) = (0_usize, 0_usize);
     let mut report = String::new();
@@ -137,6 +137,7 @@ pub(crate) fn check(check: &Check) -> anyhow::Result<Exit> {
             let mut findings = crate::check::manifests(&loaded.config);
             if *node {
                 findings.extend(crate::check::node(&loaded.config));
+                findings.extend(crate::check::kernel(&loaded.config).await);
             }
             for (severity, text) in findings {
                 match severity {

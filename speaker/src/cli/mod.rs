@@ -70,7 +70,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         }
         Command::Run(run) => daemon::run(run).await,
         Command::Operator(operator) => daemon::operator(operator).await,
-        Command::Check(check) => daemon::check(&check),
+        Command::Check(check) => daemon::check(&check).await,
         Command::Crds => crds(),
         Command::Watch(daemon) => watch::watch(daemon).await,
         Command::Rib(rib) => read::rib(rib).await,

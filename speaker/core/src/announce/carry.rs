@@ -36,7 +36,7 @@ impl Waiting {
         self.stale |= self.held.insert(prefix, contributions).is_none();
     }
 
-    /// A prefix has no reason left; says whether it waited.
+    /// A prefix has no reason left.
     pub(super) fn forget(&mut self, prefix: Prefix) {
         self.held.remove(&prefix);
         self.outside.remove(&prefix);

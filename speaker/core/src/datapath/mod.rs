@@ -23,7 +23,7 @@ mod state;
 mod wanted;
 
 pub use linger::Linger;
-pub use plan::{Plan, cleanup, foreign_in_table, plan};
+pub use plan::{Plan, cleanup, obstacles, plan};
 pub use report::{Access, Carriage, Kernel, KernelReport, Outcome};
 pub use state::{
     Device, KernelOp, KernelRoute, KernelRule, KernelState, OwnRoute, RouteKey, RouteKind, RuleShape,

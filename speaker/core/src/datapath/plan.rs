@@ -1,6 +1,6 @@
 //! From what is wanted and what is there to what is to be done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bgp_proto::types::{Family, FamilyMap, Prefix};
@@ -74,24 +74,12 @@ pub fn cleanup(state: &KernelState) -> Vec<KernelOp> {
     plan(&Wanted { complete: true, ..Wanted::default() }, &Linger::default(), state).ops
 }
 
-/// What others have put into our table, in words.
+/// What stands in the way of a guard, in words: foreign entries in our table, and no place for our rule.
 #[must_use]
-pub fn foreign_in_table(state: &KernelState) -> Vec<String> {
-    let routes = state.routes.iter().filter(|one| one.key.table == TABLE && one.protocol != PROTOCOL);
-    let rules = state.rules.iter().filter(|one| one.table == Some(TABLE) && one.protocol != PROTOCOL);
-    let routes = routes.map(|one| {
-        format!(
-            "table {TABLE} has a route to {} that is not ours (protocol {}): it is left alone",
-            one.key.prefix, one.protocol
-        )
-    });
-    let rules = rules.map(|one| {
-        format!(
-            "the rule of preference {} leads to table {TABLE} and is not ours (protocol {}): it is left alone",
-            one.preference, one.protocol
-        )
-    });
-    routes.chain(rules).collect()
+pub fn obstacles(state: &KernelState) -> Vec<String> {
+    let known = Known::of(state, &Wanted::default());
+    let places = Family::ALL.into_iter().filter_map(|family| known.preference(family).err());
+    known.notes().into_iter().chain(places).collect()
 }
 
 /// The state, in the order in which it is asked.
@@ -102,7 +90,7 @@ struct Known<'a> {
     /// Subnets that this host is attached to.
     attached: Vec<&'a KernelRoute>,
     /// What this host routes on, where a fixed prefix makes that matter.
-    routed: Vec<&'a KernelRoute>,
+    routed: BTreeSet<Prefix>,
     /// Where the rule for the table `local` stands.
     local_rule: FamilyMap<u32>,
 }
@@ -110,14 +98,14 @@ struct Known<'a> {
 impl<'a> Known<'a> {
     fn of(state: &'a KernelState, wanted: &Wanted) -> Self {
         let any_fixed = wanted.guards.values().any(|guard| guard.fixed);
-        let (mut at, mut attached, mut routed) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut at, mut attached, mut routed) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
         for route in &state.routes {
             if matches!(route.key.table, TABLE | LOCAL_TABLE) {
                 at.entry((route.key.table, route.key.prefix)).or_insert_with(Vec::new).push(route);
             } else if is_attached(route) {
                 attached.push(route);
             } else if any_fixed && route.kind == RouteKind::Unicast {
-                routed.push(route);
+                routed.insert(route.key.prefix);
             }
         }
         let local_rule = FamilyMap::from_fn(|family| {
@@ -129,8 +117,24 @@ impl<'a> Known<'a> {
         Self { state, at, attached, routed, local_rule }
     }
 
+    /// What others have put into our table, in words.
     fn notes(&self) -> Vec<String> {
-        foreign_in_table(self.state)
+        let state = self.state;
+        let routes = state.routes.iter().filter(|one| one.key.table == TABLE && one.protocol != PROTOCOL);
+        let rules = state.rules.iter().filter(|one| one.table == Some(TABLE) && one.protocol != PROTOCOL);
+        let routes = routes.map(|one| {
+            format!(
+                "table {TABLE} has a route to {} that is not ours (protocol {}): it is left alone",
+                one.key.prefix, one.protocol
+            )
+        });
+        let rules = rules.map(|one| {
+            format!(
+                "the rule of preference {} leads to table {TABLE} and is not ours (protocol {}): it is left alone",
+                one.preference, one.protocol
+            )
+        });
+        routes.chain(rules).collect()
     }
 
     fn at(&self, table: u32, prefix: Prefix) -> &[&'a KernelRoute] {
@@ -157,9 +161,9 @@ impl<'a> Known<'a> {
             let device = route.device.as_ref().map_or("?", |device| device.name.as_str());
             return Some(format!("it overlaps {}, to which {device} is attached", route.key.prefix));
         }
-        let inside = |one: &&&KernelRoute| guard.fixed && prefix.covers(one.key.prefix);
-        let route = self.routed.iter().find(inside)?;
-        Some(format!("this host has a route to {} inside it", route.key.prefix))
+        // What lies inside comes right behind in their order.
+        let inside = self.routed.range(prefix..).next().filter(|one| guard.fixed && prefix.covers(**one))?;
+        Some(format!("this host has a route to {inside} inside it"))
     }
 
     /// The preference of our rule, and whether it is there already; else why there is no place for it.

@@ -3,7 +3,7 @@
 //! ```text
 //! hub ── Wanted ──► task: dump ─► plan ─► apply ─► dump ─► KernelReport ──► hub
 //!                    ▲
-//! rtnetlink monitor ─┘ (a connection of its own: the kernel tells nobody of what he did himself)
+//! rtnetlink monitor ─┘ (a connection of its own: none is told of what it did itself)
 //! ```
 
 mod apply;
@@ -118,6 +118,26 @@ pub async fn cleanup() -> Result<Vec<String>, String> {
         return Ok(ops.iter().map(in_words).collect());
     }
     Err(format!("still there: {}", left.iter().map(in_words).collect::<Vec<_>>().join(", ")))
+}
+
+/// What stands in the way of `datapath` on this host, in words.
+pub async fn obstacles() -> Vec<String> {
+    let mut found = Vec::new();
+    if !may_change_network() {
+        found.push(capability::MISSING.to_owned());
+    }
+    if let Err(why) = lock::take() {
+        found.push(why);
+    }
+    let state = match Kernel::open() {
+        Ok(kernel) => kernel.read().await,
+        Err(error) => Err(format!("no netlink socket: {error}")),
+    };
+    match state {
+        Ok(state) => found.extend(datapath::obstacles(&state)),
+        Err(error) => found.push(error),
+    }
+    found
 }
 
 /// An operation as the `ip` command would have it.

@@ -139,7 +139,8 @@ impl Task {
                 }
                 self.tell(turn.report).await;
             }
-            Err(error) => tracing::warn!("{error}"),
+            // As without the right to change it: a warning, and routes all the same.
+            Err(error) => self.tell(self.report(Plan::default(), Access::Refused(error))).await,
         }
         self.pause = again.then(|| self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE)));
         let next = self.pause.unwrap_or(EVERY);

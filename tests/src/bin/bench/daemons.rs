@@ -308,7 +308,7 @@ fn json(text: &str) -> Result<Value, String> {
 pub(crate) fn speaker_yaml(role: &Role) -> String {
     let mut text = format!(
         "node: {{name: bench}}\nrouter: {{asn: {ASN}, routerId: {ADDRESS}, listen: [\"{ADDRESS}:179\"]}}\n\
-         ipam: {{stateDir: state}}\napi: {{socket: api.sock}}\npeers:\n"
+         ipam: {{stateDir: state}}\napi: {{socket: api.sock}}\ndatapath: {{loops: none}}\npeers:\n"
     );
     if role.fed {
         let _w = writeln!(

@@ -13,6 +13,7 @@ mod daemons;
 mod dump;
 mod fleet;
 mod full;
+mod kernel;
 mod kubernetes;
 mod listener;
 mod report;
@@ -27,13 +28,14 @@ use std::time::Duration;
 use daemons::Kind;
 
 const HELP: &str = "\
-usage: tests/bench [all|codec|full|dump|slow|change|kubernetes …] [options], as root
+usage: tests/bench [all|codec|full|dump|slow|change|kernel|kubernetes …] [options], as root
 
   codec    decoding and encoding of UPDATEs on one core
   full     1,000,000 routes received from one peer
   dump     200,000 routes with 100 attribute sets told to 1, 10 and 50 peers
   slow     one of 50 peers reads nothing while all routes change
   change   one of 10,000 Services deleted, until its withdrawal is read
+  kernel   10,000 Services delivered on a host: routes of the kernel from nothing, and one Service more
   kubernetes  Services of a real API server created and deleted, until a peer has the route or its withdrawal
 
   --only NAME,…     daemons: speaker, bird2, frr, gobgp (default: all)
@@ -105,6 +107,9 @@ fn main() {
         }
         change::run(&options);
     }
+    if options.wants("kernel") {
+        kernel::run(&options);
+    }
     if options.wants("kubernetes") {
         kubernetes::run(&options);
     }
@@ -123,7 +128,9 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
         let number = |text: String| text.parse::<usize>().map_err(|e| format!("{text:?}: {e}"));
         match arg.as_str() {
-            "all" | "codec" | "full" | "dump" | "slow" | "change" | "kubernetes" => options.suites.push(arg),
+            "all" | "codec" | "full" | "dump" | "slow" | "change" | "kernel" | "kubernetes" => {
+                options.suites.push(arg);
+            }
             "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
             "--peers" => {
                 options.peers =

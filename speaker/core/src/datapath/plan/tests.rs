@@ -6,8 +6,7 @@ use bgp_proto::types::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::wanted::GuardKind;
-use super::super::{Device, GuardKind as Kind};
+use super::super::{Device, GuardKind};
 use super::*;
 
 /// A kernel as far as the plan sees it.
@@ -198,7 +197,7 @@ fn a_guard_goes_when_its_prefix_becomes_connected() {
     run(&mut model, &wanted(&["203.0.113.0/24"], &[]));
     model.0.routes.push(route(MAIN, "203.0.113.0/26", 0, RouteKind::Unicast, 2, false, Some(eth0())));
     run(&mut model, &wanted(&["203.0.113.0/24"], &[]));
-    assert!(!model.0.routes.iter().chain([]).any(|one| one.protocol == PROTOCOL), "{model:?}");
+    assert!(!model.0.routes.iter().any(|one| one.protocol == PROTOCOL), "{model:?}");
     assert!(!model.0.rules.iter().any(|one| one.protocol == PROTOCOL), "{model:?}");
 }
 
@@ -248,10 +247,6 @@ fn a_foreign_route_in_our_place_is_left_and_said() {
     assert_eq!(model.foreign(), foreign);
     // At another metric both fit.
     model.0.routes.last_mut().unwrap().key.metric = 7;
-    let at_seven: Vec<_> = model.0.routes.iter_mut().filter(|one| one.key.table == TABLE).collect();
-    for one in at_seven {
-        one.key.metric = 7;
-    }
     let done = run(&mut model, &wanted(&["203.0.113.0/24"], &[]));
     assert_eq!(done.guards.values().collect::<Vec<_>>(), [&Outcome::InPlace]);
 }
@@ -309,7 +304,7 @@ fn a_guard_of_another_type_is_replaced_in_one_step() {
     let mut model = host();
     let mut wanted = wanted(&["203.0.113.0/24"], &[]);
     run(&mut model, &wanted);
-    wanted.guards.values_mut().for_each(|guard| guard.kind = Kind::Unreachable);
+    wanted.guards.values_mut().for_each(|guard| guard.kind = GuardKind::Unreachable);
     let next = plan(&wanted, &Linger::default(), &model.0);
     let guard = own_route("203.0.113.0/24", TABLE, RouteKind::Unreachable);
     assert_eq!(next.ops, [KernelOp::ReplaceRoute(guard)]);
@@ -388,7 +383,7 @@ fn any_rule() -> impl Strategy<Value = KernelRule> {
 
 fn any_wanted() -> impl Strategy<Value = Wanted> {
     let guard = (any::<bool>(), any::<bool>()).prop_map(|(blackhole, fixed)| Guard {
-        kind: if blackhole { Kind::Blackhole } else { Kind::Unreachable },
+        kind: if blackhole { GuardKind::Blackhole } else { GuardKind::Unreachable },
         fixed,
     });
     (vec((prefixes(), guard), 0..5), vec(prefixes(), 0..4)).prop_map(|(guards, locals)| Wanted {
