@@ -106,11 +106,8 @@ impl App {
         let host = own_addresses(&egress).await;
         helpers.push(tokio::spawn(follow_host(egress.clone(), messages.clone())));
         let predecessor = predecessor(&loaded.config)?;
-        let kernel = if look_after_kernel {
-            Some(kernel::spawn(kernel_reports, clock).context("cannot read the kernel's routes")?)
-        } else {
-            None
-        };
+        let kernel = look_after_kernel.then(|| kernel::spawn(kernel_reports, clock)).transpose();
+        let kernel = kernel.context("cannot read the kernel's routes")?;
         helpers.push(link::spawn(held_here, link_events));
         let listener = listen::spawn(&loaded.config.router.listen, listen_events);
         helpers.extend(sources.tasks);
