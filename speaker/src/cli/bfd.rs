@@ -13,11 +13,12 @@ pub(crate) fn missing(peer: &PeerSummary) -> Option<String> {
         return None;
     }
     let name = &peer.name;
-    let why = match (&bfd.error, bfd.state.as_deref(), bfd.remote_state.as_deref()) {
-        (Some(error), None, _) => error.clone(),
-        (_, _, Some("AdminDown")) => "the peer has switched it off".to_owned(),
-        _ if bfd.up_count == 0 => "the peer's has never been up".to_owned(),
-        _ => "it is down".to_owned(),
+    let why = match (&bfd.error, &bfd.last_down) {
+        (Some(error), _) if bfd.state.is_none() => error.clone(),
+        _ if bfd.remote_state.as_deref() == Some("AdminDown") => "the peer has switched it off".to_owned(),
+        // A peer may say AdminDown for a while, and then nothing.
+        (_, Some(down)) => down.reason.clone(),
+        (_, None) => "the peer's has never been up".to_owned(),
     };
     Some(format!("{name} is up without BFD, so that the hold timer alone finds a failure: {why}\n"))
 }
@@ -157,14 +158,15 @@ mod tests {
 
     #[test]
     fn a_session_without_its_bfd_is_named() {
-        let never = BfdView { state: Some("Down".to_owned()), up_count: 0, remote_state: None, ..up() };
+        let state = Some("Down".to_owned());
+        let never = BfdView { state, up_count: 0, remote_state: None, last_down: None, ..up() };
         let off = BfdView { remote_state: Some("AdminDown".to_owned()), ..never.clone() };
-        let failed = BfdView { up_count: 1, ..never.clone() };
+        let failed = BfdView { last_down: up().last_down, ..never.clone() };
         let none = BfdView { state: None, error: Some("the port is taken".to_owned()), ..never.clone() };
         for (bfd, expected) in [
             (never.clone(), "the peer's has never been up"),
             (off, "the peer has switched it off"),
-            (failed, "it is down"),
+            (failed, "the peer signals Down"),
             (none, "the port is taken"),
         ] {
             let text = missing(&peer("Established", Some(bfd))).unwrap();
