@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -30,6 +30,7 @@ use crate::io::peer::PeerContext;
 use crate::io::{api, bfd, boot, carrier, clock::Clock, egress, kernel, kube, link, listen, manifests};
 use crate::load::{self, Loaded};
 use crate::monitor::Agent;
+use crate::question::Asked;
 
 /// How many messages may wait for the hub; whoever sends more waits in turn.
 const HUB_QUEUE: usize = 4096;
@@ -92,15 +93,7 @@ impl App {
             forward(questions, &messages, Message::Asked),
         ];
 
-        let socket = api::bind(&loaded.config.api.socket).map_err(|error| {
-            let socket = loaded.config.api.socket.display();
-            anyhow::anyhow!("cannot serve the API on {socket}: {error}; api.socket says where it is")
-        })?;
-        helpers.push(tokio::spawn(async move {
-            if let Err(error) = api::serve(socket, asked).await {
-                tracing::error!(%error, "the API has failed");
-            }
-        }));
+        helpers.push(serve_api(&loaded.config.api.socket, asked)?);
         helpers.extend(watchable(&messages, loaded.config.api.http, metrics).await?);
         let sources = Sources::start(&loaded.config, &messages, &node, clock).await?;
         let host = own_addresses(&egress).await;
@@ -162,6 +155,19 @@ impl App {
             helper.abort();
         }
     }
+}
+
+/// Answers the command line.
+fn serve_api(path: &Path, asked: mpsc::Sender<Asked>) -> anyhow::Result<JoinHandle<()>> {
+    let socket = api::bind(path).map_err(|error| {
+        let socket = path.display();
+        anyhow::anyhow!("cannot serve the API on {socket}: {error}; api.socket says where it is")
+    })?;
+    Ok(tokio::spawn(async move {
+        if let Err(error) = api::serve(socket, asked).await {
+            tracing::error!(%error, "the API has failed");
+        }
+    }))
 }
 
 /// The sources of objects, running.

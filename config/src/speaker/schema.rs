@@ -142,7 +142,7 @@ pub(crate) const DRAIN: Section = Section::new("drain", &["for", "taint", "exclu
 pub(crate) const API: Section = Section::new("api", &["socket", "http"]);
 
 /// Every section.
-pub(crate) const ALL: [&Section; 37] = [
+pub(crate) const ALL: [&Section; 38] = [
     &FILE,
     &NODE,
     &ROUTER,
@@ -168,6 +168,7 @@ pub(crate) const ALL: [&Section; 37] = [
     &MAX_ADVERTISED,
     &ADD_PATH,
     &EXPORT,
+    &PREFIX_LIMIT,
     &SHUTDOWN,
     &ADVERTISEMENT,
     &POOL_PREFIX,

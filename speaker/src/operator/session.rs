@@ -44,6 +44,9 @@ pub(super) enum End {
     Stopped,
 }
 
+/// What became of a write, and of what it wrote.
+type Written = (ObjectRef, Outcome);
+
 /// A leader.
 pub(super) struct Session {
     spec: SessionSpec,
@@ -54,7 +57,7 @@ pub(super) struct Session {
     /// What is wrong with sources.
     faults: BTreeMap<Arc<str>, Vec<String>>,
     batches: mpsc::Receiver<Batch<Object, ObjectRef>>,
-    outcomes: (mpsc::UnboundedSender<(ObjectRef, Outcome)>, mpsc::UnboundedReceiver<(ObjectRef, Outcome)>),
+    outcomes: (mpsc::UnboundedSender<Written>, mpsc::UnboundedReceiver<Written>),
     notes: mpsc::Sender<speaker_core::operator::Note>,
     writes: JoinSet<()>,
     helpers: Vec<AbortHandle>,

@@ -121,7 +121,7 @@ impl LeaseStore {
         match written.await {
             Ok(Ok(_)) => tracing::info!("the Lease {} is given up", self.name),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the Lease {} cannot be given up: it runs out", self.name)
+                tracing::warn!(%error, "the Lease {} cannot be given up: it runs out", self.name);
             }
             Err(_) => tracing::warn!("the Lease {} cannot be given up in time: it runs out", self.name),
         }

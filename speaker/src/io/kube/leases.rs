@@ -261,7 +261,7 @@ impl Desk {
                     match timeout(CALL, self.write_own(None)).await {
                         Ok(Ok(_)) => tracing::info!("others may take over what was announced on the segment"),
                         Ok(Err(error)) => {
-                            tracing::warn!("others take over when the lease has run out: {error}")
+                            tracing::warn!("others take over when the lease has run out: {error}");
                         }
                         Err(_) => tracing::warn!("others take over when the lease has run out: no answer"),
                     }
