@@ -78,7 +78,7 @@ pub(super) fn route(message: &RouteMessage, devices: &Devices) -> Option<KernelR
             RouteAttribute::Table(number) => table = *number,
             RouteAttribute::Priority(number) => metric = *number,
             RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::MultiPath(_) => {
-                gateway = true
+                gateway = true;
             }
             RouteAttribute::Oif(index) => device = devices.get(index).cloned(),
             _ => {}
