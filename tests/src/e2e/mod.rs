@@ -189,7 +189,7 @@ impl World {
         Operator::start(&node, address, OPERATOR, &account(&self.cluster, OPERATOR_ACCOUNT))
     }
 
-    /// A Pod behind member `n` (from 1), with the addresses that it has there: [`Member::pod_address`].
+    /// A Pod behind member `n` (from 1), with the addresses that it has there.
     #[must_use]
     pub fn pod(&self, n: u8, host: u8, name: &str) -> Node {
         let addresses = [IpAddr::V4(pod_v4(n, host)), IpAddr::V6(pod_v6(n, host))];
