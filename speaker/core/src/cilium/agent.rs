@@ -117,6 +117,8 @@ pub fn outcome(sight: Sight<'_>) -> Outcome {
                     if let Some(refused) = &built.refused {
                         outcome.errors.push(format!("{}: peer {}: {refused}", instance.name, peer.name));
                     }
+                    let of = |text: &String| format!("CiliumBGPPeerConfig {}: {text}", config.name);
+                    outcome.notes.extend(config.notes.iter().map(of));
                     select(&built.peer.name, &config, sight, &mut told);
                     outcome.peers.push(built);
                 }
