@@ -21,7 +21,7 @@ fn every_error_is_said_at_once_with_its_place() {
     scene.write("node.yaml", &text);
     let ran = scene.run(&["check", "--config", "node.yaml"]);
     assert_eq!(ran.code, 1, "{ran:?}");
-    assert!(ran.out.contains("node.yaml:7:"), "{ran:?}");
+    assert!(ran.out.contains("node.yaml:8:"), "{ran:?}");
     assert!(ran.out.contains("peers[0].timers.hold: a hold time of 2 s is not acceptable"), "{ran:?}");
     assert!(ran.out.contains("did you mean address?"), "{ran:?}");
     assert!(ran.out.contains("2 error(s)"), "{ran:?}");

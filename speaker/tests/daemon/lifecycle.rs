@@ -153,12 +153,12 @@ fn an_address_where_nobody_answers_is_shown_with_the_reason() {
 
 #[test]
 fn the_log_is_for_people_and_names_what_is_not_in_this_version() {
-    let extra = "  - {name: unnumbered, interface: eth7, asn: external}\nl2: {enabled: true}\n";
+    let extra = "  - {name: unnumbered, interface: eth7, asn: external}\nreadiness: kube-proxy\n";
     let rest = format!("{extra}{FABRIC}");
     let Pair { scene: _scene, node, router, .. } = Pair::with("", ", learn: default", &rest, manifests);
     router.receives(&[POOL]);
     let log = node.log();
-    for key in ["peers[0].learn", "peers[1].interface", "l2"] {
+    for key in ["peers[0].learn", "peers[1].interface", "readiness"] {
         let line =
             log.lines().find(|line| line.contains(key)).unwrap_or_else(|| panic!("{key} is not in {log}"));
         assert!(line.contains("does nothing yet in this version"), "{line}");
