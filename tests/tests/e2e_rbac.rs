@@ -52,6 +52,10 @@ fn roles_grant_what_is_used_and_no_more() {
                  passwordSecretRef: {name: tor, key: password}}\nadvertisements:";
     world.members[0].agent().write_config(&agent_config(1).replace("advertisements:", keyed));
 
+    // A node is drained, and is back.
+    world.members[0].agent().cli(&["drain"]);
+    world.members[0].agent().cli(&["undrain"]);
+
     for account in [OPERATOR_ACCOUNT, AGENT_ACCOUNT] {
         let may = granted(&world.cluster, NAMESPACE, account);
         eventually(Duration::from_secs(60), &format!("{account} uses all that it may"), || {

@@ -33,8 +33,6 @@ pub struct Sight<'a> {
     pub inputs: &'a Inputs,
     /// What this host lives on.
     pub host: &'a Host,
-    /// There is no operator: the CiliumBGPNodeConfig is made here where there is none.
-    pub alone: bool,
     /// The one namespace of Secrets with TCP MD5 keys.
     pub secrets: &'a str,
     /// What Cilium's kinds cannot say.
@@ -82,7 +80,7 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
-/// What Cilium's BGP kinds come to on this node: nothing where no CiliumBGPNodeConfig is there for it.
+/// What Cilium's BGP kinds come to on this node.
 #[must_use]
 pub fn outcome(sight: Sight<'_>) -> Outcome {
     let mut outcome = Outcome::default();
@@ -96,8 +94,8 @@ pub fn outcome(sight: Sight<'_>) -> Outcome {
             outcome.notes.extend(config.notes.iter().map(of));
             config.instances.clone()
         }
-        None if sight.alone => alone(node, sight, &mut outcome),
-        None => Vec::new(),
+        // Nobody has written one: it is derived here, from the same objects by the same rules.
+        None => derived(node, sight, &mut outcome),
     };
     let mut told: BTreeMap<&str, FamilyMap<BTreeSet<String>>> = BTreeMap::new();
     for instance in &instances {
@@ -140,7 +138,7 @@ pub fn outcome(sight: Sight<'_>) -> Outcome {
 }
 
 /// Both halves: the instances that the operator would write down.
-fn alone(node: &Node, sight: Sight<'_>, outcome: &mut Outcome) -> Vec<BgpInstance> {
+fn derived(node: &Node, sight: Sight<'_>, outcome: &mut Outcome) -> Vec<BgpInstance> {
     let bgp = &sight.inputs.bgp;
     for config in bgp.cluster_configs.values() {
         let of = |text: &String| format!("CiliumBGPClusterConfig {}: {text}", config.name);

@@ -144,7 +144,6 @@ spec:
             node: "n1",
             inputs: &inputs,
             host: &host,
-            alone: true,
             secrets: "kube-system",
             settings: &CiliumBgp::default(),
         };

@@ -324,6 +324,10 @@ impl World {
             return false;
         }
         self.drain = drain;
+        // Others take over on the segments at once; there is no half-way as in BGP.
+        if let Some(segment) = self.segment() {
+            segment.set_available(drain == Drain::No);
+        }
         let changes = self.exporter.set_drain(drain, self.announcer.rib());
         self.drained.pending.extend(changes.pending);
         self.drained.moved.extend(changes.moved);

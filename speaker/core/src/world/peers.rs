@@ -77,7 +77,6 @@ impl World {
                 node: &self.node,
                 inputs: &self.inputs,
                 host: &self.host,
-                alone: !self.config.sources.kubernetes,
                 secrets: &self.secrets_namespace,
                 settings: &self.config.cilium_bgp,
             });

@@ -34,6 +34,8 @@ pub(crate) fn agent_kinds(node: &str, bgp: bool, l2: bool) -> Vec<(ObjectKind, F
         let optional = Filter { optional: true, ..Filter::default() };
         let own = Filter { name: Some(node.to_owned()), ..optional.clone() };
         kinds.extend([
+            (ObjectKind::BGP_CLUSTER_CONFIGS, optional.clone()),
+            (ObjectKind::BGP_OVERRIDES, own.clone()),
             (ObjectKind::BGP_NODE_CONFIGS, own),
             (ObjectKind::BGP_PEER_CONFIGS, optional.clone()),
             (ObjectKind::BGP_ADVERTISEMENTS, optional),

@@ -187,6 +187,16 @@ impl ObjectKind {
         resource: cilium_bgp("CiliumBGPNodeConfig", "ciliumbgpnodeconfigs"),
         reference: |key| ObjectRef::BgpNodeConfig(key.name),
     };
+    /// CiliumBGPClusterConfigs.
+    pub(crate) const BGP_CLUSTER_CONFIGS: Self = Self {
+        resource: cilium_bgp("CiliumBGPClusterConfig", "ciliumbgpclusterconfigs"),
+        reference: |key| ObjectRef::BgpClusterConfig(key.name),
+    };
+    /// CiliumBGPNodeConfigOverrides, one a node.
+    pub(crate) const BGP_OVERRIDES: Self = Self {
+        resource: cilium_bgp("CiliumBGPNodeConfigOverride", "ciliumbgpnodeconfigoverrides"),
+        reference: |key| ObjectRef::BgpNodeConfigOverride(key.name),
+    };
     /// CiliumBGPPeerConfigs.
     pub(crate) const BGP_PEER_CONFIGS: Self = Self {
         resource: cilium_bgp("CiliumBGPPeerConfig", "ciliumbgppeerconfigs"),

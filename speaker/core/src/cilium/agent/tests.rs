@@ -50,12 +50,12 @@ fn host() -> Host {
 }
 
 fn seen(inputs: &Inputs) -> Outcome {
-    seen_by(inputs, true)
+    seen_by(inputs)
 }
 
-fn seen_by(inputs: &Inputs, alone: bool) -> Outcome {
+fn seen_by(inputs: &Inputs) -> Outcome {
     let (host, settings) = (host(), CiliumBgp::default());
-    outcome(Sight { node: "n1", inputs, host: &host, alone, secrets: "kube-system", settings: &settings })
+    outcome(Sight { node: "n1", inputs, host: &host, secrets: "kube-system", settings: &settings })
 }
 
 #[test]
@@ -261,11 +261,17 @@ spec:
 }
 
 #[test]
-fn an_agent_with_an_operator_waits_for_its_node_config() {
+fn an_instance_without_an_as_number_is_an_error() {
+    let outcome = seen(&inputs(&CLUSTER.replace("      localASN: 64501\n", "")));
+    assert_eq!(outcome.peers, []);
+    assert_eq!(outcome.errors, ["main: localASN is missing; write one"]);
+}
+
+#[test]
+fn a_written_node_config_counts_and_else_the_cluster_config() {
     let mut inputs = inputs(CLUSTER);
     add(&mut inputs, PEER);
-    assert_eq!(seen_by(&inputs, false), Outcome::default());
-    assert_eq!(seen_by(&inputs, true).peers.len(), 1);
+    assert_eq!(seen_by(&inputs).peers.len(), 1);
     add(
         &mut inputs,
         "
@@ -280,20 +286,12 @@ spec:
       peers: [{name: tor, peerAddress: 10.0.0.254, localAddress: 10.0.0.11, peerConfigRef: {name: tor}}]
 ",
     );
-    for alone in [false, true] {
-        let outcome = seen_by(&inputs, alone);
-        assert_eq!(outcome.peers[0].router_id, Some("10.0.0.11".parse().unwrap()));
-        let settings = &outcome.peers[0].peer.settings;
-        assert_eq!(settings.local_asn, Asn::new(64777), "what the operator wrote counts");
-        assert_eq!(settings.local_address, Some("10.0.0.11".parse().unwrap()));
-    }
+    let outcome = seen_by(&inputs);
+    assert_eq!(outcome.peers[0].router_id, Some("10.0.0.11".parse().unwrap()));
+    let settings = &outcome.peers[0].peer.settings;
+    assert_eq!(settings.local_asn, Asn::new(64777), "what somebody wrote counts");
+    assert_eq!(settings.local_address, Some("10.0.0.11".parse().unwrap()));
     inputs.remove(&ObjectRef::BgpNodeConfig("n1".into()), &mut Touched::default());
-    assert_eq!(seen_by(&inputs, false), Outcome::default(), "the instance is withdrawn with its object");
-}
-
-#[test]
-fn an_instance_without_an_as_number_is_an_error() {
-    let outcome = seen(&inputs(&CLUSTER.replace("      localASN: 64501\n", "")));
-    assert_eq!(outcome.peers, []);
-    assert_eq!(outcome.errors, ["main: localASN is missing; write one"]);
+    let derived = seen_by(&inputs);
+    assert_eq!(derived.peers[0].peer.settings.local_asn, Asn::new(64501), "else the ClusterConfig counts");
 }
