@@ -236,15 +236,13 @@ pub(in crate::speaker) fn export_rule(field: &Field<'_>) -> Option<ExportRule> {
 
 /// RFC 9234, "BGP Role" values.
 pub(super) fn role(field: &Field<'_>) -> Option<u8> {
-    let role = field.choice(&[
+    field.choice(&[
         ("provider", 0),
         ("route-server", 1),
         ("route-server-client", 2),
         ("customer", 3),
         ("peer", 4),
-    ])?;
-    field.not_yet();
-    Some(role)
+    ])
 }
 
 /// A word for both families, or one for each (RFC 7911 §4: 1 receive, 2 send, 3 both).
