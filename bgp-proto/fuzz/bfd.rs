@@ -202,6 +202,8 @@ impl Caller {
                     assert_ne!(change.from, change.to);
                     assert!(!change.is_failure() || (change.from, change.to) == (State::Up, State::Down));
                     seen.state = change.to;
+                    // What says the same after a change and back says it anew.
+                    seen.last = None;
                 }
                 Output::NeighborAdminDown(_) => {}
                 Output::Gone(id) => {

@@ -127,7 +127,7 @@ impl Announcer {
         Self::default()
     }
 
-    /// The answer from scratch, which every incremental one must equal but for [`Route::since`].
+    /// The answer from scratch, which every incremental one must equal but for [`crate::rib::Route::since`].
     #[must_use]
     pub fn from_scratch(settings: Settings, inputs: &Inputs, now: UnixSeconds) -> Self {
         let mut announcer = Self::new();
@@ -155,7 +155,7 @@ impl Announcer {
     }
 
     /// Evaluates what was touched since the last time. Says which prefixes of the Loc-RIB came, went or
-    /// have other reasons; `now` becomes [`Route::since`] of those that came.
+    /// have other reasons; `now` becomes [`crate::rib::Route::since`] of those that came.
     pub fn reconcile(&mut self, inputs: &Inputs, now: UnixSeconds) -> BTreeSet<Prefix> {
         let mut dirty = std::mem::take(&mut self.dirty);
         self.work = Work::default();
