@@ -37,7 +37,8 @@ rules:
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
 - {apiGroups: [''], resources: [nodes], verbs: [patch]}
 - apiGroups: [cilium.io]
-  resources: [ciliumloadbalancerippools, ciliumbgpnodeconfigs, ciliumbgppeerconfigs, ciliumbgpadvertisements]
+  resources: [ciliumloadbalancerippools, ciliumbgpclusterconfigs, ciliumbgpnodeconfigs, ciliumbgpnodeconfigoverrides,
+    ciliumbgppeerconfigs, ciliumbgpadvertisements]
   verbs: [list, watch]
 ---
 apiVersion: rbac.authorization.k8s.io/v1

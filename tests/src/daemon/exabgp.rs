@@ -46,6 +46,9 @@ impl ExaBgp {
             let text = std::fs::read_to_string(self.dir.join(format!("events-{run}"))).unwrap_or_default();
             // The last line may not be whole yet.
             events.extend(text.split_inclusive('\n').filter(|l| l.ends_with('\n')).map(|line| {
+                // The octets of a NOTIFICATION stand in its strings as they are.
+                let line = line.replace(|c: char| c.is_control() && c != '\n', " ");
+                let line = line.as_str();
                 serde_json::from_str::<Value>(line).unwrap_or_else(|e| panic!("ExaBGP: {e}: {line}"))
             }));
         }
