@@ -57,7 +57,8 @@ fn a_scrape_is_openmetrics_to_prometheus_own_parser() {
     let lab = Lab::new();
     let node = lab.node("n1");
     let _speaker = Speaker::start(&node, CONFIG, &[("pool.yaml", POOL.to_owned())]);
-    let ran = node.output(Command::new("python3").args(["-c", SCRAPE]));
+    // Debian's, which has the module; another one may come first in the path.
+    let ran = node.output(Command::new("/usr/bin/python3").args(["-c", SCRAPE]));
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let families: Value = serde_json::from_slice(&ran.stdout).unwrap();
 
