@@ -226,10 +226,12 @@ impl Caller {
         assert!(packet.state == State::Up || packet.desired_min_tx >= 1_000_000);
         let seen = self.seen.get_mut(&id).unwrap();
         assert_eq!(packet.state, seen.state, "a packet says what is");
+        let content = Packet { poll: false, final_: false, ..packet };
         if packet.final_ {
+            // What it says otherwise may be taken back at once.
+            seen.last = seen.last.filter(|(_, before)| *before == content);
             return;
         }
-        let content = Packet { poll: false, ..packet };
         if let Some((at, before)) = seen.last
             && before == content
         {

@@ -27,6 +27,10 @@ const SERVICES: &str = "/api/v1/namespaces/default/services";
 
 /// The verbs that `speaker/docs/operator.md` lists.
 const RBAC: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: speaker-system}
+---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: operator}
@@ -40,7 +44,7 @@ rules:
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
-metadata: {name: operator, namespace: kube-system}
+metadata: {name: operator, namespace: speaker-system}
 rules:
 - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update]}
 ---
@@ -49,16 +53,16 @@ kind: ClusterRoleBinding
 metadata: {name: operator}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: operator}
 subjects:
-- {kind: ServiceAccount, name: op-a, namespace: kube-system}
-- {kind: ServiceAccount, name: op-b, namespace: kube-system}
+- {kind: ServiceAccount, name: op-a, namespace: speaker-system}
+- {kind: ServiceAccount, name: op-b, namespace: speaker-system}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
-metadata: {name: operator, namespace: kube-system}
+metadata: {name: operator, namespace: speaker-system}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: operator}
 subjects:
-- {kind: ServiceAccount, name: op-a, namespace: kube-system}
-- {kind: ServiceAccount, name: op-b, namespace: kube-system}
+- {kind: ServiceAccount, name: op-a, namespace: speaker-system}
+- {kind: ServiceAccount, name: op-b, namespace: speaker-system}
 ";
 
 /// What Cilium puts behind the Service of a Gateway.
@@ -85,7 +89,7 @@ impl World {
         let lab = Lab::new();
         let cluster = Cluster::start(&lab);
         for name in ["op-a", "op-b"] {
-            cluster.kubectl(&["create", "serviceaccount", name, "--namespace", "kube-system"]);
+            cluster.kubectl(&["create", "serviceaccount", name, "--namespace", "speaker-system"]);
         }
         cluster.apply(RBAC);
         Self { cluster, lab }
@@ -103,7 +107,7 @@ impl World {
     fn replica(&self, name: &str) -> Operator {
         let node = self.lab.node(name);
         let address = self.cluster.join(&self.lab, &node);
-        let account: PathBuf = self.cluster.service_account("kube-system", name);
+        let account: PathBuf = self.cluster.service_account("speaker-system", name);
         Operator::start(&node, address, CONFIG, &account)
     }
 
@@ -182,7 +186,7 @@ impl World {
     }
 
     fn leader(&self) -> String {
-        let path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/speaker-operator";
+        let path = "/apis/coordination.k8s.io/v1/namespaces/speaker-system/leases/speaker-operator";
         let lease = self.cluster.rest().get(path).unwrap_or_default();
         lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
     }
@@ -366,7 +370,7 @@ fn services_get_their_addresses_as_from_cilium() {
         .map(|r| format!("{} {} {}", r.verb, r.group, r.resource))
         .filter(|r| !r.contains('?'))
         .collect();
-    let granted = tests::e2e::grants::granted(&world.cluster, "kube-system", "op-a");
+    let granted = tests::e2e::grants::granted(&world.cluster, "speaker-system", "op-a");
     for (verb, group, resource) in granted {
         assert!(
             used.contains(&format!("{verb} {group} {resource}")),
