@@ -88,10 +88,10 @@ impl World {
     fn new() -> Self {
         let lab = Lab::new();
         let cluster = Cluster::start(&lab);
+        cluster.apply(RBAC);
         for name in ["op-a", "op-b"] {
             cluster.kubectl(&["create", "serviceaccount", name, "--namespace", "speaker-system"]);
         }
-        cluster.apply(RBAC);
         Self { cluster, lab }
     }
 
