@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bgp_proto::types::Timestamp;
 use speaker_config::model::SpeakerConfig;
 use speaker_config::objects::{ObjectRef, UnixSeconds};
-use speaker_core::ipam::{IpamEvent, PoolStatus, SERVICE_CONDITIONS, ServiceStatus};
+use speaker_core::ipam::{IpamChanges, IpamEvent, PoolStatus, SERVICE_CONDITIONS, ServiceStatus};
 use speaker_core::world::{Event, Host, SECRETS_NAMESPACE, Start, World};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -356,23 +356,6 @@ impl Hub {
             self.unsettled = false;
         }
         let mut changes = self.world.settle(now);
-        let ipam = std::mem::take(&mut changes.ipam);
-        let statuses = ipam.services.into_iter();
-        let mut patches: Vec<StatusPatch> = statuses.map(|status| self.patch(status)).collect();
-        patches.extend(ipam.pools.iter().filter_map(|status| self.pool_patch(status)));
-        for event in ipam.events {
-            let IpamEvent { service, reason, note } = event;
-            if reason.is_warning() {
-                tracing::warn!(%service, "{reason}: {note}");
-            } else {
-                tracing::info!(%service, "{reason}: {note}");
-            }
-        }
-        if let Some(manifests) = &self.manifests
-            && !patches.is_empty()
-        {
-            manifests.record(patches);
-        }
         if let (Some(wanted), Some(kernel)) = (changes.kernel.take(), &self.kernel) {
             kernel.want(wanted);
         }
@@ -388,8 +371,30 @@ impl Hub {
             }
             self.tell_findings();
         }
+        // First of all the peers: what follows is for the disk and for people.
         self.peers.follow(&self.world, &changes, self.since.take());
         self.settle_segments();
+        self.tell_allocation(std::mem::take(&mut changes.ipam));
+    }
+
+    /// What the allocator decided is recorded, then logged.
+    fn tell_allocation(&mut self, ipam: IpamChanges) {
+        let statuses = ipam.services.into_iter();
+        let mut patches: Vec<StatusPatch> = statuses.map(|status| self.patch(status)).collect();
+        patches.extend(ipam.pools.iter().filter_map(|status| self.pool_patch(status)));
+        if let Some(manifests) = &self.manifests
+            && !patches.is_empty()
+        {
+            manifests.record(patches);
+        }
+        for event in ipam.events {
+            let IpamEvent { service, reason, note } = event;
+            if reason.is_warning() {
+                tracing::warn!(%service, "{reason}: {note}");
+            } else {
+                tracing::info!(%service, "{reason}: {note}");
+            }
+        }
     }
 
     /// The allocator's conditions among those that the Service has from others.

@@ -298,14 +298,14 @@ impl Peers {
     /// Tells the tasks whose tables moved, and since when the source has known.
     pub(super) fn follow(&self, world: &World, changes: &Changes, since: Option<Timestamp>) {
         for name in &changes.moved {
-            if let Some(peer) = self.running.get(name.as_str())
+            if let Some(peer) = self.running.get(name)
                 && let Some(established) = &peer.established
             {
                 peer.handle.attach(established.negotiated.conn, world.tables(name));
             }
         }
         for name in &changes.pending {
-            if let Some(peer) = self.running.get(name.as_str()) {
+            if let Some(peer) = self.running.get(name) {
                 peer.handle.wake(since);
             }
         }

@@ -17,9 +17,9 @@ use crate::rib::{LocRib, Route};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
     /// Peers whose tables have something new: wake their tasks.
-    pub pending: BTreeSet<String>,
+    pub pending: BTreeSet<Arc<str>>,
     /// Peers that belong to other tables now: give them [`Exporter::tables`] to migrate to.
-    pub moved: BTreeSet<String>,
+    pub moved: BTreeSet<Arc<str>>,
 }
 
 /// What a peer is told of one prefix, and why.
@@ -61,7 +61,7 @@ pub struct Exporter {
     /// it is selected for, so that their numbers stand for its name in [`GroupKey`].
     audiences: BTreeMap<BTreeSet<String>, u64>,
     groups: BTreeMap<u64, Group>,
-    peers: BTreeMap<String, Member>,
+    peers: BTreeMap<Arc<str>, Member>,
 }
 
 impl Exporter {
@@ -96,7 +96,7 @@ impl Exporter {
     /// `rib` has had.
     pub fn peer_up(&mut self, name: &str, out: PeerOut, rib: &LocRib) -> FamilyMap<Option<Arc<Table>>> {
         let groups = self.peers.remove(name).map_or_else(FamilyMap::default, |member| member.groups);
-        self.peers.insert(name.to_owned(), Member { out, groups });
+        self.peers.insert(name.into(), Member { out, groups });
         self.place(name, rib);
         self.tables(name)
     }
@@ -121,18 +121,18 @@ impl Exporter {
             return Changes::default();
         }
         self.drain = drain;
-        let names: Vec<String> = self.peers.keys().cloned().collect();
-        let moved: BTreeSet<String> = names.into_iter().filter(|name| self.place(name, rib)).collect();
+        let names: Vec<Arc<str>> = self.peers.keys().cloned().collect();
+        let moved: BTreeSet<Arc<str>> = names.into_iter().filter(|name| self.place(name, rib)).collect();
         Changes { pending: moved.clone(), moved }
     }
 
     /// Established peers with what decides their export, by name.
     pub fn peers(&self) -> impl Iterator<Item = (&str, &PeerOut)> {
-        self.peers.iter().map(|(name, member)| (name.as_str(), &member.out))
+        self.peers.iter().map(|(name, member)| (&**name, &member.out))
     }
 
     /// Update groups with the names of their peers.
-    pub fn groups(&self) -> impl Iterator<Item = (&Arc<Table>, &BTreeSet<String>)> {
+    pub fn groups(&self) -> impl Iterator<Item = (&Arc<Table>, &BTreeSet<Arc<str>>)> {
         self.groups.values().map(|group| (&group.table, &group.members))
     }
 
@@ -140,7 +140,7 @@ impl Exporter {
     pub fn apply(&mut self, changed: &BTreeSet<Prefix>, rib: &LocRib) -> Changes {
         let mut changes = Changes::default();
         if self.learn(changed, rib) {
-            let names: Vec<String> = self.peers.keys().cloned().collect();
+            let names: Vec<Arc<str>> = self.peers.keys().cloned().collect();
             changes.moved = names.into_iter().filter(|name| self.place(name, rib)).collect();
             changes.pending.clone_from(&changes.moved);
             for group in self.groups.values_mut() {
@@ -276,7 +276,7 @@ impl Exporter {
             id
         });
         if let Some(group) = self.groups.get_mut(&id) {
-            group.members.insert(name.to_owned());
+            group.members.insert(name.into());
         }
         id
     }

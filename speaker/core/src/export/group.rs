@@ -19,7 +19,7 @@ use crate::rib::{LocRib, Route};
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) key: GroupKey,
-    pub(super) members: BTreeSet<String>,
+    pub(super) members: BTreeSet<Arc<str>>,
     pub(super) table: Arc<Table>,
     /// One of the names that the group's peers are selected by; any other gives the same.
     pub(super) selected_as: String,

@@ -162,7 +162,8 @@ impl Exporter {
         let advertised_to = self.groups().filter(|(table, _)| {
             self.is_complete() && table.family() == prefix.family() && table.contains(prefix)
         });
-        let advertised_to: BTreeSet<&String> = advertised_to.flat_map(|(_, members)| members).collect();
+        let advertised_to: BTreeSet<&str> =
+            advertised_to.flat_map(|(_, members)| members).map(|name| &**name).collect();
         let merged = Chosen::all(route).merged();
         LocalRoute {
             family: prefix.family(),
@@ -175,7 +176,7 @@ impl Exporter {
             large_communities: merged.large_communities.clone(),
             extended_communities: merged.extended_communities.clone(),
             advertisements: advertisements.into_iter().collect(),
-            advertised_to: advertised_to.into_iter().cloned().collect(),
+            advertised_to: advertised_to.into_iter().map(str::to_owned).collect(),
             since: rfc3339(route.since),
         }
     }

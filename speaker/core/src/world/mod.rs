@@ -140,9 +140,9 @@ pub struct Changes {
     /// Statuses to record.
     pub ipam: IpamChanges,
     /// Peers whose tables have something new.
-    pub pending: BTreeSet<String>,
+    pub pending: BTreeSet<Arc<str>>,
     /// Peers that belong to other tables now.
-    pub moved: BTreeSet<String>,
+    pub moved: BTreeSet<Arc<str>>,
     /// What the kernel is to carry from now on, where that changed.
     pub kernel: Option<Arc<Wanted>>,
     /// Every source has delivered with this batch: sessions may start.

@@ -184,7 +184,7 @@ impl Fabric {
         }
         self.note_gates(node);
         self.reconcile(node);
-        let all = |names: BTreeSet<String>| names.into_iter().map(|name| tor_of(&name));
+        let all = |names: BTreeSet<Arc<str>>| names.into_iter().map(|name| tor_of(&name));
         for tor in all(moved) {
             self.attach(At { node, tor, side: Side::Node });
         }

@@ -60,8 +60,8 @@ fn plain(name: &str) -> Vec<Contribution> {
     vec![pool(name, RouteAttributes::default())]
 }
 
-fn names(names: &[&str]) -> BTreeSet<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
+fn names(names: &[&str]) -> BTreeSet<Arc<str>> {
+    names.iter().map(|name| Arc::from(*name)).collect()
 }
 
 #[test]
@@ -564,7 +564,7 @@ fn audience(index: usize) -> Option<Arc<BTreeSet<String>>> {
         4 => &["a", "b"],
         _ => &["c"],
     };
-    Some(Arc::new(names(peers)))
+    Some(Arc::new(peers.iter().map(|name| (*name).to_owned()).collect()))
 }
 
 fn policy(name: &str, index: usize) -> PeerOut {
