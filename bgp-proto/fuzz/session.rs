@@ -113,6 +113,7 @@ fn config(octets: &mut Octets<'_>) -> SessionConfig {
             forwarding_kept: true,
             long_lived: None,
         }),
+        helper: false,
         role: None,
         host_name: None,
         seed: u64::from(octets.next()),

@@ -189,8 +189,30 @@ pub enum Learn {
     None,
     /// 0.0.0.0/0 and ::/0.
     DefaultRoute,
-    /// These prefixes and what is inside them.
+    /// What lies inside these prefixes, themselves included.
     Prefixes(Vec<Prefix>),
+}
+
+impl Learn {
+    /// Whether a route to `prefix` is asked for.
+    #[must_use]
+    pub fn accepts(&self, prefix: Prefix) -> bool {
+        match self {
+            Self::None => false,
+            Self::DefaultRoute => prefix.len() == 0,
+            Self::Prefixes(all) => all.iter().any(|one| one.covers(prefix)),
+        }
+    }
+
+    /// Nothing is learned.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::DefaultRoute => false,
+            Self::Prefixes(all) => all.is_empty(),
+        }
+    }
 }
 
 /// One entry of `export`: `prefix` and, with `le`, what is inside it down to that length.

@@ -87,6 +87,9 @@ pub struct SessionConfig {
     pub add_path: FamilyMap<u8>,
     /// Graceful restart; absent is off.
     pub graceful_restart: Option<GracefulRestartConfig>,
+    /// Keep the peer's routes while it restarts (RFC 4724 §4.2, RFC 9494): said by capabilities without a family
+    /// where we do not restart gracefully ourselves.
+    pub helper: bool,
     /// BGP role, as the number on the wire (RFC 9234).
     pub role: Option<u8>,
     /// Host name for capability 73, which routers show beside the address.

@@ -122,16 +122,7 @@ impl Fallback {
             offer.push(Capability::ExtendedMessage);
         }
         offer.extend(config.role.map(Capability::Role));
-        if let Some(restart) = config.graceful_restart {
-            offer.push(Capability::GracefulRestart(GracefulRestart {
-                restarted: restart.restarted && !came_up,
-                notification: true,
-                restart_time: restart.restart_time.min(4095),
-                families: config.families.iter().map(|f| (f.afi_safi(), restart.forwarding_kept)).collect(),
-            }));
-            // Only beside the Graceful Restart Capability, without which it has no effect (RFC 9494 §4.2).
-            offer.extend(restart.long_lived.map(|time| long_lived(config, restart.forwarding_kept, time)));
-        }
+        offer_restart(config, came_up, offer);
         let add_path = |family: &Family| *config.add_path.get(*family) & 3;
         let paths: Vec<_> = config
             .families
@@ -146,6 +137,30 @@ impl Fallback {
         if let Some(host) = &config.host_name {
             offer.push(Capability::Fqdn { host: host.clone(), domain: String::new() });
         }
+    }
+}
+
+/// Our own graceful restart, and that we wait for the peer in its restart: "When a sender of this capability does not
+/// include any <AFI, SAFI> in the capability, it means that the sender is not capable of preserving its forwarding
+/// state during BGP restart, but supports procedures for the Receiving Speaker" (RFC 4724 §3).
+fn offer_restart(config: &SessionConfig, came_up: bool, offer: &mut Vec<Capability>) {
+    let restart = match config.graceful_restart {
+        Some(restart) => GracefulRestart {
+            restarted: restart.restarted && !came_up,
+            notification: true,
+            restart_time: restart.restart_time.min(4095),
+            families: config.families.iter().map(|f| (f.afi_safi(), restart.forwarding_kept)).collect(),
+        },
+        None if config.helper => GracefulRestart { notification: true, ..GracefulRestart::default() },
+        None => return,
+    };
+    offer.push(Capability::GracefulRestart(restart));
+    // Only beside the Graceful Restart Capability, without which it has no effect (RFC 9494 §4.2).
+    let own = config.graceful_restart.and_then(|own| Some((own.forwarding_kept, own.long_lived?)));
+    match own {
+        Some((forwarding_kept, time)) => offer.push(long_lived(config, forwarding_kept, time)),
+        None if config.helper => offer.push(Capability::LongLivedGracefulRestart(Vec::new())),
+        None => {}
     }
 }
 

@@ -144,6 +144,11 @@ impl Session {
         }
     }
 
+    /// Whether the peer's routes are kept while it restarts, from the next OPEN on.
+    pub fn set_helper(&mut self, helper: bool) {
+        self.memory.config.helper = helper;
+    }
+
     /// New timers: those in force at the next connection, and no reset.
     pub fn set_timers(&mut self, timers: TimerConfig) {
         self.memory.config.timers = timers;

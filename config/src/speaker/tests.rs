@@ -68,7 +68,15 @@ fn values_are_read_as_the_page_says() {
     assert_eq!(peer(", shutdown: false").shutdown, None);
     assert_eq!(peer(", addPath: receive").add_path, FamilyMap { ipv4: 1, ipv6: 1 });
     assert_eq!(peer(", addPath: {ipv6-unicast: both}").add_path, FamilyMap { ipv4: 0, ipv6: 3 });
+    assert_eq!(peer(", learn: default-route").learn, Learn::DefaultRoute);
     assert_eq!(peer(", learn: default").learn, Learn::DefaultRoute);
+    let inside = peer(", learn: [10.0.0.0/8, \"2001:db8::/32\"]").learn;
+    for (destination, asked) in
+        [("10.0.0.0/8", true), ("10.1.0.0/16", true), ("0.0.0.0/0", false), ("2001:db8:1::/48", true)]
+    {
+        assert_eq!(inside.accepts(destination.parse().unwrap()), asked, "{destination}");
+    }
+    assert!(peer(", learn: []").learn.is_off() && peer(", learn: none").learn.is_off());
     assert_eq!(peer(", role: route-server-client").role, Some(2));
     let password = peer(", passwordFile: a.key").password;
     assert_eq!(password, Some(PasswordSource::File("/etc/speaker/a.key".into())));

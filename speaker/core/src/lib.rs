@@ -16,6 +16,7 @@ pub mod export;
 pub mod inputs;
 pub mod ipam;
 pub mod l2;
+pub mod learn;
 pub mod node_ipam;
 pub mod operator;
 pub mod pools;

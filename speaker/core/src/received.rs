@@ -1,4 +1,5 @@
-//! What peers announce (Adj-RIB-In, RFC 4271 §3.2). Counted and shown, never installed or re-announced.
+//! What peers announce (Adj-RIB-In, RFC 4271 §3.2). Counted and shown, never re-announced. What is installed by choice
+//! is kept apart from it, in [`crate::learn`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -226,8 +227,16 @@ impl AdjRibIn {
         let mut rows: Vec<ReceivedRoute> = all
             .filter(|(nlri, _)| wanted(nlri.prefix))
             .map(|(nlri, details)| {
+                let shown = details.as_ref().map(|details| Shown {
+                    attributes: &details.attributes,
+                    next_hop: details.next_hop,
+                    since: details.since,
+                });
                 let looped = details.as_ref().map(|details| self.receiver.is_behind(&details.attributes));
-                ReceivedRoute::new(peer, peer_as, *nlri, details.as_ref(), looped)
+                ReceivedRoute {
+                    valid: looped.map(|looped| !looped),
+                    ..ReceivedRoute::of(peer, peer_as, *nlri, shown)
+                }
             })
             .collect();
         rows.sort_by_key(|row| (row.prefix, row.path_id));
@@ -321,19 +330,35 @@ pub struct ReceivedRoute {
     pub large_communities: Option<Vec<LargeCommunity>>,
     /// EXTENDED COMMUNITIES.
     pub extended_communities: Option<Vec<ExtendedCommunity>>,
-    /// Whether it could be used: false where its AS path leads through our own AS, or where it is our own
-    /// route reflected; null where that is not kept.
+    /// Whether it could be used: false where its AS path leads through our own AS, or where it is our own route
+    /// reflected, for example; null where that is not kept.
     pub valid: Option<bool>,
-    /// Whether it is the route in use for its destination. Received routes are not used, so none is.
+    /// Whether it is the best route to its destination among those that are learned.
     pub best: bool,
     /// When the peer last announced it (RFC 3339).
     pub since: Option<String>,
+    /// `learn` asks for it.
+    pub learned: bool,
+    /// It is used beside the best one.
+    pub multipath: bool,
+    /// It is of a session that is gone, kept for a peer that restarts (RFC 4724, RFC 9494).
+    pub stale: bool,
+    /// Why it is not used; null where it is, or where it is not learned.
+    pub reason: Option<String>,
+}
+
+/// What is known of a route beyond its destination.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    pub(crate) attributes: &'a PathAttributes,
+    pub(crate) next_hop: NextHop,
+    pub(crate) since: UnixSeconds,
 }
 
 impl ReceivedRoute {
-    fn new(peer: &str, peer_as: Asn, nlri: Nlri, details: Option<&Details>, looped: Option<bool>) -> Self {
-        let next_hop = details.map(|details| details.next_hop);
-        let attributes = details.map(|details| &*details.attributes);
+    pub(crate) fn of(peer: &str, peer_as: Asn, nlri: Nlri, shown: Option<Shown<'_>>) -> Self {
+        let next_hop = shown.map(|shown| shown.next_hop);
+        let attributes = shown.map(|shown| shown.attributes);
         Self {
             peer: peer.to_owned(),
             peer_as,
@@ -355,9 +380,13 @@ impl ReceivedRoute {
             communities: attributes.map(|set| set.communities.clone()),
             large_communities: attributes.map(|set| set.large_communities.clone()),
             extended_communities: attributes.map(|set| set.extended_communities.clone()),
-            valid: looped.map(|looped| !looped),
+            valid: None,
             best: false,
-            since: details.map(|details| rfc3339(details.since)),
+            since: shown.map(|shown| rfc3339(shown.since)),
+            learned: false,
+            multipath: false,
+            stale: false,
+            reason: None,
         }
     }
 }

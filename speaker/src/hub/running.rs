@@ -2,6 +2,7 @@
 
 use bgp_proto::session::DownReason;
 use bgp_proto::types::{FamilyMap, Timestamp};
+use bgp_proto::wire::Capability;
 use speaker_config::objects::UnixSeconds;
 use speaker_core::export::{NextHopInputs, PeerOut, next_hop};
 use speaker_core::world::World;
@@ -56,7 +57,13 @@ impl LastNotification {
 impl Running {
     /// The peer keeps our routes while we restart (RFC 4724).
     pub(super) fn keeps_routes(&self) -> bool {
-        self.established.as_ref().is_some_and(|up| up.negotiated.graceful_restart.is_some())
+        // Only a family of ours in the capability asks the peer for it: without one we wait for the peer alone.
+        let asked = |up: &Established| {
+            up.negotiated.our_capabilities.iter().any(
+                |one| matches!(one, Capability::GracefulRestart(restart) if !restart.families.is_empty()),
+            )
+        };
+        self.established.as_ref().is_some_and(|up| up.negotiated.graceful_restart.is_some() && asked(up))
     }
 
     /// Takes on new settings that leave the session up.

@@ -143,6 +143,7 @@ fn session(settings: &PeerSettings, local_asn: Asn, identity: &Identity, name: &
             forwarding_kept: identity.forwarding_kept,
             long_lived: settings.long_lived_restart,
         }),
+        helper: false,
         role: settings.role,
         host_name: Some(identity.host_name.clone()),
         seed: seed(&identity.host_name, name),
@@ -195,7 +196,8 @@ fn seed(node: &str, peer: &str) -> u64 {
 pub(super) fn difference(running: &PeerSpec, wanted: &PeerSpec) -> Difference {
     let identity = |spec: &PeerSpec| {
         let settings = &spec.settings;
-        let session = SessionConfig { timers: TimerConfig::default(), ..spec.session.clone() };
+        // What an OPEN says of it is new with the next session.
+        let session = SessionConfig { timers: TimerConfig::default(), helper: false, ..spec.session.clone() };
         let transport =
             (settings.port, settings.ttl, settings.local_address, settings.source_interface.clone());
         (spec.address, spec.zone.clone(), spec.password.clone().map(|key: Password| key), session, transport)
@@ -298,6 +300,7 @@ spec:
             (", export: [{prefix: 10.0.0.0/8}]", Difference::Soft),
             (", maxAdvertised: {ipv4-unicast: 1}", Difference::Soft),
             (", receive: all", Difference::Soft),
+            (", learn: default-route", Difference::Soft),
             (", maxPrefixes: {ipv6-unicast: 1}", Difference::Soft),
             (", nextHop: {ipv4: 10.0.0.9}", Difference::Soft),
             (", shutdown: true", Difference::Soft),

@@ -113,3 +113,26 @@ fn every_option_is_said_where_it_is_configured() {
     let said = [Family::Ipv4Unicast, Family::Ipv6Unicast].map(|f| (f.afi_safi(), 0x80, 0xff_ffff));
     assert!(offer.contains(&Capability::LongLivedGracefulRestart(said.to_vec())), "{offer:?}");
 }
+
+#[test]
+fn a_helper_says_that_it_waits_and_asks_for_nothing() {
+    let mut config = config(64500, "10.0.0.1");
+    config.helper = true;
+    let offer = Fallback::default().offer(&config, false);
+    let restart = crate::wire::GracefulRestart { notification: true, ..Default::default() };
+    assert!(offer.contains(&Capability::GracefulRestart(restart)), "no family, restart time 0: {offer:?}");
+    assert!(offer.contains(&Capability::LongLivedGracefulRestart(Vec::new())), "{offer:?}");
+    config.graceful_restart = Some(crate::session::GracefulRestartConfig {
+        restart_time: 30,
+        restarted: false,
+        forwarding_kept: true,
+        long_lived: None,
+    });
+    let offer = Fallback::default().offer(&config, false);
+    let families = offer.iter().find_map(|one| match one {
+        Capability::GracefulRestart(restart) => Some(restart.families.len()),
+        _ => None,
+    });
+    assert_eq!(families, Some(2), "beside our own restart the same capability says both");
+    assert!(offer.contains(&Capability::LongLivedGracefulRestart(Vec::new())), "{offer:?}");
+}

@@ -34,6 +34,7 @@ pub(super) fn config(asn: u32, router_id: &str) -> SessionConfig {
         extended_next_hop: false,
         add_path: FamilyMap::default(),
         graceful_restart: None,
+        helper: false,
         role: None,
         host_name: None,
         seed: 1,

@@ -217,8 +217,12 @@ pub(super) fn prefix_limit(field: &Field<'_>) -> Option<PrefixLimit> {
 
 pub(super) fn learn(field: &Field<'_>) -> Option<Learn> {
     let learn = match field.single() {
-        Some(_) if field.choice(&[("none", false), ("default", true)])? => Learn::DefaultRoute,
-        Some(_) => Learn::None,
+        // `default` is what earlier versions called it.
+        Some(_) => {
+            field
+                .choice(&[("none", false), ("default-route", true), ("default", true)])
+                .map(|default| if default { Learn::DefaultRoute } else { Learn::None })?
+        }
         None => Learn::Prefixes(field.each(Field::prefix)?),
     };
     if learn != Learn::None {

@@ -247,6 +247,7 @@ impl Fabric {
                 forwarding_kept: true,
                 long_lived: None,
             }),
+            helper: false,
             role: None,
             host_name: Some(node_name(at.node)),
             seed,

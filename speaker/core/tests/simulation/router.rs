@@ -135,6 +135,7 @@ pub(crate) fn session(
             forwarding_kept: true,
             long_lived: None,
         }),
+        helper: false,
         role: None,
         host_name: None,
         seed,

@@ -46,6 +46,7 @@ pub(crate) fn session(asn: u32, peer_asn: PeerAsn) -> SessionConfig {
         extended_next_hop: true,
         add_path: FamilyMap::default(),
         graceful_restart: None,
+        helper: false,
         role: None,
         host_name: None,
         seed: u64::from(asn),

@@ -1,0 +1,82 @@
+//! What becomes of all routes to one destination. `rib received` and `explain` ask the same function.
+
+use std::collections::BTreeMap;
+
+use bgp_proto::types::Prefix;
+
+use super::judge::Surroundings;
+use super::route::{Hop, Path, Refusal, Stale, Verdict};
+use super::select::{Candidate, select};
+use super::table::Peer;
+
+/// The most next hops of one route, as routers have it.
+pub(super) const MAX_HOPS: usize = 64;
+
+/// What was decided for one destination.
+#[derive(Debug, Default)]
+pub(super) struct Decision {
+    /// Of each path, in their order.
+    pub(super) verdicts: Vec<Verdict>,
+    /// In order, each once; empty where nothing may be used.
+    pub(super) hops: Vec<Hop>,
+}
+
+pub(super) fn decide(
+    prefix: Prefix,
+    paths: &[Path],
+    peers: &BTreeMap<u32, Peer>,
+    around: &Surroundings,
+) -> Decision {
+    let attached = around.is_attached(prefix);
+    let mut verdicts = Vec::with_capacity(paths.len());
+    let mut candidates = Vec::with_capacity(paths.len());
+    let mut hops = Vec::with_capacity(paths.len());
+    for (at, path) in paths.iter().enumerate() {
+        let Some(peer) = peers.get(&path.peer) else {
+            verdicts.push(Verdict::Refused(Refusal::Unresolvable));
+            continue;
+        };
+        let refused = path.refused.or(attached.then_some(Refusal::Attached));
+        let hop = refused.map_or_else(|| around.resolve(path.set.next_hop, &peer.from, prefix), Err);
+        match hop {
+            Err(refusal) => verdicts.push(Verdict::Refused(refusal)),
+            Ok(hop) => {
+                // Selection tells what it is, below.
+                verdicts.push(Verdict::Surplus);
+                hops.push((at, hop));
+                candidates.push(Candidate {
+                    attributes: &path.set.attributes,
+                    from: &peer.from,
+                    name: &peer.name,
+                    path_id: path.path_id,
+                    long_lived: path.stale == Some(Stale::LongLived),
+                });
+            }
+        }
+    }
+    let Some(choice) = select(&candidates) else { return Decision { verdicts, hops: Vec::new() } };
+    let mut used: Vec<Hop> = Vec::new();
+    // The best one first: whatever falls off the end, it is not that.
+    let equal = choice.equal.iter().filter(|at| **at != choice.best);
+    for one in std::iter::once(&choice.best).chain(equal) {
+        let Some((at, hop)) = hops.get(*one) else { continue };
+        let verdict = match used.contains(hop) {
+            false if used.len() == MAX_HOPS => Verdict::Surplus,
+            _ if *one == choice.best => Verdict::Best,
+            _ => Verdict::Equal,
+        };
+        if verdict.is_used() && !used.contains(hop) {
+            used.push(*hop);
+        }
+        if let Some(slot) = verdicts.get_mut(*at) {
+            *slot = verdict;
+        }
+    }
+    for (lost, (at, _)) in choice.lost.iter().zip(&hops) {
+        if let (Some(step), Some(slot)) = (lost, verdicts.get_mut(*at)) {
+            *slot = Verdict::Lost(*step);
+        }
+    }
+    used.sort_unstable();
+    Decision { verdicts, hops: used }
+}

@@ -1,0 +1,237 @@
+//! What of the learned routes stands in the kernel, and what is to be done about it (ADR 0010).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bgp_proto::types::Prefix;
+
+use super::route::{Hop, Hops};
+use super::table::Learned;
+
+/// The metric of learned routes in the main table. Below 100, from which on the default routes of DHCP clients and
+/// router advertisements lie, so that what is asked for here is in force; above 0, that of static routes without a
+/// metric; and neither 20 (FRR) nor 32 (BIRD), so that two daemons on one host do not fight over one place.
+pub const METRIC: u32 = 79;
+
+/// A route of our protocol in the main table, as the kernel tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The destination.
+    pub prefix: Prefix,
+    /// Its metric.
+    pub metric: u32,
+    /// Its next hops; empty where it is no route to a router.
+    pub hops: Vec<Hop>,
+}
+
+/// One thing to be done. None concerns a route of another protocol, or of another table than main.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FibOp {
+    /// A route that is not there; to be refused where somebody else has one with our metric.
+    Add(Prefix, Hops),
+    /// A route of ours has other next hops from now on; in one step.
+    Replace(Prefix, Hops),
+    /// A route of ours is to go.
+    Delete(Prefix, u32),
+}
+
+impl FibOp {
+    /// The destination.
+    #[must_use]
+    pub const fn prefix(&self) -> Prefix {
+        match self {
+            Self::Add(prefix, _) | Self::Replace(prefix, _) | Self::Delete(prefix, _) => *prefix,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Present {
+    hops: Hops,
+    /// Of the process before this one, and not wanted yet.
+    left_over: bool,
+}
+
+/// The learned routes in the kernel.
+#[derive(Debug, Default)]
+pub struct Fib {
+    present: BTreeMap<Prefix, Present>,
+    /// Of our protocol, and none that this version makes.
+    strays: BTreeSet<(Prefix, u32)>,
+    dirty: BTreeSet<Prefix>,
+    failed: BTreeMap<Prefix, String>,
+    /// The kernel was read.
+    known: bool,
+    /// What a process before this one left may go.
+    released: bool,
+}
+
+impl Fib {
+    /// The kernel was read: these are all routes of ours in the main table. What the first reading finds was left by a
+    /// process before this one, and stays until [`Self::release`].
+    pub fn read(&mut self, found: Vec<Found>, learned: &Learned) {
+        let before = std::mem::take(&mut self.present);
+        let first = !std::mem::replace(&mut self.known, true);
+        let mut pool: BTreeSet<Hops> = BTreeSet::new();
+        self.strays.clear();
+        self.failed.clear();
+        for Found { prefix, metric, mut hops } in found {
+            if metric != METRIC || hops.is_empty() {
+                self.strays.insert((prefix, metric));
+                continue;
+            }
+            hops.sort_unstable();
+            hops.dedup();
+            let hops = pool.get(hops.as_slice()).cloned().unwrap_or_else(|| {
+                let hops: Hops = hops.into();
+                pool.insert(std::sync::Arc::clone(&hops));
+                hops
+            });
+            let left_over = first || before.get(&prefix).is_some_and(|old| old.left_over);
+            self.present.insert(prefix, Present { hops, left_over });
+        }
+        let unlike = learned.selected().filter(|(prefix, hops)| {
+            self.present.get(prefix).is_none_or(|present| present.hops != **hops || present.left_over)
+        });
+        self.dirty = unlike.map(|(prefix, _)| prefix).collect();
+        self.dirty.extend(self.present.keys().filter(|prefix| learned.hops(**prefix).is_none()));
+    }
+
+    /// The kernel was read at least once.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// Peers have told what they have, or had their time: what the process before this one left and nobody wants goes.
+    pub fn release(&mut self) {
+        if !std::mem::replace(&mut self.released, true) {
+            self.dirty
+                .extend(self.present.iter().filter(|(_, one)| one.left_over).map(|(prefix, _)| *prefix));
+        }
+    }
+
+    /// Whether [`Self::release`] was called.
+    #[must_use]
+    pub fn is_released(&self) -> bool {
+        self.released
+    }
+
+    /// Other next hops are wanted.
+    pub fn changed(&mut self, prefixes: BTreeSet<Prefix>) {
+        self.dirty.extend(prefixes);
+    }
+
+    /// What is to be done next, at most so much.
+    pub fn next(&mut self, learned: &Learned, most: usize) -> Vec<FibOp> {
+        let mut ops = Vec::new();
+        if !self.known {
+            return ops;
+        }
+        while ops.len() < most
+            && let Some(prefix) = self.dirty.pop_first()
+        {
+            self.failed.remove(&prefix);
+            let wanted = learned.hops(prefix);
+            match (wanted, self.present.get_mut(&prefix)) {
+                (Some(hops), None) => ops.push(FibOp::Add(prefix, Hops::clone(hops))),
+                (Some(hops), Some(present)) => {
+                    present.left_over = false;
+                    if present.hops != *hops {
+                        ops.push(FibOp::Replace(prefix, Hops::clone(hops)));
+                    }
+                }
+                (None, Some(present)) if !present.left_over || self.released => {
+                    ops.push(FibOp::Delete(prefix, METRIC));
+                }
+                (None, _) => {}
+            }
+        }
+        if self.released {
+            while ops.len() < most
+                && let Some((prefix, metric)) = self.strays.pop_first()
+            {
+                ops.push(FibOp::Delete(prefix, metric));
+            }
+        }
+        ops
+    }
+
+    /// Everything that is ours, gone.
+    #[must_use]
+    pub fn clear(found: &[Found]) -> Vec<FibOp> {
+        found.iter().map(|one| FibOp::Delete(one.prefix, one.metric)).collect()
+    }
+
+    /// What became of an operation.
+    pub fn done(&mut self, op: FibOp, result: Result<(), String>) {
+        match (op, result) {
+            (FibOp::Add(prefix, hops) | FibOp::Replace(prefix, hops), Ok(())) => {
+                self.present.insert(prefix, Present { hops, left_over: false });
+            }
+            (FibOp::Delete(prefix, METRIC), Ok(())) => {
+                self.present.remove(&prefix);
+            }
+            (FibOp::Delete(..), Ok(())) => {}
+            (op, Err(why)) => {
+                self.failed.insert(op.prefix(), why);
+            }
+        }
+    }
+
+    /// Tries again what was refused.
+    pub fn retry(&mut self) {
+        self.dirty.extend(std::mem::take(&mut self.failed).into_keys());
+    }
+
+    /// Nothing is left to be done.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.dirty.is_empty() && (self.strays.is_empty() || !self.released)
+    }
+
+    /// Something was refused.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// How many routes are there.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.present.len()
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.present.is_empty()
+    }
+
+    /// Whether the kernel tells of a route what is known: an echo of our own doing.
+    #[must_use]
+    pub fn expects(&self, prefix: Prefix, hops: &[Hop]) -> bool {
+        self.present.get(&prefix).is_some_and(|present| *present.hops == *hops)
+    }
+
+    /// Whether a route is known to be there.
+    #[must_use]
+    pub fn has(&self, prefix: Prefix) -> bool {
+        self.present.contains_key(&prefix)
+    }
+
+    /// What was refused, in words; of many the first.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        const SHOWN: usize = 5;
+        let mut all: Vec<String> = self
+            .failed
+            .iter()
+            .take(SHOWN)
+            .map(|(prefix, why)| format!("the learned route to {prefix} cannot be set: {why}"))
+            .collect();
+        if self.failed.len() > SHOWN {
+            all.push(format!("and {} more learned routes", self.failed.len() - SHOWN));
+        }
+        all
+    }
+}
