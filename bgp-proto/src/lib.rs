@@ -12,7 +12,7 @@
 //! Nothing here reads a clock, opens a socket or starts a thread.
 
 pub mod bfd;
-mod random;
+pub mod random;
 pub mod session;
 pub mod types;
 pub mod wire;

@@ -2,10 +2,12 @@
 
 /// The same seed gives the same numbers (SplitMix64).
 #[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(crate) const fn new(seed: u64) -> Self {
+    /// The numbers of `seed`.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -17,7 +19,7 @@ impl Random {
     }
 
     /// One of `least` to `most`, both included.
-    pub(crate) fn within(&mut self, least: u32, most: u32) -> u32 {
+    pub fn within(&mut self, least: u32, most: u32) -> u32 {
         let span = u64::from(most.saturating_sub(least)) + 1;
         least.saturating_add(u32::try_from(self.next() % span).unwrap_or(0))
     }

@@ -4,6 +4,7 @@
 //! manifests ─┐                      ┌─► peer[n]    (Adj-RIB-Out → UPDATE)
 //! kube ──────┤                      │
 //! listener ──┤  Message             ├─► manifests  (statuses to record)
+//! neighbors ─┤                      ├─► neighbors  (interfaces to look on)
 //! peer[n] ───┼────────► hub ────────┤
 //! api, http ─┤  mpsc                ├─► kernel     (routes and rules)
 //! kernel ────┤                      └─► api, http  (answers, metrics)
@@ -27,7 +28,9 @@ use crate::io::drain::Keeper;
 use crate::io::http::{self, Paths};
 use crate::io::listen::ListenStatus;
 use crate::io::peer::PeerContext;
-use crate::io::{api, bfd, boot, carrier, clock::Clock, egress, kernel, kube, link, listen, manifests};
+use crate::io::{
+    api, bfd, boot, carrier, clock::Clock, egress, kernel, kube, link, listen, manifests, neighbors,
+};
 use crate::load::{self, Loaded};
 use crate::monitor::Agent;
 use crate::question::Asked;
@@ -85,11 +88,14 @@ impl App {
         let (asked, questions) = mpsc::channel(64);
         let (held, held_here) = watch::channel(Held::default());
         let (link_events, from_links) = mpsc::channel(64);
+        let (sought, seek) = watch::channel(BTreeSet::new());
+        let (found, from_neighbors) = mpsc::channel(64);
         let mut helpers = vec![
             forward(from_peers, &messages, |(peer, event)| Message::Peer(peer, event)),
             forward(from_listener, &messages, Message::Listen),
             forward(from_kernel, &messages, Message::Kernel),
             forward(from_links, &messages, Message::Link),
+            forward(from_neighbors, &messages, Message::Neighbor),
             forward(questions, &messages, Message::Asked),
         ];
 
@@ -102,6 +108,7 @@ impl App {
         let kernel = look_after_kernel.then(|| kernel::spawn(kernel_reports, clock)).transpose();
         let kernel = kernel.context("cannot read the kernel's routes")?;
         helpers.push(link::spawn(held_here, link_events));
+        helpers.push(neighbors::spawn(seek, found, clock, egress.clone()));
         let listener = listen::spawn(&loaded.config.router.listen, listen_events);
         helpers.extend(sources.tasks);
         if let Some(file) = file {
@@ -123,6 +130,7 @@ impl App {
             kernel,
             keeper: sources.keeper,
             listener,
+            neighbors: sought,
             listening,
             segments: SegmentHandles { held, leases: sources.leases },
             recorder,

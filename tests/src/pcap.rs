@@ -43,6 +43,11 @@ pub struct Segment {
 impl Capture {
     /// Starts tcpdump for TCP port 179 on an interface and waits until it listens.
     pub fn start(lab: &Lab, node: &Node, dev: &str) -> Self {
+        Self::of(lab, node, dev, "tcp port 179")
+    }
+
+    /// The same for what `filter` (pcap-filter(7)) lets through.
+    pub fn of(lab: &Lab, node: &Node, dev: &str, filter: &str) -> Self {
         let file = lab.capture_file();
         let name = format!("tcpdump-{}", file.file_stem().unwrap_or_default().to_string_lossy());
         let process = node.spawn(
@@ -50,7 +55,7 @@ impl Capture {
             Command::new("tcpdump")
                 .args(["-i", dev, "-U", "--immediate-mode", "-s0", "-B", "32768", "-Z", "root", "-w"])
                 .arg(&file)
-                .args(["tcp", "port", "179"]),
+                .arg(filter),
         );
         eventually(Duration::from_secs(10), "tcpdump listens", || {
             let log = process.log();
@@ -63,6 +68,12 @@ impl Capture {
     #[must_use]
     pub fn segments(&self) -> Vec<Segment> {
         read(&self.file)
+    }
+
+    /// The Ethernet frames captured so far.
+    #[must_use]
+    pub fn frames(&self) -> Vec<Vec<u8>> {
+        records(&self.file).into_iter().map(|(_, frame)| frame).collect()
     }
 
     /// Ends the capture and returns all of it.
@@ -79,6 +90,11 @@ impl Capture {
 /// If the file is not a classic little-endian pcap of Ethernet frames.
 #[must_use]
 pub fn read(file: &Path) -> Vec<Segment> {
+    records(file).into_iter().filter_map(|(time, frame)| ethernet(time, &frame)).collect()
+}
+
+/// Frames with the microseconds since 1970.
+fn records(file: &Path) -> Vec<(u64, Vec<u8>)> {
     let bytes = std::fs::read(file).unwrap_or_default();
     if bytes.len() < 24 {
         return Vec::new();
@@ -86,17 +102,16 @@ pub fn read(file: &Path) -> Vec<Segment> {
     assert_eq!(u32_le(&bytes, 0), Some(0xa1b2_c3d4), "{}: not a pcap file", file.display());
     assert_eq!(u32_le(&bytes, 20), Some(1), "{}: not Ethernet", file.display());
     let mut at = 24;
-    let mut segments = Vec::new();
+    let mut frames = Vec::new();
     while let (Some(seconds), Some(micros), Some(len)) =
         (u32_le(&bytes, at), u32_le(&bytes, at + 4), u32_le(&bytes, at + 8))
     {
         let start = at + 16;
         let Some(frame) = bytes.get(start..start + len as usize) else { break };
-        let time = u64::from(seconds) * 1_000_000 + u64::from(micros);
-        segments.extend(ethernet(time, frame));
+        frames.push((u64::from(seconds) * 1_000_000 + u64::from(micros), frame.to_vec()));
         at = start + len as usize;
     }
-    segments
+    frames
 }
 
 fn u32_le(bytes: &[u8], at: usize) -> Option<u32> {

@@ -19,6 +19,7 @@ pub struct Speaker {
     node: Node,
     dir: PathBuf,
     env: Vec<(String, String)>,
+    without: Option<String>,
     process: Process,
 }
 
@@ -67,6 +68,23 @@ impl Speaker {
         manifests: &[(&str, String)],
         env: &[(&str, &str)],
     ) -> Self {
+        Self::prepare_as(node, config, manifests, env, None)
+    }
+
+    /// As [`Self::start`], as a root that lacks a capability, such as `net_raw`.
+    pub fn start_without(node: &Node, config: &str, manifests: &[(&str, String)], capability: &str) -> Self {
+        let speaker = Self::prepare_as(node, config, manifests, &[], Some(capability));
+        speaker.wait_ready();
+        speaker
+    }
+
+    fn prepare_as(
+        node: &Node,
+        config: &str,
+        manifests: &[(&str, String)],
+        env: &[(&str, &str)],
+        without: Option<&str>,
+    ) -> Self {
         let dir = node.dir().join("speaker");
         fs::create_dir_all(dir.join("manifests")).expect("folder of the speaker");
         fs::write(dir.join("speaker.yaml"), config).expect("speaker.yaml");
@@ -74,8 +92,8 @@ impl Speaker {
             fs::write(dir.join("manifests").join(name), text).expect("manifest");
         }
         let env: Vec<_> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let process = spawn(node, &dir, &env);
-        Self { node: node.clone(), dir, env, process }
+        let process = spawn(node, &dir, &env, without);
+        Self { node: node.clone(), dir, env, without: without.map(str::to_owned), process }
     }
 
     /// Waits until its command line is answered.
@@ -102,7 +120,7 @@ impl Speaker {
 
     /// Starts it again after it was killed or terminated.
     pub fn start_again(&mut self) {
-        self.process = spawn(&self.node, &self.dir, &self.env);
+        self.process = spawn(&self.node, &self.dir, &self.env, self.without.as_deref());
         self.wait_ready();
     }
 
@@ -223,8 +241,16 @@ impl Speaker {
     }
 }
 
-fn spawn(node: &Node, dir: &Path, env: &[(String, String)]) -> Process {
-    let mut command = Command::new(binary());
+fn spawn(node: &Node, dir: &Path, env: &[(String, String)], without: Option<&str>) -> Process {
+    let mut command = match without {
+        None => Command::new(binary()),
+        Some(capability) => {
+            let mut command = Command::new("setpriv");
+            let less = format!("-{capability}");
+            command.args(["--inh-caps", &less, "--bounding-set", &less]).arg(binary());
+            command
+        }
+    };
     command.args(["run", "--config"]).arg(dir.join("speaker.yaml")).env("NO_COLOR", "1");
     command.envs(env.iter().map(|(k, v)| (k, v)));
     node.spawn("speaker", &mut command)

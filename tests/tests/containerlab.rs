@@ -37,6 +37,7 @@ topologies! {
     frr_pool_prefix: "01-frr-pool-prefix",
     bird_dual_stack: "02-bird-dual-stack",
     leaf_spine: "03-leaf-spine",
+    unnumbered: "04-unnumbered",
 }
 
 #[test]

@@ -153,6 +153,52 @@ fn a_link_local_peer_names_its_interface() {
 }
 
 #[test]
+fn an_unnumbered_peer_is_whoever_is_on_its_interface() {
+    let text = |keys: &str| {
+        format!("router: {{asn: 64501}}\npeers: [{{name: a, interface: eth1, asn: external{keys}}}]")
+    };
+    let (config, warnings) = accept(&text(", bfd: {}, ttlSecurity: {hops: 1}, sourceInterface: eth1"));
+    assert_eq!(config.peers[0].address, PeerAddress::Interface("eth1".to_owned()));
+    assert_eq!(warnings.len(), 1, "nothing is announced: {warnings:?}");
+    accept(&text(", localAddress: 'fe80::1', nextHop: {ipv6: 'fe80::1'}"));
+    assert_eq!(accept(&text(", sourceInterface: eth2")).1.len(), 2, "it does nothing, which is said");
+    for (keys, key) in [
+        (", multihop: {ttl: 2}", "multihop"),
+        (", ttlSecurity: {hops: 2}", "ttlSecurity"),
+        (", localAddress: '2001:db8::1'", "localAddress"),
+        (", localAddress: 10.0.0.1", "localAddress"),
+        (", passive: true", "passive"),
+        (", address: 'fe80::1%eth1'", "interface"),
+    ] {
+        let found = refuse(&text(keys));
+        assert!(found.iter().all(|path| *path == format!("peers[0].{key}")), "{keys}: {found:?}");
+    }
+    // A dynamic peer dials, and nobody is sought for it.
+    let dynamic = "router: {asn: 64501, listen: ['[::]:179']}\ndynamicPeers: [{name: a, prefix: 'fe80::/64', interface: eth1, asn: external}]";
+    assert_eq!(refuse(dynamic), ["dynamicPeers[0].interface"]);
+}
+
+#[test]
+fn an_interface_has_one_peer_on_a_node() {
+    let pair = |one: &str, other: &str| {
+        format!("router: {{asn: 64501}}\npeers: [{{name: a, asn: 1, {one}}}, {{name: b, asn: 1, {other}}}]")
+    };
+    let rack = |rack: &str| format!("interface: eth1, nodeSelector: {{matchLabels: {{rack: {rack}}}}}");
+    accept(&pair("interface: eth1", "interface: eth2"));
+    accept(&pair("interface: eth1", "address: 'fe80::1%eth2'"));
+    accept(&pair(&rack("r1"), &rack("r2")));
+    for text in [
+        pair("interface: eth1", "interface: eth1"),
+        pair("interface: eth1, port: 1179", "interface: eth1"),
+        pair("interface: eth1", "address: 'fe80::1%eth1'"),
+        pair("address: 'fe80::1%eth1'", "interface: eth1"),
+        pair(&rack("r1"), &rack("r1")),
+    ] {
+        assert_eq!(refuse(&text), ["peers[1]"], "{text}");
+    }
+}
+
+#[test]
 fn one_address_may_stand_twice_where_it_is_never_two_sessions() {
     let pair = |router: &str, one: &str, other: &str| {
         format!(

@@ -11,6 +11,7 @@ pub mod cilium;
 pub mod cover;
 pub mod danger;
 pub mod datapath;
+pub mod discovery;
 pub mod drain;
 pub mod export;
 pub mod inputs;

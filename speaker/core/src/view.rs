@@ -16,6 +16,8 @@ pub struct PeerSummary {
     pub name: String,
     /// Address with port, or the interface of an unnumbered peer.
     pub address: String,
+    /// Who was found on the interface of an unnumbered peer (`fe80::1%eth1`); null for others, and until then.
+    pub neighbor_address: Option<String>,
     /// `description`.
     pub description: Option<String>,
     /// The peer's AS: from its OPEN, else as configured.

@@ -109,8 +109,9 @@ pub(crate) fn peer(detail: &PeerDetail) -> String {
         out.push_str(&text);
         out.push('\n');
     };
+    let found = peer.neighbor_address.as_ref().map(|found| format!(" ({found})")).unwrap_or_default();
     line(format!(
-        "BGP neighbor {} at {}, remote AS {asn}, local AS {local}, {kind}",
+        "BGP neighbor {} at {}{found}, remote AS {asn}, local AS {local}, {kind}",
         peer.name, peer.address
     ));
     if let Some(description) = &peer.description {

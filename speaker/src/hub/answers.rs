@@ -17,7 +17,6 @@ use tokio::sync::oneshot;
 
 use super::Hub;
 use super::running::Running;
-use super::unnumbered::Unnumbered;
 use crate::capability;
 use crate::io::listen::ListenStatus;
 use crate::io::peer::{PeerView, Propagation};
@@ -150,22 +149,18 @@ impl Hub {
     fn peer_list(&self, reply: oneshot::Sender<Answer>) {
         let asked: Vec<_> =
             self.peers.iter().map(|(_, peer)| (self.summary(peer), peer.handle.view())).collect();
-        let unnumbered: Vec<PeerSummary> = self.peers.unnumbered().iter().map(Unnumbered::summary).collect();
         tokio::spawn(async move {
-            let mut rows = unnumbered;
+            let mut rows = Vec::new();
             for (complete, view) in asked {
                 rows.push(complete(view.await.as_ref()));
             }
-            rows.sort_by(|a, b| a.name.cmp(&b.name));
             drop(reply.send(answer(rows)));
         });
     }
 
     fn one_peer(&self, name: &str, reply: oneshot::Sender<Answer>) {
         let Some(peer) = self.peers.get(name) else {
-            let unnumbered = self.peers.unnumbered().iter().find(|peer| peer.name() == name);
-            let answered = unnumbered.map_or_else(|| Err(self.no_peer(name)), |peer| answer(peer.detail()));
-            drop(reply.send(answered));
+            drop(reply.send(Err(self.no_peer(name))));
             return;
         };
         let summary = self.summary(peer);
@@ -198,6 +193,7 @@ impl Hub {
         let mut summary = PeerSummary {
             name: spec.name.to_string(),
             address: address(peer),
+            neighbor_address: neighbor_address(peer),
             description: peer.wanted.description.clone(),
             remote_as: negotiated.as_ref().map(|negotiated| negotiated.peer_asn).or(configured),
             local_as: Some(spec.session.local_asn),
@@ -290,7 +286,17 @@ fn listener(status: &ListenStatus) -> ListenerView {
     }
 }
 
+/// Who was found on the interface of an unnumbered peer.
+fn neighbor_address(peer: &Running) -> Option<String> {
+    let interface = peer.wanted.interface.as_ref().filter(|_| !peer.wanted.is_sought())?;
+    Some(format!("{}%{interface}", peer.wanted.spec.address))
+}
+
+/// As routers print it: an unnumbered peer by its interface.
 fn address(peer: &Running) -> String {
+    if let Some(interface) = &peer.wanted.interface {
+        return interface.clone();
+    }
     let spec = &peer.wanted.spec;
     let zone = spec.zone.as_ref().map(|zone| format!("%{zone}")).unwrap_or_default();
     if spec.settings.port == 179 || peer.dynamic {
@@ -342,7 +348,7 @@ fn detail(
 }
 
 /// In words.
-pub(super) fn ttl(ttl: Ttl) -> String {
+fn ttl(ttl: Ttl) -> String {
     match ttl {
         Ttl::Direct => "directly connected".to_owned(),
         Ttl::Security(hops) => format!("at least {} accepted (RFC 5082)", 256 - u16::from(hops)),

@@ -30,6 +30,7 @@ use crate::io::kube::{LeaseEvent, SecretWatches};
 use crate::io::link::LinkEvent;
 use crate::io::listen::{ListenEvent, ListenHandle, ListenStatus};
 use crate::io::manifests::{ManifestsHandle, Restored, StatusPatch};
+use crate::io::neighbors::NeighborEvent;
 use crate::io::peer::{PeerContext, PeerEvent, PeerName};
 use crate::io::source::{ObjectChange, SourceBatch};
 use crate::load::{self, LoadError, Loaded, Secrets};
@@ -42,6 +43,7 @@ use peers::Peers;
 use precedence::Precedence;
 pub use segment::SegmentHandles;
 use segment::Segments;
+use unnumbered::Neighbors;
 
 /// Where findings about Cilium's BGP kinds stand among the faults of sources.
 const CILIUM_BGP: &str = "ciliumBGP";
@@ -61,6 +63,8 @@ pub enum Message {
     Peer(PeerName, PeerEvent),
     /// A listener tells.
     Listen(ListenEvent),
+    /// Something was found out about the other end of an interface.
+    Neighbor(NeighborEvent),
     /// The kernel's task tells.
     Kernel(KernelReport),
     /// A segment tells.
@@ -108,6 +112,8 @@ pub struct HubSpec {
     pub kernel: Option<KernelHandle>,
     /// The listeners.
     pub listener: ListenHandle,
+    /// The interfaces on which neighbors are to be looked for.
+    pub neighbors: watch::Sender<BTreeSet<String>>,
     /// Where the listeners' state is shown.
     pub listening: watch::Sender<Vec<ListenStatus>>,
     /// The ways to the segments.
@@ -154,7 +160,7 @@ impl Hub {
     /// A hub that waits for its sources.
     #[must_use]
     pub fn new(spec: HubSpec) -> Self {
-        let HubSpec { loaded, node, predecessor, host, context, sources, manifests, .. } = spec;
+        let HubSpec { loaded, node, predecessor, host, context, sources, manifests, neighbors, .. } = spec;
         let HubSpec { keeper, secrets, kernel, listener, listening, segments, recorder, .. } = spec;
         let restored = manifests.as_ref().map(ManifestsHandle::restored).cloned().unwrap_or_default();
         let allocated_elsewhere = loaded.config.sources.kubernetes;
@@ -173,7 +179,9 @@ impl Hub {
             kernel: kernel.is_some(),
         };
         let world = World::new(&loaded.config, &start);
-        let peers = Peers::new(context, listener, node, predecessor, Secrets::of(Some(namespace)));
+        let neighbors = Neighbors::new(neighbors);
+        let secrets_of = Secrets::of(Some(namespace));
+        let peers = Peers::new(context, listener, node, predecessor, secrets_of, neighbors);
         let mut hub = Self {
             first_config: loaded.config.clone(),
             config: loaded.config,
@@ -261,10 +269,11 @@ impl Hub {
             Message::Peer(name, event) => self.peers.event(&mut self.world, &name, event),
             Message::Listen(ListenEvent::Incoming(incoming)) => {
                 if self.world.is_complete() {
-                    self.peers.incoming(&self.config, incoming);
+                    self.peers.incoming(&self.config, incoming, &mut self.world);
                 }
             }
             Message::Listen(ListenEvent::Status(status)) => self.listen_status(status),
+            Message::Neighbor(event) => self.peers.neighbor(event),
             Message::Kernel(report) => self.kernel_report(report),
             Message::Link(event) => self.take_link(event),
             Message::Lease(event) => self.take_lease(event),

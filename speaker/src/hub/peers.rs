@@ -18,7 +18,7 @@ use speaker_core::world::{Changes, World};
 
 use super::ByName;
 use super::running::{LastNotification, Running, peer_out};
-use super::unnumbered::{Unnumbered, unnumbered};
+use super::unnumbered::{Neighbors, interfaces_up};
 use super::wanted::{self, Difference, Identity, Wanted};
 use crate::io::boot::Predecessor;
 use crate::io::listen::{ListenHandle, ListenKey, RefusalLog};
@@ -45,8 +45,8 @@ pub(super) struct Peers {
     predecessor: Predecessor,
     secrets: Secrets,
     identity: Option<Identity>,
-    running: ByName<Running>,
-    unnumbered: Vec<Unnumbered>,
+    pub(super) running: ByName<Running>,
+    pub(super) neighbors: Neighbors,
     /// Tasks that are sending their last words.
     ending: Vec<tokio::task::JoinHandle<()>>,
     stale: bool,
@@ -62,6 +62,7 @@ impl Peers {
         node: String,
         predecessor: Predecessor,
         secrets: Secrets,
+        neighbors: Neighbors,
     ) -> Self {
         Self {
             context,
@@ -71,7 +72,7 @@ impl Peers {
             secrets,
             identity: None,
             running: BTreeMap::new(),
-            unnumbered: Vec::new(),
+            neighbors,
             ending: Vec::new(),
             stale: true,
             version: 0,
@@ -87,11 +88,6 @@ impl Peers {
     /// One of them.
     pub(super) fn get(&self, name: &str) -> Option<&Running> {
         self.running.get(name)
-    }
-
-    /// Those by interface.
-    pub(super) fn unnumbered(&self) -> &[Unnumbered] {
-        &self.unnumbered
     }
 
     /// The time.
@@ -122,8 +118,11 @@ impl Peers {
             .get_or_insert_with(|| wanted::identify(config, world, &self.node, self.predecessor))
             .clone();
         self.secrets.refresh(&world.inputs().secrets);
-        let wanted = wanted::wanted(config, world.peers().all(), &identity, &self.secrets);
-        self.unnumbered = unnumbered(config, world.peers().all(), super::unix_now());
+        self.neighbors.seek(world.peers().all());
+        let up = interfaces_up(self);
+        self.neighbors.follow(|interface| up.contains(interface));
+        let all = world.peers().all();
+        let wanted = wanted::wanted(config, all, &identity, &self.secrets, &self.neighbors);
         self.set_listen_keys(config, &wanted);
         self.listener.set_addresses(&listen_addresses(config, world));
         let gone: Vec<PeerName> = self
@@ -175,13 +174,24 @@ impl Peers {
             Some(_) => Some(self.now()),
             None => old.changed,
         });
-        self.end(name, world, cease::OTHER_CONFIGURATION_CHANGE, "configuration changed");
+        let moved = self
+            .running
+            .get(name)
+            .is_some_and(|old| wanted.interface.is_some() && old.wanted.spec.address != wanted.spec.address);
+        let why = match &wanted.spec.zone {
+            Some(zone) if moved => format!("the neighbor on {zone} is {}", wanted.spec.address),
+            _ => "the configuration changed".to_owned(),
+        };
+        self.end(name, world, cease::OTHER_CONFIGURATION_CHANGE, &why);
         let blocked = wanted.blocked.is_some();
         self.begin(name, wanted, shutdown, false);
         if let Some(running) = self.running.get_mut(name) {
             running.changed = changed;
-            if !blocked {
-                running.last_error = Some((super::unix_now(), "the configuration changed".to_owned()));
+            let told = Some((super::unix_now(), why));
+            match (blocked, moved) {
+                (true, _) => {}
+                (false, true) => running.last_note = told,
+                (false, false) => running.last_error = told,
             }
         }
     }
@@ -190,11 +200,12 @@ impl Peers {
         let has_other = |one: &Wanted| {
             wanted.values().any(|other| other.blocked.is_none() && other.spec.address == one.spec.address)
         };
+        let wanted = || wanted.values().filter(|one| !one.is_sought());
         // One that is refused because another one has its address has no say about the key.
         let own = |wanted: &&Wanted| {
             wanted.spec.settings.password.is_some() && (wanted.blocked.is_none() || !has_other(wanted))
         };
-        let peers = wanted.values().filter(own).map(|wanted| ListenKey {
+        let peers = wanted().filter(own).map(|wanted| ListenKey {
             prefix: Prefix::host(wanted.spec.address),
             password: wanted.spec.password.clone(),
         });
@@ -211,6 +222,7 @@ impl Peers {
         match (&shutdown, &blocked) {
             (Some(message), _) => tracing::info!(peer = %name, "shut down: {message}"),
             // A session without its key would be worse than none (design §5, "MD5 fails closed").
+            (None, Some(why)) if wanted.is_sought() => tracing::info!(peer = %name, "waiting: {why}"),
             (None, Some(error)) => tracing::error!(peer = %name, "not started: {error}"),
             (None, None) => handle.start(),
         }
@@ -280,13 +292,15 @@ impl Peers {
                     running.last_error = told;
                     running.last_note = None;
                 }
+                let forget = running.dynamic && running.shutdown.is_none() && !limited;
                 if was_up {
                     running.changed = Some(now);
                     world.peer_down(name);
+                    self.neighbor_lost(name);
                 }
                 // One that an operator has shut down stays, so that it is known when it dials again; so does one that
                 // announced too much.
-                if running.dynamic && running.shutdown.is_none() && !limited {
+                if forget {
                     self.end(name, world, cease::PEER_DECONFIGURED, "the dynamic peer has left");
                 }
             }

@@ -103,6 +103,7 @@ pub(super) fn peer_out(running: &Running, established: &Established) -> PeerOut 
         egress_ipv4: egress.ipv4.clone(),
         egress_ipv6: egress.ipv6.clone(),
         extended_next_hop: negotiated.encode.extended_next_hop,
+        unnumbered: running.wanted.interface.is_some(),
     };
     let next_hops = FamilyMap::from_fn(|family| next_hop(family, &inputs));
     PeerOut::new(&running.wanted.selected_as, settings, negotiated, next_hops)

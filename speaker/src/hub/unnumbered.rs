@@ -1,97 +1,133 @@
-//! Peers that are named by an interface. This version has no session with them; it says so where peers are shown.
+//! Peers that are named by an interface: the router that was found there is the peer.
 
-use bgp_proto::session::{PeerAsn, State};
-use bgp_proto::types::Asn;
-use speaker_config::model::{Peer, PeerAddress, SpeakerConfig};
-use speaker_config::objects::UnixSeconds;
-use speaker_core::rfc3339;
-use speaker_core::view::{LastError, MessageCounts, PeerDetail, PeerSummary};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
+
+use speaker_config::model::PeerAddress;
 use speaker_core::world::EffectivePeer;
+use tokio::sync::watch;
 
-const WHY: &str = "peers by interface are not in this version: write the peer's address";
+use super::peers::Peers;
+use crate::io::listen::Incoming;
+use crate::io::neighbors::{NeighborEvent, Seen};
 
-/// Such a peer of this node.
-#[derive(Debug, Clone)]
-pub(super) struct Unnumbered {
-    peer: Peer,
-    interface: String,
-    local_as: Option<Asn>,
-    since: UnixSeconds,
+/// What is known of the other ends of interfaces.
+#[derive(Debug)]
+pub(super) struct Neighbors {
+    /// Where the interfaces to look on are told.
+    seek: watch::Sender<BTreeSet<String>>,
+    known: BTreeMap<String, Known>,
 }
 
-/// Those that this node is to have.
-pub(super) fn unnumbered(
-    config: &SpeakerConfig,
-    peers: &[EffectivePeer],
-    now: UnixSeconds,
-) -> Vec<Unnumbered> {
-    let all = peers.iter().filter_map(|EffectivePeer { peer, .. }| {
-        let PeerAddress::Interface(interface) = &peer.address else { return None };
-        Some(Unnumbered {
-            peer: peer.clone(),
-            interface: interface.clone(),
-            local_as: peer.settings.local_asn.or(config.router.asn),
-            since: now,
-        })
-    });
-    all.collect()
+#[derive(Debug)]
+struct Known {
+    /// With whom the session is, or is tried. It outlives what was heard: an interface that comes back mostly leads
+    /// where it led before.
+    address: Option<Ipv6Addr>,
+    seen: Seen,
 }
 
-impl Unnumbered {
-    pub(super) fn name(&self) -> &str {
-        &self.peer.name
+impl Neighbors {
+    pub(super) const fn new(seek: watch::Sender<BTreeSet<String>>) -> Self {
+        Self { seek, known: BTreeMap::new() }
     }
 
-    /// Its line in `speaker peers`.
-    pub(super) fn summary(&self) -> PeerSummary {
-        let settings = &self.peer.settings;
-        PeerSummary {
-            name: self.peer.name.clone(),
-            address: self.interface.clone(),
-            description: self.peer.description.clone(),
-            remote_as: match settings.asn {
-                PeerAsn::Exact(asn) => Some(asn),
-                PeerAsn::External | PeerAsn::Internal | PeerAsn::Any => None,
-            },
-            local_as: self.local_as,
-            router_id: None,
-            state: format!("{:?}", State::Idle),
-            shutdown: settings.shutdown.clone(),
-            state_seconds: u64::try_from(super::unix_now() - self.since).unwrap_or_default(),
-            up_down_seconds: None,
-            established_count: 0,
-            messages_received: 0,
-            messages_sent: 0,
-            in_queue: 0,
-            out_queue: 0,
-            received: Vec::new(),
-            advertised: Vec::new(),
-            last_error: Some(LastError { at: rfc3339(self.since), text: WHY.to_owned() }),
-            last_note: None,
-            bfd: None,
+    /// Looks on the interfaces that peers name, and forgets the others.
+    pub(super) fn seek(&mut self, peers: &[EffectivePeer]) {
+        let names = peers.iter().filter_map(|one| match &one.peer.address {
+            PeerAddress::Interface(name) if one.refused.is_none() => Some(name.clone()),
+            PeerAddress::Interface(_) | PeerAddress::Address { .. } => None,
+        });
+        let names: BTreeSet<String> = names.collect();
+        self.known.retain(|name, _| names.contains(name));
+        self.seek.send_if_modified(|wanted| {
+            let new = *wanted != names;
+            *wanted = names;
+            new
+        });
+    }
+
+    /// Takes on whoever was seen last, but where a session is up.
+    pub(super) fn follow(&mut self, is_up: impl Fn(&str) -> bool) {
+        for (name, known) in &mut self.known {
+            if let Some(neighbor) = known.seen.neighbor.filter(|_| !is_up(name)) {
+                known.address = Some(neighbor);
+            }
         }
     }
 
-    /// `speaker peers NAME`.
-    pub(super) fn detail(&self) -> PeerDetail {
-        let settings = &self.peer.settings;
-        PeerDetail {
-            summary: self.summary(),
-            group: self.peer.group.clone(),
-            local_address: None,
-            internal: None,
-            hold_time: settings.hold.seconds(),
-            keepalive: settings.keepalive.or(settings.hold.keepalive()).map(|time| time.as_secs()),
-            ttl: super::answers::ttl(settings.ttl),
-            md5: settings.password.is_some(),
-            families: Vec::new(),
-            our_capabilities: Vec::new(),
-            peer_capabilities: Vec::new(),
-            received_by_kind: MessageCounts::default(),
-            sent_by_kind: MessageCounts::default(),
-            next_timer: None,
-            propagation: None,
-            held: Vec::new(),
+    /// The peer's address.
+    pub(super) fn address(&self, interface: &str) -> Option<IpAddr> {
+        self.known.get(interface)?.address.map(IpAddr::V6)
+    }
+
+    /// Why there is no peer yet.
+    pub(super) fn why(&self, interface: &str) -> String {
+        let problem = self.known.get(interface).and_then(|known| known.seen.problem.clone());
+        problem.unwrap_or_else(|| format!("looking for the neighbor on {interface}"))
+    }
+
+    /// Somebody else was seen than the one with whom the session was until now.
+    fn has_moved(&self, interface: &str) -> bool {
+        self.known
+            .get(interface)
+            .is_some_and(|known| known.seen.neighbor.is_some_and(|neighbor| known.address != Some(neighbor)))
+    }
+}
+
+impl Peers {
+    /// What was found out about an interface.
+    pub(in crate::hub) fn neighbor(&mut self, event: NeighborEvent) {
+        let NeighborEvent { interface, seen } = event;
+        if !self.neighbors.seek.borrow().contains(&interface) {
+            // A last word of a task that a reload has ended.
+            return;
+        }
+        let address = self.neighbors.known.remove(&interface).and_then(|known| known.address);
+        if let Some(problem) = &seen.problem {
+            tracing::warn!(interface, "{problem}");
+            let on_it = self.running.values_mut().filter(|one| one.wanted.is_on(&interface));
+            for running in on_it.filter(|_| address.is_some()) {
+                running.last_note = Some((super::unix_now(), problem.clone()));
+            }
+        }
+        self.neighbors.known.insert(interface.clone(), Known { address, seen });
+        // One without a peer's address is shown with the new reason.
+        if address.is_none() || self.neighbors.has_moved(&interface) {
+            self.configuration_changed();
         }
     }
+
+    /// The session with an interface's peer is over: whoever was seen there meanwhile takes its place.
+    pub(super) fn neighbor_lost(&mut self, name: &str) {
+        let interface = self.running.get(name).and_then(|running| running.wanted.interface.clone());
+        if interface.is_some_and(|interface| self.neighbors.has_moved(&interface)) {
+            self.configuration_changed();
+        }
+    }
+
+    /// Somebody on the link of an interface's peer dialled before he was heard: he is the neighbor. A key is on the
+    /// listener for a known address alone, so that a peer with one has to be heard first.
+    pub(super) fn adopt_dialler(&mut self, incoming: &Incoming) -> bool {
+        let (Some(interface), IpAddr::V6(remote)) = (&incoming.interface, incoming.remote.ip()) else {
+            return false;
+        };
+        let mut peers = self.running.values().filter(|one| one.wanted.is_on(interface));
+        let keyed = peers.any(|one| one.wanted.spec.settings.password.is_some());
+        match self.neighbors.known.get_mut(interface) {
+            Some(known) if known.address.is_none() && !keyed => {
+                tracing::info!(interface, neighbor = %remote, "the neighbor has dialled");
+                known.address = Some(remote);
+                self.configuration_changed();
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The interfaces of peers whose session is up.
+pub(super) fn interfaces_up(peers: &Peers) -> BTreeSet<String> {
+    let up = peers.iter().filter(|(_, running)| running.established.is_some());
+    up.filter_map(|(_, running)| running.wanted.interface.clone()).collect()
 }

@@ -1,7 +1,7 @@
 //! Which peer tasks there should be, and what a new configuration changes in those that run.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use bgp_proto::session::{GracefulRestartConfig, SessionConfig, TimerConfig};
@@ -9,6 +9,7 @@ use bgp_proto::types::{Asn, RouterId};
 use speaker_config::model::{Peer, PeerAddress, PeerSettings, SpeakerConfig};
 use speaker_core::world::{EffectivePeer, World};
 
+use super::unnumbered::Neighbors;
 use crate::io::boot::Predecessor;
 use crate::io::peer::{Password, PeerName, PeerSpec};
 use crate::load::{self, Secrets};
@@ -39,6 +40,20 @@ pub(super) struct Wanted {
     pub(super) description: Option<String>,
     /// Why it must not come up, for example a secret that cannot be read.
     pub(super) blocked: Option<String>,
+    /// The interface that names the peer (unnumbered). While nobody is known there, the address is the unspecified one.
+    pub(super) interface: Option<String>,
+}
+
+impl Wanted {
+    /// Whether it is whoever is on this interface.
+    pub(super) fn is_on(&self, interface: &str) -> bool {
+        self.interface.as_deref() == Some(interface)
+    }
+
+    /// Whether it is not known yet who it is.
+    pub(super) const fn is_sought(&self) -> bool {
+        self.interface.is_some() && self.spec.address.is_unspecified()
+    }
 }
 
 /// What a new configuration means for a running peer.
@@ -52,18 +67,25 @@ pub(super) enum Difference {
     Reset,
 }
 
-/// The peers that this node is to have, by name: those in force that have an address.
+/// The peers that this node is to have, by name.
 pub(super) fn wanted(
     config: &SpeakerConfig,
     peers: &[EffectivePeer],
     identity: &Identity,
     secrets: &Secrets,
+    neighbors: &Neighbors,
 ) -> BTreeMap<PeerName, Wanted> {
     let mut all = BTreeMap::new();
     for EffectivePeer { peer, router_id, refused } in peers {
-        let PeerAddress::Address { address, zone } = &peer.address else { continue };
         let Some(asn) = peer.settings.local_asn.or(config.router.asn) else { continue };
-        let mut wanted = one(peer, *address, zone.clone(), asn, identity, secrets);
+        let mut wanted = match &peer.address {
+            PeerAddress::Address { address, zone } => {
+                one(peer, *address, zone.clone(), asn, identity, secrets)
+            }
+            PeerAddress::Interface(interface) => {
+                found(interface, neighbors, |address, zone| one(peer, address, zone, asn, identity, secrets))
+            }
+        };
         if let Some(router_id) = router_id {
             wanted.spec.session.router_id = *router_id;
         }
@@ -73,6 +95,24 @@ pub(super) fn wanted(
         all.insert(Arc::from(peer.name.as_str()), wanted);
     }
     all
+}
+
+/// The peer that is, or will be, found on an interface.
+fn found(
+    interface: &str,
+    neighbors: &Neighbors,
+    one: impl FnOnce(IpAddr, Option<String>) -> Wanted,
+) -> Wanted {
+    let address = neighbors.address(interface);
+    let nobody = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let mut wanted = one(address.unwrap_or(nobody), Some(interface.to_owned()));
+    wanted.interface = Some(interface.to_owned());
+    // The zone says it already.
+    wanted.spec.settings.source_interface = None;
+    if address.is_none() {
+        wanted.blocked.get_or_insert_with(|| neighbors.why(interface));
+    }
+    wanted
 }
 
 fn one(
@@ -103,6 +143,7 @@ fn one(
         group: peer.group.clone(),
         description: peer.description.clone(),
         blocked,
+        interface: None,
     }
 }
 
@@ -248,7 +289,8 @@ mod tests {
         world.settle(0);
         let mut secrets = Secrets::of(Some("kube-system".to_owned()));
         secrets.refresh(&world.inputs().secrets);
-        wanted(config, world.peers().all(), &identity(), &secrets)
+        let neighbors = Neighbors::new(tokio::sync::watch::Sender::default());
+        wanted(config, world.peers().all(), &identity(), &secrets, &neighbors)
     }
 
     #[test]

@@ -28,6 +28,24 @@ pub struct Incoming {
     pub local: SocketAddr,
     /// The other end.
     pub remote: SocketAddr,
+    /// The interface that a link-local one is on.
+    pub interface: Option<String>,
+}
+
+impl Incoming {
+    /// A connection with its ends.
+    #[must_use]
+    pub fn new(stream: TcpStream, local: SocketAddr, remote: SocketAddr) -> Self {
+        let interface = match remote {
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => interface_name(v6.scope_id()),
+            SocketAddr::V6(_) | SocketAddr::V4(_) => None,
+        };
+        Self { stream, local, remote, interface }
+    }
+}
+
+fn interface_name(index: u32) -> Option<String> {
+    nix::net::if_::if_indextoname(index).ok()?.into_string().ok()
 }
 
 /// A TCP MD5 key of the listeners: who dials from `prefix` must sign. Of several the longest prefix counts.
@@ -254,7 +272,7 @@ impl Listener {
             error!(%remote, %local, "refused a connection, since it cannot be signed: {reason}");
             return Some(());
         }
-        self.events.send(ListenEvent::Incoming(Incoming { stream, local, remote })).await.ok()
+        self.events.send(ListenEvent::Incoming(Incoming::new(stream, local, remote))).await.ok()
     }
 
     /// Why nobody from `addr` may come in, by the longest prefix that has a key or lacks one.

@@ -1,5 +1,5 @@
 //! Socket options that neither tokio nor socket2 has: TCP MD5 keys (RFC 2385), the minimum TTL of
-//! RFC 5082, the interface of a zone and of a packet socket. With `allocator.rs` and `bfd/priority.rs` the only file
+//! RFC 5082, the interface of a zone and of a packet socket, the filter of a raw ICMPv6 socket. With `allocator.rs` and `bfd/priority.rs` the only file
 //! with `unsafe`.
 #![expect(
     unsafe_code,
@@ -143,6 +143,21 @@ pub(crate) fn bind_packet(socket: BorrowedFd<'_>, interface: u32, protocol: c_in
     let result =
         unsafe { libc::bind(socket.as_raw_fd(), std::ptr::from_ref(&address).cast::<libc::sockaddr>(), len) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// `ICMP6_FILTER` of netinet/icmp6.h (RFC 3542 §3.2), which libc does not have for Linux.
+const ICMP6_FILTER: c_int = 1;
+
+/// Lets a raw ICMPv6 socket take messages of these types and no others.
+pub(crate) fn take_icmp6(socket: BorrowedFd<'_>, types: &[u8]) -> io::Result<()> {
+    // A bit that is set keeps its type out.
+    let mut filter = [u32::MAX; 8];
+    for kind in types {
+        if let Some(word) = filter.get_mut(usize::from(kind >> 5)) {
+            *word &= !(1 << (kind & 31));
+        }
+    }
+    set(socket, libc::IPPROTO_ICMPV6, ICMP6_FILTER, &filter)
 }
 
 /// A socket of which the runtime says when it can be read; call inside the runtime.

@@ -153,21 +153,16 @@ fn an_address_where_nobody_answers_is_shown_with_the_reason() {
 
 #[test]
 fn the_log_is_for_people_and_names_what_is_not_in_this_version() {
-    let extra = "  - {name: unnumbered, interface: eth7, asn: external}\nreadiness: kube-proxy\n";
-    let rest = format!("{extra}{FABRIC}");
+    let rest = format!("readiness: kube-proxy\n{FABRIC}");
     let Pair { scene: _scene, node, router, .. } = Pair::with("", ", learn: default", &rest, manifests);
     router.receives(&[POOL]);
     let log = node.log();
-    for key in ["peers[0].learn", "peers[1].interface", "readiness"] {
+    for key in ["peers[0].learn", "readiness"] {
         let line =
             log.lines().find(|line| line.contains(key)).unwrap_or_else(|| panic!("{key} is not in {log}"));
         assert!(line.contains("does nothing yet in this version"), "{line}");
     }
     assert!(!log.contains("warning:"), "the level says it already: {log}");
-    let peers = node.speaker(&["peers"]).out;
-    assert!(peers.contains("unnumbered(eth7)"), "{peers}");
-    assert!(peers.contains("unnumbered is down: peers by interface are not in this version"), "{peers}");
-    assert_eq!(node.peer("unnumbered")["state"], "Idle");
     assert!(!log.contains('\u{1b}'), "no colours where there is no terminal");
     let up = log.lines().find(|line| line.contains("session is up")).unwrap();
     for part in ["peer{name=tor address=127.0.0.1}", "peer_as=64500", "router_id=10.255.0.1", "hold=90"] {
@@ -175,6 +170,21 @@ fn the_log_is_for_people_and_names_what_is_not_in_this_version() {
     }
     let listening = router.log().matches("listening").count();
     assert_eq!(listening, 1, "one line for one socket: {}", router.log());
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_waited_for_and_named() {
+    let extra = "  - {name: unnumbered, interface: no-such-if, asn: external}\n";
+    let Pair { scene: _scene, node, router, .. } = Pair::with("", "", &format!("{extra}{FABRIC}"), manifests);
+    router.receives(&[POOL]);
+    let peer = node.peer_is("unnumbered", "has a reason", |peer| {
+        peer["lastError"]["text"] == "there is no interface no-such-if"
+    });
+    assert_eq!((&peer["state"], &peer["address"]), (&"Idle".into(), &"no-such-if".into()), "{peer}");
+    assert!(peer["neighborAddress"].is_null(), "{peer}");
+    let peers = node.speaker(&["peers"]).out;
+    assert!(peers.contains("unnumbered(no-such-if)"), "{peers}");
+    assert!(peers.contains("unnumbered is down: there is no interface no-such-if"), "{peers}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub mod routes;
 pub mod sessions;
 pub mod strangers;
 pub mod transport;
+pub mod unnumbered;
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -187,13 +187,13 @@ fn is_link_local_peer(whereabouts: Whereabouts<'_>) -> bool {
 /// What the place of a single peer rules out.
 pub(super) fn check_address(address: &Spanned<PeerAddress>, settings: &Settings, context: &Context<'_>) {
     let report = context.report;
-    if is_link_local_peer(Whereabouts::Address(&address.value))
-        && let Some(ttl) = settings.ttl.as_ref().filter(|ttl| matches!(ttl.value, Ttl::Multihop(_)))
-    {
-        report.error(&ttl.place, "a link-local peer is never behind a hop", "remove multihop");
+    if is_link_local_peer(Whereabouts::Address(&address.value)) {
+        check_link_local(settings, report);
     }
-    let PeerAddress::Address { address: peer, .. } = &address.value else { return };
-    let peer = *peer;
+    let peer = match &address.value {
+        PeerAddress::Address { address, .. } => *address,
+        PeerAddress::Interface(interface) => return check_interface(interface, address, settings, report),
+    };
     let port = settings.port.unwrap_or(179);
     let local = settings.local_address.as_ref();
     if context.router.listen.contains(&SocketAddr::new(peer, port)) {
@@ -217,6 +217,35 @@ pub(super) fn check_address(address: &Spanned<PeerAddress>, settings: &Settings,
             &role.place,
             "the peer is of our own AS, and roles are for eBGP (RFC 9234)",
             "remove role",
+        );
+    }
+}
+
+/// What makes no sense towards whoever is on the same link.
+fn check_link_local(settings: &Settings, report: &Report) {
+    let Some(ttl) = &settings.ttl else { return };
+    let behind = "a link-local peer is never behind a hop";
+    match ttl.value {
+        Ttl::Multihop(_) => report.error(&ttl.place, behind, "remove multihop"),
+        Ttl::Security(hops) if hops > 1 => report.error(&ttl.place, behind, "write ttlSecurity: {hops: 1}"),
+        Ttl::Security(_) | Ttl::Direct => {}
+    }
+}
+
+/// What an unnumbered peer's place says already.
+fn check_interface(interface: &str, address: &Spanned<PeerAddress>, settings: &Settings, report: &Report) {
+    if let Some(other) = settings.source_interface.as_ref().filter(|other| *other != interface) {
+        report.warn(
+            &address.place,
+            format!("the session is on {interface}, so that sourceInterface {other} does nothing"),
+            "remove sourceInterface here",
+        );
+    }
+    if let Some(local) = settings.local_address.as_ref().filter(|local| !is_link_local(local.value)) {
+        report.error(
+            &local.place,
+            format!("{} is not link-local, and the peer of an interface is", local.value),
+            format!("remove it: the link-local address of {interface} serves"),
         );
     }
 }
@@ -252,9 +281,13 @@ pub(in crate::speaker) fn check_unique(
         let twin =
             peers.iter().take(index).find(|other| same_place(&peer.value, &other.value, context.router));
         if let Some(twin) = twin {
+            let what = match (&peer.value.address, &twin.value.address) {
+                (PeerAddress::Address { .. }, PeerAddress::Address { .. }) => "has the same address",
+                _ => "is on the same interface",
+            };
             report.error(
                 &peer.place.parent(),
-                format!("{} has the same address (line {})", twin.value.name, twin.place.at.line),
+                format!("{} {what} (line {})", twin.value.name, twin.place.at.line),
                 "remove one, or give both a nodeSelector so that no node has the two",
             );
         }
@@ -276,5 +309,11 @@ fn same_place(one: &Peer, other: &Peer, router: &Router) -> bool {
         (Some(one), Some(other)) => one == other,
         _ => true,
     };
-    one.address == other.address && ports && nodes
+    match (&one.address, &other.address) {
+        // Whoever is found on an interface may well have the address that another peer names there.
+        (PeerAddress::Interface(one), PeerAddress::Address { zone: Some(other), .. })
+        | (PeerAddress::Address { zone: Some(other), .. }, PeerAddress::Interface(one))
+        | (PeerAddress::Interface(one), PeerAddress::Interface(other)) => one == other && nodes,
+        (one, other) => one == other && ports && nodes,
+    }
 }

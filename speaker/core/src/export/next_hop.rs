@@ -26,6 +26,9 @@ pub struct NextHopInputs {
     pub egress_ipv6: Vec<Ipv6Addr>,
     /// IPv4 routes may go with an IPv6 next hop (RFC 8950).
     pub extended_next_hop: bool,
+    /// The peer was found on its interface, which has no subnet in common with it but the link-local one: an IPv4
+    /// address there is borrowed, and nobody can resolve it on the link.
+    pub unnumbered: bool,
 }
 
 impl NextHopInputs {
@@ -45,6 +48,7 @@ impl NextHopInputs {
             egress_ipv4: Vec::new(),
             egress_ipv6: Vec::new(),
             extended_next_hop,
+            unnumbered: false,
         }
     }
 }
@@ -99,6 +103,12 @@ fn ipv4(inputs: &NextHopInputs) -> Result<NextHop, NoNextHop> {
         && !address.is_unspecified()
     {
         return Ok(NextHop::V4(address));
+    }
+    if inputs.unnumbered
+        && inputs.extended_next_hop
+        && let Some(next_hop) = ipv6(inputs)?
+    {
+        return Ok(next_hop);
     }
     let global = |address: &&Ipv4Addr| {
         !(address.is_unspecified()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use speaker_config::model::SpeakerConfig;
 use speaker_core::world::World;
 
+use super::super::running::Running;
 use super::super::wanted::{self, Difference, Identity};
 use super::{Peers, cease};
 use crate::io::listen::Incoming;
@@ -40,19 +41,30 @@ impl Peers {
         }
     }
 
-    /// Somebody dialled us.
-    pub(in crate::hub) fn incoming(&mut self, config: &SpeakerConfig, incoming: Incoming) {
+    /// The peer that dialled. A link-local address may be another peer's on each link.
+    fn known(&self, incoming: &Incoming) -> Option<&Running> {
         let remote = incoming.remote.ip();
+        let known = self.running.values().filter(|peer| {
+            let spec = &peer.wanted.spec;
+            spec.address == remote && (spec.zone.is_none() || spec.zone == incoming.interface)
+        });
         // Of two with one address the later one is refused; a peer that is refused is still nobody new.
-        let known = self.running.values().filter(|peer| peer.wanted.spec.address == remote);
-        let known = known.min_by_key(|peer| peer.wanted.blocked.is_some());
-        if let Some(peer) = known {
+        known.min_by_key(|peer| peer.wanted.blocked.is_some())
+    }
+
+    /// Somebody dialled us.
+    pub(in crate::hub) fn incoming(&mut self, config: &SpeakerConfig, incoming: Incoming, world: &mut World) {
+        let remote = incoming.remote.ip();
+        if self.known(&incoming).is_none() && self.adopt_dialler(&incoming) {
+            self.reconcile(config, world);
+        }
+        if let Some(peer) = self.known(&incoming) {
             peer.handle.accepted(incoming);
             return;
         }
         let Some(identity) = self.identity.clone() else { return };
         let Some(wanted) = wanted::dynamic(config, &identity, &self.secrets, remote) else {
-            self.refusals.refuse(self.now(), incoming, "no peer has this address");
+            self.refuse_stranger(incoming);
             return;
         };
         let entry = config.dynamic_peers.iter().find(|entry| entry.name == wanted.selected_as);
@@ -73,5 +85,22 @@ impl Peers {
         if let Some(peer) = self.running.get(&name) {
             peer.handle.accepted(incoming);
         }
+    }
+
+    fn refuse_stranger(&mut self, incoming: Incoming) {
+        let named = incoming
+            .interface
+            .as_deref()
+            .and_then(|interface| self.running.iter().find(|(_, peer)| peer.wanted.is_on(interface)));
+        let why = match named {
+            Some((name, peer)) if peer.wanted.is_sought() => {
+                format!("peer {name} of its interface has a key, and has not been heard yet")
+            }
+            Some((name, peer)) => {
+                format!("peer {name} of its interface is {}", peer.wanted.spec.address)
+            }
+            None => "no peer has this address".to_owned(),
+        };
+        self.refusals.refuse(self.now(), incoming, &why);
     }
 }

@@ -1,19 +1,7 @@
 //! The interfaces on which there is a segment to announce on.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::time::Duration;
-
-use futures_util::{StreamExt as _, TryStreamExt as _};
-use rtnetlink::packet_core::NetlinkPayload;
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
-use rtnetlink::{Handle, MulticastGroup};
 use speaker_core::l2::frame::Mac;
-use tokio::sync::mpsc;
-
-/// More changes are awaited for so long, so that a burst costs one look.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// An Ethernet interface that is up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,62 +10,9 @@ pub(super) struct Link {
     pub(super) mac: Mac,
 }
 
-/// The kernel's links, looked at again whenever one changes.
-#[derive(Debug)]
-pub(super) struct Links {
-    handle: Handle,
-    changes: mpsc::Receiver<()>,
-    looked: bool,
-}
-
-impl Links {
-    /// Opens the connections; call inside the runtime.
-    pub(super) fn open() -> io::Result<Self> {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
-        tokio::spawn(connection);
-        let (told, changes) = mpsc::channel(1);
-        tokio::spawn(async move {
-            while let Some((message, _)) = messages.next().await {
-                let concerns = matches!(
-                    message.payload,
-                    NetlinkPayload::Overrun(_)
-                        | NetlinkPayload::InnerMessage(
-                            RouteNetlinkMessage::NewLink(_) | RouteNetlinkMessage::DelLink(_)
-                        )
-                );
-                // One look answers for every change before it.
-                if concerns && let Err(mpsc::error::TrySendError::Closed(())) = told.try_send(()) {
-                    return;
-                }
-            }
-        });
-        Ok(Self { handle, changes, looked: false })
-    }
-
-    /// The links by name: at once for the first time, then whenever one may have changed.
-    pub(super) async fn next(&mut self) -> io::Result<BTreeMap<String, Link>> {
-        if self.looked {
-            if self.changes.recv().await.is_none() {
-                return Err(io::Error::other("the kernel's link events have ended"));
-            }
-            tokio::time::sleep(PAUSE).await;
-            while self.changes.try_recv().is_ok() {}
-        }
-        self.looked = true;
-        let mut found = BTreeMap::new();
-        let mut messages = self.handle.link().get().execute();
-        while let Some(message) = messages.try_next().await.map_err(io::Error::other)? {
-            found.extend(read(&message));
-        }
-        Ok(found)
-    }
-}
-
 /// An Ethernet interface that is up and belongs to no bridge or bond: frames of such a one arrive at its
 /// controller.
-fn read(message: &LinkMessage) -> Option<(String, Link)> {
+pub(super) fn read(message: &LinkMessage) -> Option<(String, Link)> {
     let flags = message.header.flags;
     let usable = message.header.link_layer_type == LinkLayerType::Ether
         && flags.contains(LinkFlags::Up)
@@ -99,11 +34,12 @@ fn read(message: &LinkMessage) -> Option<(String, Link)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::links::Links;
     use super::*;
 
     #[tokio::test]
     async fn the_loopback_is_no_segment() {
-        let found = Links::open().unwrap().next().await.unwrap();
+        let found = Links::open(read).unwrap().next().await.unwrap();
         assert!(!found.contains_key("lo"), "{found:?}");
     }
 

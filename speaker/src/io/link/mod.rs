@@ -22,7 +22,8 @@ use speaker_core::l2::segment::Held;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use links::{Link, Links};
+use super::links::Links;
+use links::{Link, read};
 
 /// What the segments tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub fn spawn(held: watch::Receiver<Held>, events: mpsc::Sender<LinkEvent>) -> Jo
 }
 
 async fn run(mut held: watch::Receiver<Held>, events: mpsc::Sender<LinkEvent>) -> std::io::Result<()> {
-    let mut links = Links::open()?;
+    let mut links = Links::open(read)?;
     let mut speakers: BTreeMap<String, (Link, Running)> = BTreeMap::new();
     let mut present = BTreeMap::new();
     loop {

@@ -18,7 +18,7 @@ const WRITE_TURN: usize = 512 * 1024;
 
 impl Task {
     pub(super) fn accepted(&mut self, incoming: Incoming) {
-        let Incoming { stream, local, remote } = incoming;
+        let Incoming { stream, local, remote, .. } = incoming;
         if self.bfd.guard.holds() {
             // Without a word: a refusal would make the peer wait in turn.
             return debug!(%remote, "closed a connection: BFD holds the session");

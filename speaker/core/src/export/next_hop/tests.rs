@@ -13,6 +13,7 @@ fn session(local: &str, remote: &str) -> NextHopInputs {
         egress_ipv4: Vec::new(),
         egress_ipv6: Vec::new(),
         extended_next_hop: false,
+        unnumbered: false,
     }
 }
 
@@ -121,4 +122,20 @@ fn the_peers_own_address_is_refused_except_on_one_host() {
     assert!(is_loopback(&ipv4_of(&inputs).unwrap()));
     assert!(is_loopback(&ipv6_of(&session("::1", "::1")).unwrap()));
     assert!(!is_loopback(&v6("2001:db8::1", None).unwrap()));
+}
+
+#[test]
+fn an_address_that_an_unnumbered_interface_borrows_is_no_next_hop() {
+    let mut inputs = session("fe80::1", "fe80::2");
+    inputs.egress_ipv4 = vec!["192.0.2.7".parse().unwrap()];
+    inputs.extended_next_hop = true;
+    assert_eq!(ipv4_of(&inputs), v4("192.0.2.7"), "of a link with a subnet it is");
+    inputs.unnumbered = true;
+    assert_eq!(ipv4_of(&inputs), v6("fe80::1", None));
+    inputs.configured_ipv4 = Some("192.0.2.9".parse().unwrap());
+    assert_eq!(ipv4_of(&inputs), v4("192.0.2.9"), "what is configured comes first");
+    inputs.configured_ipv4 = None;
+    // Without RFC 8950 there is nothing better.
+    inputs.extended_next_hop = false;
+    assert_eq!(ipv4_of(&inputs), v4("192.0.2.7"));
 }

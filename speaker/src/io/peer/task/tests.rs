@@ -34,7 +34,8 @@ async fn connection(listener: &TcpListener) -> (Incoming, StdStream) {
     let theirs = StdStream::connect(listener.local_addr().unwrap()).unwrap();
     theirs.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let (stream, remote) = listener.accept().await.unwrap();
-    (Incoming { local: stream.local_addr().unwrap(), stream, remote }, theirs)
+    let local = stream.local_addr().unwrap();
+    (Incoming::new(stream, local, remote), theirs)
 }
 
 /// A task whose session is up, its connection and the peer's end of it.
