@@ -15,7 +15,7 @@ use crate::app::{App, AppSpec};
 use crate::cli::rib;
 use crate::hub::Message;
 use crate::load;
-use crate::question::{Asked, Question, RibFilter};
+use crate::question::{Asked, Question, Reply, RibFilter};
 
 const POOL: &str = include_str!("demo/pool.yaml");
 const SERVICE: &str = include_str!("demo/service.yaml");
@@ -139,7 +139,8 @@ async fn ask(hub: &mpsc::Sender<Message>, question: Question) -> anyhow::Result<
     let (reply, answer) = oneshot::channel();
     hub.send(Message::Asked(Asked { question, reply })).await.context("the daemon has stopped")?;
     match answer.await.context("the daemon has stopped")? {
-        Ok(value) => Ok(serde_json::to_value(&value)?),
+        Ok(Reply::Json(value)) => Ok(serde_json::to_value(&value)?),
+        Ok(Reply::File(_)) => bail!("the answer is a file"),
         Err(refused) => bail!("refused: {refused:?}"),
     }
 }

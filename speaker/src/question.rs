@@ -1,7 +1,9 @@
 //! What can be asked of the hub, by the API or by anybody inside the process.
 
 use bgp_proto::types::{Family, FamilySet, Prefix};
+use bytes::Bytes;
 use serde::Serialize;
+use speaker_core::dump::Form;
 use tokio::sync::oneshot;
 
 /// Which routes of a RIB.
@@ -26,6 +28,17 @@ impl RibFilter {
     }
 }
 
+/// A routing table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// What each peer was told.
+    Advertised,
+    /// The Loc-RIB.
+    Local,
+    /// What each peer sent.
+    Received,
+}
+
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
@@ -35,6 +48,8 @@ pub enum Question {
     Local(RibFilter),
     /// `rib received`.
     Received(RibFilter),
+    /// One of the three as an MRT file (RFC 6396).
+    Mrt(Table, Form, RibFilter),
     /// `peers`.
     Peers,
     /// `peers NAME`.
@@ -82,8 +97,16 @@ pub enum Refused {
     Invalid(String),
 }
 
-/// An answer that can be written as JSON, away from the hub.
-pub type Answer = Result<Box<dyn erased_serde::Serialize + Send>, Refused>;
+/// What is answered.
+pub enum Reply {
+    /// A value, written as JSON away from the hub.
+    Json(Box<dyn erased_serde::Serialize + Send>),
+    /// A file.
+    File(Bytes),
+}
+
+/// An answer.
+pub type Answer = Result<Reply, Refused>;
 
 /// A question and where its answer goes.
 pub struct Asked {

@@ -11,7 +11,7 @@ use super::{Aggregator, EncodeContext, Origin, PathAttributes, RawAttribute, as_
 
 /// The attributes by ascending type code, without MP_REACH_NLRI and MP_UNREACH_NLRI; NEXT_HOP where
 /// `next_hop` is given.
-pub(super) fn attributes(
+pub(crate) fn attributes(
     context: &EncodeContext,
     values: &PathAttributes,
     next_hop: Option<Ipv4Addr>,

@@ -23,6 +23,7 @@ mod update;
 
 pub use attributes::{Aggregator, AsPath, AsPathSegment, Origin, PathAttributes, RawAttribute, SegmentKind};
 pub use context::{DecodeContext, EncodeContext};
+pub(crate) use encode::attributes as encode_attributes;
 pub use error::{AttributeIssue, DecodeError, Disposition};
 pub use frame::{keepalive, read_message};
 pub use message::{
@@ -31,6 +32,7 @@ pub use message::{
 };
 pub use nlri::{Nlri, NlriBlock, NlriIter};
 pub use notification::codes;
+pub(crate) use pack::update_of;
 pub use pack::{AttributesTooLong, end_of_rib, pack_announcements, pack_withdrawals};
 
 #[cfg(test)]

@@ -86,6 +86,19 @@ pub fn end_of_rib(family: Family) -> Bytes {
     out.freeze()
 }
 
+/// An UPDATE with these attributes and no routes; `None` where they are too long for any.
+pub(crate) fn update_of(attributes: &[u8]) -> Option<BytesMut> {
+    let length = u16::try_from(attributes.len()).ok()?;
+    u16::try_from(HEADER + LENGTHS + attributes.len()).ok()?;
+    let mut out = BytesMut::with_capacity(HEADER + LENGTHS + attributes.len());
+    let start = frame::begin(&mut out, MessageKind::Update);
+    out.put_u16(0);
+    out.put_u16(length);
+    out.put_slice(attributes);
+    frame::finish(&mut out, start);
+    Some(out)
+}
+
 impl Update {
     /// Appends to `out` UPDATEs that say the same, and says how many: withdrawals, announcements,
     /// End-of-RIB. RFC 7606 §5.1 asks for one kind of route a message, so they may be more than one.

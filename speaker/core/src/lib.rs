@@ -13,6 +13,7 @@ pub mod danger;
 pub mod datapath;
 pub mod discovery;
 pub mod drain;
+pub mod dump;
 pub mod export;
 pub mod inputs;
 pub mod ipam;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use speaker_config::model::Receive;
 use speaker_config::objects::UnixSeconds;
 
+use crate::dump;
 use crate::rfc3339::rfc3339;
 
 /// `maxPrefixes` where the settings say nothing.
@@ -241,6 +242,18 @@ impl AdjRibIn {
             .collect();
         rows.sort_by_key(|row| (row.prefix, row.path_id));
         rows
+    }
+
+    /// The routes kept with their attributes (`receive: all`), as they came.
+    #[must_use]
+    pub fn routes(&self, wanted: impl Fn(Prefix) -> bool) -> Vec<dump::Route> {
+        let all = self.families.iter().flat_map(|(_, received)| &received.routes);
+        let all = all.filter(|(nlri, _)| wanted(nlri.prefix));
+        all.filter_map(|(nlri, details)| {
+            let Details { attributes, next_hop, since } = details.clone()?;
+            Some(dump::Route { nlri: *nlri, next_hop, attributes, since })
+        })
+        .collect()
     }
 
     fn intern(&mut self, attributes: &PathAttributes) -> Arc<PathAttributes> {

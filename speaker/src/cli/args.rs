@@ -111,6 +111,23 @@ pub(crate) enum Format {
     Yaml,
 }
 
+/// How routes are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RibFormat {
+    /// Columns
+    Table,
+    /// Columns, all of them
+    Wide,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+    /// An MRT file for bgpdump and its like: the table (TABLE_DUMP_V2, RFC 6396)
+    Mrt,
+    /// An MRT file: the UPDATEs that build the table (BGP4MP)
+    MrtUpdates,
+}
+
 /// Where the daemon is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Daemon {
@@ -156,9 +173,12 @@ pub(crate) struct RibQuery {
     /// And what is inside it
     #[arg(value_enum, requires = "prefix")]
     pub(crate) longer: Option<Longer>,
-    /// Daemon and format
+    /// The daemon
     #[command(flatten)]
-    pub(crate) reader: Reader,
+    pub(crate) daemon: Daemon,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: RibFormat,
 }
 
 /// The word `longer` after a prefix.
@@ -304,7 +324,7 @@ mod tests {
         let cli = Cli::parse_from(["speaker", "rib", "advertised", "203.0.113.0/24", "longer", "-o", "json"]);
         let Command::Rib(Rib::Advertised(query)) = cli.command else { panic!("{cli:?}") };
         assert_eq!(query.longer, Some(Longer::Longer));
-        assert_eq!(query.reader.output, Format::Json);
+        assert_eq!(query.output, RibFormat::Json);
     }
 
     #[test]

@@ -36,6 +36,12 @@ pub(crate) async fn post<T: DeserializeOwned>(socket: &Path, path: &str) -> anyh
     ask(socket, Method::POST, path).await
 }
 
+/// Asks for a file with GET.
+pub(crate) async fn get_file(socket: &Path, path: &str) -> anyhow::Result<Answer<Bytes>> {
+    let (status, body) = exchange(socket, Method::GET, path).await?;
+    if status.is_success() { Ok(Answer::Ok(body)) } else { refused(status, &body) }
+}
+
 async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> anyhow::Result<Answer<T>> {
     let (status, body) = exchange(socket, method, path).await?;
     if status.is_success() {
@@ -43,9 +49,13 @@ async fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> 
             serde_json::from_slice(&body).context("the daemon's answer is not what this version expects")?;
         return Ok(Answer::Ok(answer));
     }
-    let text = match serde_json::from_slice::<Refusal>(&body) {
+    refused(status, &body)
+}
+
+fn refused<T>(status: StatusCode, body: &[u8]) -> anyhow::Result<Answer<T>> {
+    let text = match serde_json::from_slice::<Refusal>(body) {
         Ok(refusal) => refusal.error,
-        Err(_) => String::from_utf8_lossy(&body).into_owned(),
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
     };
     if status == StatusCode::NOT_FOUND { Ok(Answer::NotFound(text)) } else { Err(anyhow!(text)) }
 }

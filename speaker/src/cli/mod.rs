@@ -97,9 +97,14 @@ fn crds() -> anyhow::Result<Exit> {
 
 /// Writes to standard output. A reader such as `head` may have gone: that is no error of ours.
 pub(crate) fn out(text: &str) -> std::io::Result<()> {
+    out_octets(text.as_bytes())
+}
+
+/// The same for what is no text.
+pub(crate) fn out_octets(octets: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(octets).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }

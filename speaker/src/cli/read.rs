@@ -1,5 +1,6 @@
 //! Commands that ask the daemon.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 
 use serde::Serialize;
@@ -8,7 +9,8 @@ use serde_json::Value;
 use speaker_core::view::{Explanation, PeerDetail, PeerSummary, PoolView, ServiceView, VersionView};
 
 use super::args::{
-    Clear, Daemon, Direction, Drain, Explain, Format, OnePeer, Peers, Reader, Rib, RibQuery, Shutdown,
+    Clear, Daemon, Direction, Drain, Explain, Format, OnePeer, Peers, Reader, Rib, RibFormat, RibQuery,
+    Shutdown,
 };
 use super::client::{self, Answer, escape};
 use super::{Exit, out, sessions, show};
@@ -51,13 +53,40 @@ pub(crate) async fn rib(rib: Rib) -> anyhow::Result<Exit> {
         Rib::Local(query) => ("local", query),
         Rib::Received(query) => ("received", query),
     };
-    let path = rib_path(name, &query);
+    let mut path = rib_path(name, &query);
+    let socket = &query.daemon.socket;
+    let format = match query.output {
+        RibFormat::Table => Format::Table,
+        RibFormat::Wide => Format::Wide,
+        RibFormat::Json => Format::Json,
+        RibFormat::Yaml => Format::Yaml,
+        RibFormat::Mrt | RibFormat::MrtUpdates => {
+            path.push_str(if query.output == RibFormat::Mrt { "&format=mrt" } else { "&format=mrt-updates" });
+            return file(socket, &path).await;
+        }
+    };
     let narrow = query.prefix.is_some();
-    match client::get::<Vec<Value>>(&query.reader.daemon.socket, &path).await? {
+    match client::get::<Vec<Value>>(socket, &path).await? {
         Answer::NotFound(text) => Ok(not_found(&text)),
         Answer::Ok(rows) => {
-            print(&rows, query.reader.output, |wide| super::rib::rib(name, &rows, wide))?;
+            print(&rows, format, |wide| super::rib::rib(name, &rows, wide))?;
             Ok(if narrow && rows.is_empty() { Exit::NotFound } else { Exit::Done })
+        }
+    }
+}
+
+/// A file of octets, to standard output.
+async fn file(socket: &Path, path: &str) -> anyhow::Result<Exit> {
+    if std::io::stdout().is_terminal() {
+        anyhow::bail!(
+            "MRT is a binary format, which a terminal cannot show; write it to a file: -o mrt > table.mrt"
+        );
+    }
+    match client::get_file(socket, path).await? {
+        Answer::NotFound(text) => Ok(not_found(&text)),
+        Answer::Ok(octets) => {
+            super::out_octets(&octets)?;
+            Ok(Exit::Done)
         }
     }
 }

@@ -20,7 +20,7 @@ use super::running::Running;
 use crate::capability;
 use crate::io::listen::ListenStatus;
 use crate::io::peer::{PeerView, Propagation};
-use crate::question::{Answer, Asked, Question, Refused, RibFilter};
+use crate::question::{Answer, Asked, Question, Refused, Reply, RibFilter};
 
 /// The most held routes that `peers NAME` lists.
 const HELD: usize = 20;
@@ -28,8 +28,8 @@ const HELD: usize = 20;
 /// "The length of the Shutdown Communication" fits into one octet (RFC 9003 §2).
 const SHUTDOWN_TEXT: usize = 255;
 
-fn answer<T: Serialize + Send + 'static>(value: T) -> Answer {
-    Ok(Box::new(value))
+pub(super) fn answer<T: Serialize + Send + 'static>(value: T) -> Answer {
+    Ok(Reply::Json(Box::new(value)))
 }
 
 impl Hub {
@@ -41,6 +41,7 @@ impl Hub {
                 let rib = self.world.announcer().rib();
                 answer(self.world.exporter().local(rib, |prefix| filter.wants(prefix)))
             }
+            Question::Mrt(table, form, filter) => return self.mrt(table, form, &filter, reply),
             Question::Received(filter) => return self.received(&filter, reply),
             Question::Peers => return self.peer_list(reply),
             Question::Peer(name) => return self.one_peer(&name, reply),
@@ -80,7 +81,7 @@ impl Hub {
         }
     }
 
-    fn no_peer(&self, name: &str) -> Refused {
+    pub(super) fn no_peer(&self, name: &str) -> Refused {
         let names: Vec<&str> = self.peers.iter().map(|(name, _)| &**name).collect();
         let known = if names.is_empty() {
             "there is none".to_owned()

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::{Hub, unix_now};
 use crate::io::drain::Keeper;
-use crate::question::{Answer, Refused};
+use crate::question::{Answer, Refused, Reply};
 use speaker_core::world::Event;
 
 /// What is known of it.
@@ -105,7 +105,7 @@ impl Hub {
         }
         tokio::spawn(async move {
             let answer: Answer = match keeper.keep(order).await {
-                Ok(()) => Ok(Box::new(said)),
+                Ok(()) => Ok(Reply::Json(Box::new(said))),
                 Err(error) => Err(Refused::Invalid(error)),
             };
             // Who asked may have gone.

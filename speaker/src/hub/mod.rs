@@ -4,6 +4,7 @@ mod answers;
 mod bfd;
 mod draining;
 mod kernel;
+mod mrt;
 mod observe;
 mod peers;
 mod precedence;

@@ -11,10 +11,11 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bgp_proto::types::{Family, FamilySet, Prefix};
 use serde::Deserialize;
+use speaker_core::dump::Form;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::question::{Asked, Question, Refused, RibFilter};
+use crate::question::{Asked, Question, Refused, Reply, RibFilter, Table};
 
 /// Where questions go.
 type Hub = mpsc::Sender<Asked>;
@@ -96,6 +97,7 @@ struct RibParameters {
     prefix: Option<String>,
     #[serde(default)]
     longer: bool,
+    format: Option<String>,
 }
 
 async fn rib(
@@ -103,15 +105,27 @@ async fn rib(
     UrlPath(table): UrlPath<String>,
     Query(parameters): Query<RibParameters>,
 ) -> Response {
+    let form = match parameters.format.as_deref() {
+        None | Some("json") => None,
+        Some("mrt") => Some(Form::Table),
+        Some("mrt-updates") => Some(Form::Updates),
+        Some(other) => {
+            let error = format!("format={other:?}: json, mrt or mrt-updates");
+            return refuse(StatusCode::BAD_REQUEST, &error);
+        }
+    };
     let filter = match filter(parameters) {
         Ok(filter) => filter,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error),
     };
-    let question = match table.as_str() {
-        "advertised" => Question::Advertised(filter),
-        "local" => Question::Local(filter),
-        "received" => Question::Received(filter),
-        other => {
+    let question = match (table.as_str(), form) {
+        ("advertised", None) => Question::Advertised(filter),
+        ("local", None) => Question::Local(filter),
+        ("received", None) => Question::Received(filter),
+        ("advertised", Some(form)) => Question::Mrt(Table::Advertised, form, filter),
+        ("local", Some(form)) => Question::Mrt(Table::Local, form, filter),
+        ("received", Some(form)) => Question::Mrt(Table::Received, form, filter),
+        (other, _) => {
             return refuse(
                 StatusCode::NOT_FOUND,
                 &format!("no table {other:?}: advertised, local or received"),
@@ -122,7 +136,7 @@ async fn rib(
 }
 
 fn filter(parameters: RibParameters) -> Result<RibFilter, String> {
-    let RibParameters { peer, family, prefix, longer } = parameters;
+    let RibParameters { peer, family, prefix, longer, .. } = parameters;
     let family = family.map(|text| text.parse::<Family>()).transpose()?;
     let prefix = prefix.map(|text| text.parse::<Prefix>()).transpose().map_err(|error| error.to_string())?;
     Ok(RibFilter { peer, family, prefix, longer })
@@ -202,7 +216,10 @@ async fn ask(hub: Hub, question: Question) -> Response {
         Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
         Ok(Err(Refused::NotFound(text))) => refuse(StatusCode::NOT_FOUND, &text),
         Ok(Err(Refused::Invalid(text))) => refuse(StatusCode::BAD_REQUEST, &text),
-        Ok(Ok(value)) => match serde_json::to_vec(&value) {
+        Ok(Ok(Reply::File(octets))) => {
+            (StatusCode::OK, [(header::CONTENT_TYPE, "application/octet-stream")], octets).into_response()
+        }
+        Ok(Ok(Reply::Json(value))) => match serde_json::to_vec(&value) {
             Ok(body) => json(StatusCode::OK, body),
             Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         },

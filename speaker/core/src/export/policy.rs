@@ -179,6 +179,21 @@ impl SessionClass {
     }
 }
 
+/// Merged attributes as they stand in the Loc-RIB, which is nobody's session: an empty path, and a local preference only
+/// where one is configured.
+pub(super) fn local_attributes(merged: &RouteAttributes) -> PathAttributes {
+    PathAttributes {
+        origin: Some(Origin::Igp),
+        as_path: Some(AsPath::default()),
+        med: merged.med,
+        local_pref: merged.local_preference,
+        communities: distinct(&merged.communities),
+        extended_communities: distinct(&merged.extended_communities),
+        large_communities: distinct(&merged.large_communities),
+        ..PathAttributes::default()
+    }
+}
+
 /// The order given, each once.
 fn distinct<T: Copy + Ord>(items: &[T]) -> Vec<T> {
     let mut seen = BTreeSet::new();

@@ -10,7 +10,7 @@ use bgp_proto::wire::{
 use bytes::{Bytes, BytesMut};
 
 /// The path identifier of our one path, where the peer wants identifiers (RFC 7911 §3).
-const PATH_ID: u32 = 1;
+pub(super) const PATH_ID: u32 = 1;
 
 /// The most that a chunk holds. A KEEPALIVE can go between any two chunks.
 const CHUNK: usize = 64 * 1024;

@@ -1,14 +1,17 @@
 //! Rows for `rib advertised` and `rib local`.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use bgp_proto::types::{Asn, Community, ExtendedCommunity, Family, LargeCommunity, Prefix};
-use bgp_proto::wire::{AsPath, NextHop, Origin, PathAttributes};
+use bgp_proto::wire::{AsPath, NextHop, Nlri, Origin, PathAttributes};
 use serde::{Deserialize, Serialize};
 
 use super::Exporter;
-use super::policy::Chosen;
+use super::policy::{Chosen, local_attributes};
+use super::span::PATH_ID;
+use crate::dump;
 use crate::rfc3339::rfc3339;
 use crate::rib::{LocRib, Route, Source};
 
@@ -143,6 +146,48 @@ impl Exporter {
         routes.map(|(prefix, route)| self.local_row(*prefix, route)).collect()
     }
 
+    /// The same routes as [`Self::advertised`], as they are sent.
+    pub fn advertised_routes(
+        &self,
+        name: &str,
+        rib: &LocRib,
+        mut wanted: impl FnMut(Prefix) -> bool,
+    ) -> Vec<dump::Route> {
+        if !self.is_complete() {
+            return Vec::new();
+        }
+        let mut sets: BTreeMap<u64, Arc<PathAttributes>> = BTreeMap::new();
+        let mut routes = Vec::new();
+        for table in self.tables(name).iter().filter_map(|(_, table)| table.as_ref()) {
+            let Some(next_hop) = table.next_hop() else { continue };
+            sets.clear();
+            let path_id = table.context().add_path.contains(table.family()).then_some(PATH_ID);
+            for (prefix, set) in table.routes(&mut wanted) {
+                let attributes = sets.entry(set.id).or_insert_with(|| Arc::new(set.attributes.clone()));
+                routes.push(dump::Route {
+                    nlri: Nlri { path_id, prefix },
+                    next_hop,
+                    attributes: Arc::clone(attributes),
+                    since: rib.routes.get(&prefix).map_or(0, |route| route.since),
+                });
+            }
+        }
+        routes
+    }
+
+    /// The Loc-RIB as routes without a peer: the next hop is unspecified, since this node is it.
+    pub fn local_routes(rib: &LocRib, mut wanted: impl FnMut(Prefix) -> bool) -> Vec<dump::Route> {
+        let routes = rib.routes.iter().filter(|(prefix, _)| wanted(**prefix));
+        routes
+            .map(|(prefix, route)| dump::Route {
+                nlri: Nlri { path_id: None, prefix: *prefix },
+                next_hop: unspecified(prefix.family()),
+                attributes: Arc::new(local_attributes(&Chosen::all(route).merged())),
+                since: route.since,
+            })
+            .collect()
+    }
+
     fn local_row(&self, prefix: Prefix, route: &Route) -> LocalRoute {
         let sources = distinct(route.contributions.iter().map(|contribution| &contribution.source));
         let advertisements: BTreeSet<LocalAdvertisement> = route
@@ -179,6 +224,14 @@ impl Exporter {
             advertised_to: advertised_to.into_iter().map(str::to_owned).collect(),
             since: rfc3339(route.since),
         }
+    }
+}
+
+/// The next hop of what this node itself is the next hop for.
+pub(super) fn unspecified(family: Family) -> NextHop {
+    match family {
+        Family::Ipv4Unicast => NextHop::V4(Ipv4Addr::UNSPECIFIED),
+        Family::Ipv6Unicast => NextHop::V6 { address: Ipv6Addr::UNSPECIFIED, link_local: None },
     }
 }
 

@@ -12,6 +12,7 @@ use bgp_proto::session::{
 };
 use bgp_proto::types::{FamilyMap, FamilySet, Prefix, Timestamp};
 use speaker_config::model::PeerSettings;
+use speaker_core::dump;
 use speaker_core::export::Table;
 use speaker_core::received::{ReceivedCount, ReceivedRoute};
 use tokio::sync::{mpsc, oneshot};
@@ -192,6 +193,7 @@ pub(crate) enum Command {
     Receive(Box<PeerSettings>),
     View(oneshot::Sender<PeerView>),
     Received(Wanted, oneshot::Sender<Vec<ReceivedRoute>>),
+    Routes(Wanted, oneshot::Sender<Vec<dump::Route>>),
     Shutdown { reason: StopReason, flush: Duration },
 }
 
@@ -287,6 +289,17 @@ impl PeerHandle {
         let (answer, rows) = oneshot::channel();
         self.send(Command::Received(Box::new(wanted), answer));
         async move { rows.await.unwrap_or_default() }
+    }
+
+    /// The routes that the peer announces, where they are kept with their attributes (`receive: all`): those that `wanted`
+    /// picks.
+    pub fn routes<W: Fn(Prefix) -> bool + Send + 'static>(
+        &self,
+        wanted: W,
+    ) -> impl Future<Output = Vec<dump::Route>> + Send + use<W> {
+        let (answer, routes) = oneshot::channel();
+        self.send(Command::Routes(Box::new(wanted), answer));
+        async move { routes.await.unwrap_or_default() }
     }
 
     /// Sends what the tables still hold for the peer, at most for `flush`, then stops for `reason` and ends

@@ -306,6 +306,9 @@ impl Task {
                 let rows = peer_asn.map(|asn| self.received.rows(&self.spec.name, asn, wanted));
                 let _ = answer.send(rows.unwrap_or_default());
             }
+            Command::Routes(wanted, answer) => {
+                let _ = answer.send(self.received.routes(wanted));
+            }
             Command::Shutdown { mut reason, flush } => {
                 reason.restart = false;
                 self.say_farewell(None);
