@@ -124,7 +124,7 @@ impl Default for Operator {
     }
 }
 
-/// Where the TCP MD5 key (RFC 2385) comes from. Never the key itself.
+/// Where a key comes from. Never the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PasswordSource {
     /// `passwordFile`, already relative to the working directory.
@@ -136,6 +136,49 @@ pub enum PasswordSource {
         /// The key in it.
         key: String,
     },
+}
+
+/// What the segments of a session are signed with.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Authentication {
+    /// `passwordFile` or `passwordSecretRef`: TCP MD5 (RFC 2385).
+    Md5(PasswordSource),
+    /// `tcpAo`: TCP-AO (RFC 5925). There is at least one; the first signs.
+    TcpAo(Vec<TcpAoKey>),
+}
+
+impl Authentication {
+    /// Where its keys come from.
+    pub fn sources(&self) -> impl Iterator<Item = &PasswordSource> {
+        let (one, several) = match self {
+            Self::Md5(source) => (Some(source), &[][..]),
+            Self::TcpAo(keys) => (None, keys.as_slice()),
+        };
+        one.into_iter().chain(several.iter().map(|key| &key.source))
+    }
+}
+
+/// One of `tcpAo.keys`: a master key tuple (RFC 5925 §3.1).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TcpAoKey {
+    /// `sendId`: KeyID of what we send.
+    pub send_id: u8,
+    /// `receiveId`: KeyID of what the peer sends; default `sendId`.
+    pub receive_id: u8,
+    /// `algorithm`.
+    pub algorithm: TcpAoAlgorithm,
+    /// `passwordFile` or `passwordSecretRef`.
+    pub source: PasswordSource,
+}
+
+/// `tcpAo.keys[].algorithm` (RFC 5926 §3): MAC and key derivation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum TcpAoAlgorithm {
+    /// `hmac-sha-1-96`, the default.
+    #[default]
+    HmacSha1,
+    /// `aes-128-cmac-96`.
+    Aes128Cmac,
 }
 
 /// `bfd`.
@@ -272,8 +315,8 @@ pub struct PeerSettings {
     pub keepalive: Option<Duration>,
     /// `timers.connectRetry`.
     pub connect_retry: Duration,
-    /// `passwordFile` or `passwordSecretRef`.
-    pub password: Option<PasswordSource>,
+    /// `passwordFile`, `passwordSecretRef` or `tcpAo`.
+    pub authentication: Option<Authentication>,
     /// `ttlSecurity`, `multihop`.
     pub ttl: Ttl,
     /// `port`, default 179.

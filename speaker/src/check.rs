@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use speaker_config::diagnostic::Severity::{self, Error, Warning};
 use speaker_config::manifest::{self, Content};
-use speaker_config::model::{PasswordSource, SpeakerConfig};
+use speaker_config::model::{Authentication, PasswordSource, SpeakerConfig};
 use speaker_config::objects::{Object, ObjectRef, Service};
 use speaker_core::world::{Host, Start, World};
 
@@ -164,13 +164,7 @@ pub fn node(config: &SpeakerConfig) -> Vec<Finding> {
             findings.push((Warning, format!("router.listen {address}: {error}")));
         }
     }
-    for peer in &config.peers {
-        // Whether a Secret is there is seen in the cluster.
-        let file = peer.settings.password.as_ref().filter(|source| matches!(source, PasswordSource::File(_)));
-        if let Some(Err(error)) = file.map(|source| load::password(source, &load::Secrets::default())) {
-            findings.push((Error, format!("peer {}: {error}", peer.name)));
-        }
-    }
+    findings.extend(keys(config));
     if config.api.socket.exists() {
         findings.push((
             Warning,
@@ -189,6 +183,28 @@ pub fn node(config: &SpeakerConfig) -> Vec<Finding> {
             Error,
             format!("ipam.stateDir {} cannot be made: a file is in the way", folder.display()),
         ));
+    }
+    findings
+}
+/// Keys that cannot be read, and those of a kind that this kernel does not have. Whether a Secret is there is seen in the
+/// cluster.
+fn keys(config: &SpeakerConfig) -> Vec<Finding> {
+    let peers = config.peers.iter().map(|peer| (&peer.name, &peer.settings));
+    let dynamic = config.dynamic_peers.iter().map(|peer| (&peer.name, &peer.settings));
+    let signed =
+        peers.chain(dynamic).filter_map(|(name, settings)| Some((name, settings.authentication.as_ref()?)));
+    let mut findings = Vec::new();
+    for (name, authentication) in signed {
+        if authentication.sources().all(|source| matches!(source, PasswordSource::File(_)))
+            && let Err(error) = load::keys(authentication, &load::Secrets::default())
+        {
+            findings.push((Error, format!("peer {name}: {error}")));
+        }
+        if matches!(authentication, Authentication::TcpAo(_))
+            && let Err(error) = crate::io::tcp_ao::available()
+        {
+            findings.push((Error, format!("peer {name}: tcpAo: {error}")));
+        }
     }
     findings
 }

@@ -7,11 +7,12 @@ use std::path::Path;
 
 use bgp_proto::types::RouterId;
 use speaker_config::diagnostic::{Diagnostic, Severity};
-use speaker_config::model::{PasswordSource, PeerSettings, SpeakerConfig};
+use speaker_config::model::{Authentication, PasswordSource, PeerSettings, SpeakerConfig};
 use speaker_config::objects::{ObjectKey, Secret};
 use thiserror::Error;
 
-use crate::io::peer::Password;
+use crate::io::keys::{Keys, Password};
+use crate::io::tcp_ao::AoKey;
 
 /// A configuration that is in force or could be.
 #[derive(Debug, Clone)]
@@ -163,18 +164,36 @@ impl Secrets {
 /// The names of the Secrets that peers refer to.
 #[must_use]
 pub fn secret_names<'a>(settings: impl Iterator<Item = &'a PeerSettings>) -> BTreeSet<String> {
-    let names = settings.filter_map(|settings| match &settings.password {
-        Some(PasswordSource::Secret { name, .. }) => Some(name.clone()),
-        _ => None,
+    let sources = settings.filter_map(|settings| settings.authentication.as_ref());
+    let names = sources.flat_map(Authentication::sources).filter_map(|source| match source {
+        PasswordSource::Secret { name, .. } => Some(name.clone()),
+        PasswordSource::File(_) => None,
     });
     names.collect()
 }
 
-/// The TCP MD5 key of a peer.
+/// What a peer's session is signed with.
 ///
 /// # Errors
-/// It cannot be read or is no key: the session must not come up without it.
-pub fn password(source: &PasswordSource, secrets: &Secrets) -> Result<Password, String> {
+/// A key cannot be read or is none: the session must not come up without it.
+pub fn keys(authentication: &Authentication, secrets: &Secrets) -> Result<Keys, String> {
+    match authentication {
+        Authentication::Md5(source) => Ok(Keys::Md5(password(source, secrets)?)),
+        Authentication::TcpAo(keys) => {
+            let keys = keys.iter().map(|key| {
+                Ok(AoKey {
+                    send_id: key.send_id,
+                    receive_id: key.receive_id,
+                    algorithm: key.algorithm,
+                    key: password(&key.source, secrets)?,
+                })
+            });
+            Ok(Keys::TcpAo(keys.collect::<Result<_, String>>()?))
+        }
+    }
+}
+
+fn password(source: &PasswordSource, secrets: &Secrets) -> Result<Password, String> {
     match source {
         PasswordSource::File(path) => {
             let key = std::fs::read(path)

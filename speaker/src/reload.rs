@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use speaker_config::model::{PasswordSource, SpeakerConfig};
+use speaker_config::model::{Authentication, PasswordSource, SpeakerConfig};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -52,9 +52,10 @@ pub(crate) fn watch(file: PathBuf, loaded: &Loaded, hub: mpsc::Sender<Message>) 
 fn key_files(config: &SpeakerConfig) -> KeyFiles {
     let peers = config.peers.iter().map(|peer| &peer.settings);
     let settings = peers.chain(config.dynamic_peers.iter().map(|entry| &entry.settings));
-    let files = settings.filter_map(|settings| match &settings.password {
-        Some(PasswordSource::File(path)) => Some(path.clone()),
-        _ => None,
+    let sources = settings.filter_map(|settings| settings.authentication.as_ref());
+    let files = sources.flat_map(Authentication::sources).filter_map(|source| match source {
+        PasswordSource::File(path) => Some(path.clone()),
+        PasswordSource::Secret { .. } => None,
     });
     files.map(|path| (path.clone(), std::fs::read(path).ok())).collect()
 }

@@ -66,6 +66,7 @@ pub(crate) const SETTINGS: Section = Section::new(
         "timers",
         "passwordFile",
         "passwordSecretRef",
+        "tcpAo",
         "ttlSecurity",
         "multihop",
         "port",
@@ -95,6 +96,9 @@ pub(crate) const DYNAMIC_PEER: Section =
     Section { name: "dynamicPeers[]", keys: &["name", "group", "prefix", "limit"], with: Some(&SETTINGS) };
 pub(crate) const TIMERS: Section = Section::new("timers", &["hold", "keepalive", "connectRetry"]);
 pub(crate) const SECRET: Section = Section::new("passwordSecretRef", &["name", "key"]);
+pub(crate) const TCP_AO: Section = Section::new("tcpAo", &["keys"]);
+pub(crate) const TCP_AO_KEY: Section =
+    Section::new("tcpAo.keys[]", &["sendId", "receiveId", "algorithm", "passwordFile", "passwordSecretRef"]);
 pub(crate) const TTL_SECURITY: Section = Section::new("ttlSecurity", &["hops"]);
 pub(crate) const MULTIHOP: Section = Section::new("multihop", &["ttl"]);
 pub(crate) const NEXT_HOP: Section = Section::new("nextHop", &["ipv4", "ipv6"]);
@@ -142,7 +146,7 @@ pub(crate) const DRAIN: Section = Section::new("drain", &["for", "taint", "exclu
 pub(crate) const API: Section = Section::new("api", &["socket", "http"]);
 
 /// Every section.
-pub(crate) const ALL: [&Section; 38] = [
+pub(crate) const ALL: [&Section; 40] = [
     &FILE,
     &NODE,
     &ROUTER,
@@ -158,6 +162,8 @@ pub(crate) const ALL: [&Section; 38] = [
     &SETTINGS,
     &TIMERS,
     &SECRET,
+    &TCP_AO,
+    &TCP_AO_KEY,
     &TTL_SECURITY,
     &MULTIHOP,
     &NEXT_HOP,

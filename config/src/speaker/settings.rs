@@ -9,13 +9,15 @@ use bgp_proto::types::{Asn, Family, FamilyMap, FamilySet, HoldTime};
 
 use super::reader::{Field, Place, Report, Spanned, Table};
 use super::schema;
-use crate::model::{Bfd, ExportRule, Learn, PasswordSource, PeerSettings, PrefixLimit, Receive, Ttl};
+use crate::model::{Authentication, Bfd, ExportRule, Learn, PeerSettings, PrefixLimit, Receive, Ttl};
 use crate::objects::Selector;
 
+mod authentication;
 mod values;
+use authentication::authentication;
 use values::{
     add_path, at_least_a_second, bfd, graceful_restart, hold, learn, long_lived_restart, next_hop_ipv4,
-    next_hop_ipv6, password, peer_asn, prefix_limit, role, shutdown, ttl, unless_off,
+    next_hop_ipv6, peer_asn, prefix_limit, role, shutdown, ttl, unless_off,
 };
 pub(super) use values::{asn, check_unicast, export_rule, interface, unicast};
 
@@ -31,7 +33,7 @@ pub(super) struct Settings {
     pub(super) hold: Option<Spanned<HoldTime>>,
     pub(super) keepalive: Option<Spanned<Duration>>,
     pub(super) connect_retry: Option<Duration>,
-    pub(super) password: Option<Spanned<PasswordSource>>,
+    pub(super) authentication: Option<Spanned<Authentication>>,
     pub(super) ttl: Option<Spanned<Ttl>>,
     pub(super) port: Option<u16>,
     pub(super) passive: Option<Spanned<bool>>,
@@ -72,7 +74,7 @@ impl Settings {
             hold: timers.as_ref().and_then(|timers| timers.spanned("hold", hold)),
             keepalive: timers.as_ref().and_then(|timers| timers.spanned("keepalive", at_least_a_second)),
             connect_retry: timers.as_ref().and_then(|timers| timers.read("connectRetry", at_least_a_second)),
-            password: password(table, report, base_dir),
+            authentication: authentication(table, report, base_dir),
             ttl: ttl(table, report),
             port: table.read("port", |field| field.number(1..=u16::MAX)),
             passive: table.spanned("passive", Field::boolean),
@@ -114,7 +116,7 @@ impl Settings {
             hold: self.hold.or_else(|| group.hold.clone()),
             keepalive: self.keepalive.or_else(|| group.keepalive.clone()),
             connect_retry: self.connect_retry.or(group.connect_retry),
-            password: self.password.or_else(|| group.password.clone()),
+            authentication: self.authentication.or_else(|| group.authentication.clone()),
             ttl: self.ttl.or_else(|| group.ttl.clone()),
             port: self.port.or(group.port),
             passive: self.passive.or_else(|| group.passive.clone()),
@@ -157,7 +159,7 @@ impl Settings {
             hold: self.hold.map_or(HoldTime::DEFAULT, |hold| hold.value),
             keepalive: self.keepalive.map(|keepalive| keepalive.value),
             connect_retry: self.connect_retry.unwrap_or(Duration::from_secs(5)),
-            password: self.password.map(|password| password.value),
+            authentication: self.authentication.map(|keys| keys.value),
             ttl: self.ttl.map_or(Ttl::Direct, |ttl| ttl.value),
             port: self.port.unwrap_or(179),
             passive: self.passive.is_some_and(|passive| passive.value),

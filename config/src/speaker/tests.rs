@@ -5,8 +5,8 @@ use bgp_proto::types::{FamilyMap, FamilySet, HoldTime};
 
 use super::*;
 use crate::model::{
-    Learn, PasswordSource, PeerAddress, PeerSettings, PoolGate, PoolLengths, PoolPrefix, Receive,
-    ServiceRoutes, Ttl,
+    Authentication, Learn, PasswordSource, PeerAddress, PeerSettings, PoolGate, PoolLengths, PoolPrefix,
+    Receive, ServiceRoutes, TcpAoAlgorithm, TcpAoKey, Ttl,
 };
 
 const DIR: &str = "/etc/speaker";
@@ -78,10 +78,9 @@ fn values_are_read_as_the_page_says() {
     }
     assert!(peer(", learn: []").learn.is_off() && peer(", learn: none").learn.is_off());
     assert_eq!(peer(", role: route-server-client").role, Some(2));
-    let password = peer(", passwordFile: a.key").password;
-    assert_eq!(password, Some(PasswordSource::File("/etc/speaker/a.key".into())));
-    let password = peer(", passwordFile: /run/a.key").password;
-    assert_eq!(password, Some(PasswordSource::File("/run/a.key".into())));
+    let md5 = |file: &str| Some(Authentication::Md5(PasswordSource::File(file.into())));
+    assert_eq!(peer(", passwordFile: a.key").authentication, md5("/etc/speaker/a.key"));
+    assert_eq!(peer(", passwordFile: /run/a.key").authentication, md5("/run/a.key"));
     let rule = peer(", export: [{prefix: 10.0.0.0/8}]").export.unwrap()[0];
     assert_eq!(rule.le, 8);
 }
@@ -195,6 +194,55 @@ fn an_interface_has_one_peer_on_a_node() {
         pair(&rack("r1"), &rack("r1")),
     ] {
         assert_eq!(refuse(&text), ["peers[1]"], "{text}");
+    }
+}
+
+#[test]
+fn tcp_ao_has_keys_with_identifiers_and_excludes_tcp_md5() {
+    let keys = "{keys: [{sendId: 1, passwordFile: a.key}, {sendId: 2, receiveId: 7, algorithm: aes-128-cmac-96, passwordFile: b.key}]}";
+    let Some(Authentication::TcpAo(read)) = peer(&format!(", tcpAo: {keys}")).authentication else {
+        panic!()
+    };
+    let first = TcpAoKey {
+        send_id: 1,
+        receive_id: 1,
+        algorithm: TcpAoAlgorithm::HmacSha1,
+        source: PasswordSource::File("/etc/speaker/a.key".into()),
+    };
+    assert_eq!(read[0], first);
+    assert_eq!((read[1].send_id, read[1].receive_id, read[1].algorithm), (2, 7, TcpAoAlgorithm::Aes128Cmac));
+    // A peer's takes the place of its group's, of whichever kind.
+    let grouped = format!(
+        "router: {{asn: 64501}}\npeerGroups: [{{name: g, asn: 1, passwordFile: a.key}}]\npeers: [{{name: a, group: g, address: 10.0.0.1, tcpAo: {keys}}}]"
+    );
+    assert!(matches!(accept(&grouped).0.peers[0].settings.authentication, Some(Authentication::TcpAo(_))));
+    let text = |keys: &str| {
+        format!("router: {{asn: 64501}}\npeers: [{{name: a, address: 10.0.0.1, asn: 1, {keys}}}]")
+    };
+    for (written, path) in [
+        ("tcpAo: {keys: []}", ".keys"),
+        ("tcpAo: {}", ""),
+        ("tcpAo: {keys: [{passwordFile: a}]}", ".keys[0]"),
+        ("tcpAo: {keys: [{sendId: 1}]}", ".keys[0]"),
+        ("tcpAo: {keys: [{sendId: 256, passwordFile: a}]}", ".keys[0].sendId"),
+        ("tcpAo: {keys: [{sendId: 1, algorithm: md5, passwordFile: a}]}", ".keys[0].algorithm"),
+        (
+            "tcpAo: {keys: [{sendId: 1, passwordFile: a, passwordSecretRef: {name: a, key: b}}]}",
+            ".keys[0].passwordSecretRef",
+        ),
+        (
+            "tcpAo: {keys: [{sendId: 1, passwordFile: a}, {sendId: 1, receiveId: 2, passwordFile: b}]}",
+            ".keys",
+        ),
+        (
+            "tcpAo: {keys: [{sendId: 1, passwordFile: a}, {sendId: 2, receiveId: 1, passwordFile: b}]}",
+            ".keys",
+        ),
+        ("passwordFile: a, tcpAo: {keys: [{sendId: 1, passwordFile: a}]}", ""),
+        ("tcpAo: {keys: [{sendId: 1, passwordSecretRef: {name: a, key: b}}]}", ""),
+    ] {
+        let found = refuse(&text(written));
+        assert!(found.contains(&format!("peers[0].tcpAo{path}")), "{written}: {found:?}");
     }
 }
 

@@ -177,6 +177,8 @@ pub struct PeerDetail {
     pub ttl: String,
     /// A TCP MD5 key is in force.
     pub md5: bool,
+    /// TCP-AO is on.
+    pub tcp_ao: bool,
     /// Families in force.
     pub families: Vec<Family>,
     /// What we announced in OPEN.

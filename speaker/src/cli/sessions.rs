@@ -98,8 +98,8 @@ fn by_family(counts: &[FamilyCount]) -> String {
 pub(crate) fn peer(detail: &PeerDetail) -> String {
     let mut out = String::new();
     let peer = &detail.summary;
-    let asn = peer.remote_as.map_or_else(|| "unknown".to_owned(), |asn| asn.to_string());
-    let local = peer.local_as.map_or_else(|| "unknown".to_owned(), |asn| asn.to_string());
+    let [asn, local] = [peer.remote_as, peer.local_as]
+        .map(|asn| asn.map_or_else(|| "unknown".to_owned(), |asn| asn.to_string()));
     let kind = match detail.internal {
         Some(true) => "internal link",
         Some(false) => "external link",
@@ -110,10 +110,8 @@ pub(crate) fn peer(detail: &PeerDetail) -> String {
         out.push('\n');
     };
     let found = peer.neighbor_address.as_ref().map(|found| format!(" ({found})")).unwrap_or_default();
-    line(format!(
-        "BGP neighbor {} at {}{found}, remote AS {asn}, local AS {local}, {kind}",
-        peer.name, peer.address
-    ));
+    let (name, address) = (&peer.name, &peer.address);
+    line(format!("BGP neighbor {name} at {address}{found}, remote AS {asn}, local AS {local}, {kind}"));
     if let Some(description) = &peer.description {
         line(format!("  Description: {description}"));
     }
@@ -137,7 +135,8 @@ pub(crate) fn peer(detail: &PeerDetail) -> String {
     if let Some(timer) = &detail.next_timer {
         line(format!("  Next timer {} in {:.1} s", timer.name, precise(timer.milliseconds)));
     }
-    line(format!("  TTL: {}; TCP MD5: {}", detail.ttl, if detail.md5 { "on" } else { "off" }));
+    let on = |on: bool| if on { "on" } else { "off" };
+    line(format!("  TTL: {}; TCP MD5: {}; TCP-AO: {}", detail.ttl, on(detail.md5), on(detail.tcp_ao)));
     line(format!("  Established {} time(s)", peer.established_count));
     if let Some(error) = &peer.last_error {
         line(format!("  Last error {}: {}", error.at, error.text));

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::Hub;
 use super::running::Running;
 use crate::capability;
+use crate::io::keys::Keys;
 use crate::io::listen::ListenStatus;
 use crate::io::peer::{PeerView, Propagation};
 use crate::question::{Answer, Asked, Question, Refused, Reply, RibFilter};
@@ -330,7 +331,8 @@ fn detail(
             hold_time: hold.seconds(),
             keepalive: keepalive.map(|keepalive| keepalive.as_secs()),
             ttl: ttl(spec.settings.ttl),
-            md5: spec.password.is_some(),
+            md5: matches!(spec.keys, Some(Keys::Md5(_))),
+            tcp_ao: matches!(spec.keys, Some(Keys::TcpAo(_))),
             families: negotiated.map(|negotiated| negotiated.families.iter().collect()).unwrap_or_default(),
             our_capabilities: negotiated.map(|n| capability::views(&n.our_capabilities)).unwrap_or_default(),
             peer_capabilities: negotiated

@@ -203,15 +203,15 @@ impl Peers {
         let wanted = || wanted.values().filter(|one| !one.is_sought());
         // One that is refused because another one has its address has no say about the key.
         let own = |wanted: &&Wanted| {
-            wanted.spec.settings.password.is_some() && (wanted.blocked.is_none() || !has_other(wanted))
+            wanted.spec.settings.authentication.is_some() && (wanted.blocked.is_none() || !has_other(wanted))
         };
         let peers = wanted().filter(own).map(|wanted| ListenKey {
             prefix: Prefix::host(wanted.spec.address),
-            password: wanted.spec.password.clone(),
+            keys: wanted.spec.keys.clone(),
         });
         let dynamic = config.dynamic_peers.iter().filter_map(|entry| {
-            let source = entry.settings.password.as_ref()?;
-            Some(ListenKey { prefix: entry.prefix, password: load::password(source, &self.secrets).ok() })
+            let source = entry.settings.authentication.as_ref()?;
+            Some(ListenKey { prefix: entry.prefix, keys: load::keys(source, &self.secrets).ok() })
         });
         self.listener.set_keys(peers.chain(dynamic).collect());
     }

@@ -113,7 +113,7 @@ impl Peers {
             return false;
         };
         let mut peers = self.running.values().filter(|one| one.wanted.is_on(interface));
-        let keyed = peers.any(|one| one.wanted.spec.settings.password.is_some());
+        let keyed = peers.any(|one| one.wanted.spec.settings.authentication.is_some());
         match self.neighbors.known.get_mut(interface) {
             Some(known) if known.address.is_none() && !keyed => {
                 tracing::info!(interface, neighbor = %remote, "the neighbor has dialled");

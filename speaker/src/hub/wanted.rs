@@ -11,7 +11,7 @@ use speaker_core::world::{EffectivePeer, World};
 
 use super::unnumbered::Neighbors;
 use crate::io::boot::Predecessor;
-use crate::io::peer::{Password, PeerName, PeerSpec};
+use crate::io::peer::{PeerName, PeerSpec};
 use crate::load::{self, Secrets};
 
 /// What this process is to its peers; fixed while it runs.
@@ -123,10 +123,10 @@ fn one(
     identity: &Identity,
     secrets: &Secrets,
 ) -> Wanted {
-    let password = peer.settings.password.as_ref().map(|source| load::password(source, secrets));
-    let (password, blocked) = match password {
+    let keys = peer.settings.authentication.as_ref().map(|source| load::keys(source, secrets));
+    let (keys, blocked) = match keys {
         None => (None, None),
-        Some(Ok(password)) => (Some(password), None),
+        Some(Ok(keys)) => (Some(keys), None),
         Some(Err(error)) => (None, Some(error)),
     };
     let spec = PeerSpec {
@@ -135,7 +135,7 @@ fn one(
         zone,
         session: session(&peer.settings, asn, identity, &peer.name),
         settings: peer.settings.clone(),
-        password,
+        keys,
     };
     Wanted {
         spec,
@@ -241,7 +241,7 @@ pub(super) fn difference(running: &PeerSpec, wanted: &PeerSpec) -> Difference {
         let session = SessionConfig { timers: TimerConfig::default(), helper: false, ..spec.session.clone() };
         let transport =
             (settings.port, settings.ttl, settings.local_address, settings.source_interface.clone());
-        (spec.address, spec.zone.clone(), spec.password.clone().map(|key: Password| key), session, transport)
+        (spec.address, spec.zone.clone(), spec.keys.clone(), session, transport)
     };
     if identity(running) != identity(wanted) {
         Difference::Reset
@@ -321,7 +321,7 @@ spec:
         let a = &all["main/a"];
         assert_eq!(a.spec.session.router_id.to_string(), "10.9.9.9");
         assert_eq!(a.spec.session.local_asn.get(), 64777);
-        assert_eq!(a.spec.password.as_ref().unwrap().octets(), b"swordfish");
+        assert_eq!(a.spec.keys, Some(crate::io::keys::Password::new(b"swordfish").unwrap().into()));
         assert_eq!((a.blocked.as_deref(), a.group.as_deref()), (None, Some("CiliumBGPPeerConfig key")));
         assert_eq!(all["tor"].spec.session.router_id, identity().router_id);
         assert_eq!(all["main/b"].blocked.as_deref(), Some("peer tor of speaker.yaml has the same address"));
@@ -378,7 +378,7 @@ spec:
         let now = || in_force(&config, "").remove("tor").unwrap();
         let missing = now();
         assert!(missing.blocked.as_ref().unwrap().contains("tor.key"), "{:?}", missing.blocked);
-        assert_eq!(missing.spec.password, None);
+        assert_eq!(missing.spec.keys, None);
         std::fs::write(&key, "one\n").unwrap();
         let one = now();
         assert_eq!(one.blocked, None);

@@ -4,12 +4,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsFd as _;
 
-use bgp_proto::types::Prefix;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::egress::EgressLookup;
-use super::peer::Password;
+use super::keys::Keys;
 use super::sockopt;
 use super::tcp::{TcpOptions, words};
 
@@ -26,8 +25,8 @@ pub(crate) struct Dial {
     pub(crate) local_address: Option<IpAddr>,
     /// `sourceInterface`: dial from its address.
     pub(crate) source_interface: Option<String>,
-    /// The TCP MD5 key.
-    pub(crate) password: Option<Password>,
+    /// What it signs with.
+    pub(crate) keys: Option<Keys>,
     /// Everything else.
     pub(crate) options: TcpOptions,
 }
@@ -96,10 +95,10 @@ impl Dial {
         self.options
             .apply(&SockRef::from(&socket), v6)
             .map_err(|error| fail("setting TTL and timeouts", &error))?;
-        if let Some(key) = &self.password {
+        if let Some(keys) = &self.keys {
             // Fails closed: without the key no SYN leaves.
-            sockopt::set_md5(socket.as_fd(), Prefix::host(self.address), Some(key))
-                .map_err(|error| fail("setting the TCP MD5 key", &error))?;
+            let what = || format!("setting the {} key", keys.name());
+            keys.sign(socket.as_fd(), self.address).map_err(|error| fail(&what(), &error))?;
         }
         if let Some(source) = source {
             socket
@@ -136,7 +135,7 @@ mod tests {
             port,
             local_address: None,
             source_interface: None,
-            password: None,
+            keys: None,
             options: options(),
         }
     }

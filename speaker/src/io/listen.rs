@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use super::peer::Password;
+use super::keys::Keys;
 use super::sockopt;
 use super::tcp::{self, words};
 
@@ -48,14 +48,14 @@ fn interface_name(index: u32) -> Option<String> {
     nix::net::if_::if_indextoname(index).ok()?.into_string().ok()
 }
 
-/// A TCP MD5 key of the listeners: who dials from `prefix` must sign. Of several the longest prefix counts.
+/// Keys of the listeners: who dials from `prefix` must sign. Of several the longest prefix counts.
 /// The kernel knows no zones: two peers with the same link-local address on two links share one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenKey {
     /// From where; a peer's host prefix, or a dynamic peer's.
     pub prefix: Prefix,
-    /// The key; absent refuses every connection from `prefix` (a peer whose secret is missing).
-    pub password: Option<Password>,
+    /// The keys; absent refuses every connection from `prefix` (a peer whose secret is missing).
+    pub keys: Option<Keys>,
 }
 
 /// What a listener tells.
@@ -163,7 +163,7 @@ struct Listener {
     keys: watch::Receiver<Option<Arc<[ListenKey]>>>,
     events: mpsc::Sender<ListenEvent>,
     /// Keys that are on the socket.
-    applied: BTreeMap<Prefix, Password>,
+    applied: BTreeMap<Prefix, Keys>,
 }
 
 /// How long to wait before a port that is taken is tried again.
@@ -292,10 +292,10 @@ impl Listener {
         let gone: Vec<Prefix> =
             self.applied.keys().filter(|prefix| !keys.contains_key(prefix)).copied().collect();
         for prefix in &gone {
-            if let Err(error) = sockopt::set_md5(socket.as_fd(), *prefix, None) {
-                warn!(%prefix, "removing a TCP MD5 key: {}", words(&error));
+            let Some(keys) = self.applied.remove(prefix) else { continue };
+            if let Err(error) = keys.remove(socket.as_fd(), *prefix) {
+                warn!(%prefix, "removing a {} key: {}", keys.name(), words(&error));
             }
-            self.applied.remove(prefix);
         }
         let mut changed = !gone.is_empty();
         for (prefix, key) in keys {
@@ -303,14 +303,15 @@ impl Listener {
                 continue;
             }
             changed = true;
-            match sockopt::set_md5(socket.as_fd(), prefix, Some(&key)) {
+            let before = self.applied.remove(&prefix);
+            match key.accept(socket.as_fd(), prefix, before.as_ref()) {
                 Ok(()) => {
                     self.applied.insert(prefix, key);
                 }
                 Err(error) => {
-                    let reason = format!("the kernel does not take the TCP MD5 key: {}", words(&error));
+                    let reason =
+                        format!("the kernel does not take the {} key: {}", key.name(), words(&error));
                     error!(%prefix, address = %self.status.wanted, "{reason}");
-                    self.applied.remove(&prefix);
                     self.status.refused.insert(prefix, reason);
                 }
             }
@@ -322,17 +323,17 @@ impl Listener {
 /// The key of each prefix, and the prefixes without one.
 fn resolve<'a>(
     wanted: impl Iterator<Item = &'a ListenKey>,
-) -> (BTreeMap<Prefix, Password>, BTreeMap<Prefix, String>) {
-    let (mut keys, mut refused) = (BTreeMap::<Prefix, Password>::new(), BTreeMap::new());
+) -> (BTreeMap<Prefix, Keys>, BTreeMap<Prefix, String>) {
+    let (mut keys, mut refused) = (BTreeMap::<Prefix, Keys>::new(), BTreeMap::new());
     for key in wanted {
-        match &key.password {
+        match &key.keys {
             None => {
-                refused.insert(key.prefix, "its TCP MD5 key is missing".to_owned());
+                refused.insert(key.prefix, "its key is missing".to_owned());
             }
-            Some(password) => {
-                let other = keys.insert(key.prefix, password.clone());
-                if other.is_some_and(|other| other != *password) {
-                    let reason = "two peers with this address have different TCP MD5 keys".to_owned();
+            Some(own) => {
+                let other = keys.insert(key.prefix, own.clone());
+                if other.is_some_and(|other| other != *own) {
+                    let reason = "two peers with this address have different keys".to_owned();
                     refused.insert(key.prefix, reason);
                 }
             }

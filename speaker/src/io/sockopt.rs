@@ -17,7 +17,7 @@ use libc::{c_int, c_void, socklen_t};
 use socket2::Socket;
 use tokio::io::unix::AsyncFd;
 
-use super::peer::Password;
+use super::keys::Password;
 
 /// `struct tcp_md5sig` of linux/tcp.h; its first field is a `sockaddr_storage`.
 #[repr(C)]
@@ -66,7 +66,7 @@ pub(crate) fn set_md5(socket: BorrowedFd<'_>, from: Prefix, key: Option<&Passwor
 
 /// `sockaddr_in` or `sockaddr_in6` with port 0, in the byte order of the host for the family and of the
 /// network for the rest.
-fn write_sockaddr(out: &mut [u8; 128], addr: IpAddr) {
+pub(super) fn write_sockaddr(out: &mut [u8; 128], addr: IpAddr) {
     let family = match addr {
         IpAddr::V4(_) => libc::AF_INET,
         IpAddr::V6(_) => libc::AF_INET6,
@@ -189,7 +189,8 @@ pub(crate) fn queues(socket: BorrowedFd<'_>) -> (u64, u64) {
     (ask(libc::FIONREAD), ask(libc::TIOCOUTQ))
 }
 
-fn set<T>(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+/// Sets an option to a structure without padding, in the kernel's layout.
+pub(super) fn set<T>(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::Result<()> {
     let len = socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
     // SAFETY: `value` is a live reference to `len` octets of plain data, which the kernel only reads; the
     // descriptor is open for as long as it is borrowed.

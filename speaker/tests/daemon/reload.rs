@@ -198,6 +198,33 @@ fn what_is_kept_of_received_routes_changes_without_a_reset() {
     assert_eq!(node.peer("tor")["establishedCount"], 1);
 }
 
+/// The kernel of the test may have TCP-AO or not; without it there is a reason and no session.
+#[test]
+fn tcp_ao_is_in_force_or_there_is_no_session() {
+    let scene = Scene::new();
+    scene.write("tor.key", "s3cret\n");
+    let keys = ", tcpAo: {keys: [{sendId: 7, passwordFile: tor.key}]}";
+    let routing = scene.start("router", &router(&router_peer(keys)));
+    let speaker = scene.start("node", &node(routing.port(), keys, FABRIC));
+    let checked = scene.run(&["check", "--config", "node.yaml", "--node"]);
+    if !checked.out.contains("no TCP-AO") {
+        speaker.up("tor");
+        assert_eq!(
+            (&speaker.peer("tor")["tcpAo"], &speaker.peer("tor")["md5"]),
+            (&true.into(), &false.into())
+        );
+        return;
+    }
+    assert_eq!(checked.code, 1, "{checked:?}");
+    assert!(checked.out.contains("peer tor: tcpAo: this kernel has no TCP-AO (RFC 5925)"), "{checked:?}");
+    let seen = speaker.peer_is("tor", "says why it is down", |peer| peer.to_string().contains("no TCP-AO"));
+    assert_eq!((&seen["establishedCount"], &seen["tcpAo"]), (&0.into(), &true.into()), "{seen}");
+    let refused = speaker.speaker(&["peers"]).out;
+    assert!(refused.contains("tor is down: ") && refused.contains("no TCP-AO"), "{refused}");
+    routing.logged("the kernel does not take the TCP-AO key");
+    assert!(!(speaker.log() + &routing.log()).contains("s3cret"), "keys are never logged");
+}
+
 #[test]
 fn a_key_is_picked_up_when_its_file_comes_and_when_it_changes() {
     let scene = Scene::new();

@@ -28,12 +28,12 @@ pub(super) fn check(settings: &Settings, place: &Place, whereabouts: Whereabouts
     let report = context.report;
     check_timers(settings, report);
     check_prefix_limit(settings, report);
-    if let Some(password) = &settings.password
-        && matches!(password.value, PasswordSource::Secret { .. })
+    if let Some(keys) = &settings.authentication
+        && keys.value.sources().any(|source| matches!(source, PasswordSource::Secret { .. }))
         && !context.kubernetes
     {
         report.error(
-            &password.place,
+            &keys.place,
             "a Secret is in Kubernetes, which sources.kubernetes does not switch on",
             "use passwordFile, or set sources.kubernetes.enabled: true",
         );

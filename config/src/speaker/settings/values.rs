@@ -1,13 +1,12 @@
 //! How each setting of a peer is written.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bgp_proto::session::PeerAsn;
 use bgp_proto::types::{Asn, FamilyMap, HoldTime};
 
-use crate::model::{Bfd, ExportRule, Learn, PasswordSource, PrefixLimit, Ttl};
+use crate::model::{Bfd, ExportRule, Learn, PrefixLimit, Ttl};
 use crate::speaker::reader::{Field, Report, Spanned, Table};
 use crate::speaker::schema;
 
@@ -58,32 +57,6 @@ pub(super) fn at_least_a_second(field: &Field<'_>) -> Option<Duration> {
 /// Reads a mapping that `false` switches off, which a peer may want to do with what its group has on.
 pub(super) fn unless_off<T>(field: &Field<'_>, read: impl Fn(&Field<'_>) -> Option<T>) -> Option<Option<T>> {
     if field.is_false() { Some(None) } else { read(field).map(Some) }
-}
-
-pub(super) fn password(
-    table: &Table<'_>,
-    report: &Report,
-    base_dir: &Path,
-) -> Option<Spanned<PasswordSource>> {
-    let file = table.spanned("passwordFile", Field::word);
-    let secret = table.spanned("passwordSecretRef", |field| {
-        let table = field.table(&schema::SECRET)?;
-        let name = table.required("name", "write the Secret's name", Field::word);
-        let key = table.required("key", "write the key in the Secret", Field::word);
-        Some(PasswordSource::Secret { name: name?.value, key: key?.value })
-    });
-    if let (Some(_), Some(secret)) = (&file, &secret) {
-        report.error(
-            &secret.place,
-            "passwordFile and passwordSecretRef exclude each other",
-            "keep the one where the key really is",
-        );
-    }
-    file.map(|file| {
-        let path: PathBuf = base_dir.join(file.value);
-        Spanned { value: PasswordSource::File(path), place: file.place }
-    })
-    .or(secret)
 }
 
 pub(super) fn ttl(table: &Table<'_>, report: &Report) -> Option<Spanned<Ttl>> {
@@ -218,11 +191,9 @@ pub(super) fn prefix_limit(field: &Field<'_>) -> Option<PrefixLimit> {
 pub(super) fn learn(field: &Field<'_>) -> Option<Learn> {
     let learn = match field.single() {
         // `default` is what earlier versions called it.
-        Some(_) => {
-            field
-                .choice(&[("none", false), ("default-route", true), ("default", true)])
-                .map(|default| if default { Learn::DefaultRoute } else { Learn::None })?
-        }
+        Some(_) => field
+            .choice(&[("none", false), ("default-route", true), ("default", true)])
+            .map(|default| if default { Learn::DefaultRoute } else { Learn::None })?,
         None => Learn::Prefixes(field.each(Field::prefix)?),
     };
     if learn != Learn::None {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bgp_proto::session::PeerAsn;
 use bgp_proto::types::{Asn, Family, FamilyMap, FamilySet, Prefix, RouterId};
 use speaker_config::model::{
-    AddressKinds, Advertisement, CiliumBgp, Learn, PasswordSource, Peer, PeerAddress, PeerSettings, Receive,
-    RouteAttributes, ServiceGate, ServiceRoutes, ServiceRoutesWhich, Ttl,
+    AddressKinds, Advertisement, Authentication, CiliumBgp, Learn, PasswordSource, Peer, PeerAddress,
+    PeerSettings, Receive, RouteAttributes, ServiceGate, ServiceRoutes, ServiceRoutesWhich, Ttl,
 };
 use speaker_config::objects::{
     AddressKind, Advertised, BgpAdvertisement, BgpAdvertisementEntry, BgpInstance, BgpPeer, BgpPeerConfig,
@@ -236,7 +236,9 @@ fn refusal(config: &BgpPeerConfig, sight: Sight<'_>) -> Option<String> {
 }
 
 fn settings(peer: &BgpPeer, config: &BgpPeerConfig, asn: Asn) -> PeerSettings {
-    let secret = |name: &String| PasswordSource::Secret { name: name.clone(), key: PASSWORD.to_owned() };
+    let secret = |name: &String| {
+        Authentication::Md5(PasswordSource::Secret { name: name.clone(), key: PASSWORD.to_owned() })
+    };
     PeerSettings {
         asn: peer.asn.map_or(PeerAsn::Any, PeerAsn::Exact),
         local_asn: Some(asn),
@@ -244,7 +246,7 @@ fn settings(peer: &BgpPeer, config: &BgpPeerConfig, asn: Asn) -> PeerSettings {
         hold: config.hold,
         keepalive: Some(Duration::from_secs(config.keepalive.into())),
         connect_retry: Duration::from_secs(config.connect_retry.into()),
-        password: config.auth_secret.as_ref().map(secret),
+        authentication: config.auth_secret.as_ref().map(secret),
         // An internal peer is reached at any distance.
         ttl: if config.multihop > 1 && peer.asn != Some(asn) {
             Ttl::Multihop(config.multihop)

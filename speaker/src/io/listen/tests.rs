@@ -6,8 +6,10 @@ use tokio::time::timeout;
 
 use super::super::connect::{Dial, Dialled};
 use super::super::egress::EgressLookup;
+use super::super::keys::Password;
 use super::super::peer::testing::options;
 use super::super::tcp::{TcpOptions, TtlRule};
+use super::super::tcp_ao::{self, AoKey};
 use super::*;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -43,8 +45,8 @@ impl Fixture {
 }
 
 fn key(prefix: &str, password: Option<&str>) -> ListenKey {
-    let password = password.map(|text| Password::new(text.as_bytes()).unwrap());
-    ListenKey { prefix: prefix.parse().unwrap(), password }
+    let keys = password.map(|text| Password::new(text.as_bytes()).unwrap().into());
+    ListenKey { prefix: prefix.parse().unwrap(), keys }
 }
 
 fn dial(from: &str, to: SocketAddr, password: Option<&str>) -> Dial {
@@ -54,7 +56,7 @@ fn dial(from: &str, to: SocketAddr, password: Option<&str>) -> Dial {
         port: to.port(),
         local_address: Some(from.parse().unwrap()),
         source_interface: None,
-        password: password.map(|text| Password::new(text.as_bytes()).unwrap()),
+        keys: password.map(|text| Password::new(text.as_bytes()).unwrap().into()),
         options: options(),
     }
 }
@@ -117,6 +119,43 @@ async fn md5_on_ipv6() {
     let to = status.bound.unwrap();
     let wrong = vec![dial("::1", to, Some("wrong")), dial("::1", to, None)];
     only_the_signed_one_gets_in(fixture, wrong, dial("::1", to, Some("six"))).await;
+}
+
+/// On a kernel with TCP-AO who signs comes in; on one without nobody does, and neither side sends anything unsigned.
+#[tokio::test]
+async fn tcp_ao_lets_in_who_signs_and_nobody_where_the_kernel_has_none() {
+    let ao = |secret: &[u8]| {
+        let key = Password::new(secret).unwrap();
+        let key = AoKey {
+            send_id: 5,
+            receive_id: 5,
+            algorithm: speaker_config::model::TcpAoAlgorithm::HmacSha1,
+            key,
+        };
+        Some(Keys::TcpAo([key].into()))
+    };
+    let mut fixture = Fixture::new("127.0.0.1:0");
+    let from = |from: &str, keys| ListenKey { prefix: from.parse().unwrap(), keys };
+    fixture.handle.set_keys(vec![from("127.0.0.2/32", ao(b"right")), from("127.0.0.3/32", ao(b"right"))]);
+    let status = fixture.status().await;
+    let to = status.bound.unwrap();
+    let signed = |from: &str, secret: &[u8]| Dial { keys: ao(secret), ..dial(from, to, None) };
+    if tcp_ao::available().is_ok() {
+        assert!(status.refused.is_empty(), "{:?}", status.refused);
+        let wrong = vec![signed("127.0.0.2", b"wrong"), dial("127.0.0.2", to, None)];
+        return only_the_signed_one_gets_in(fixture, wrong, signed("127.0.0.3", b"right")).await;
+    }
+    let why = status.refused.get(&"127.0.0.2/32".parse().unwrap()).unwrap();
+    assert!(why.contains("does not take the TCP-AO key: this kernel has no TCP-AO"), "{why}");
+    let error = soon("the dial", connect(signed("127.0.0.2", b"right"))).await.unwrap_err();
+    assert!(error.starts_with("setting the TCP-AO key: this kernel has no TCP-AO (RFC 5925)"), "{error}");
+    // Who does not sign gets through the handshake, since the kernel knows of no key, and no further.
+    let mut unsigned = soon("the handshake", connect(dial("127.0.0.2", to, None))).await.unwrap().stream;
+    let mut end = [0; 1];
+    let read = soon("the end", tokio::io::AsyncReadExt::read(&mut unsigned, &mut end)).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    let _free = soon("the handshake", connect(dial("127.0.0.4", to, None))).await.unwrap();
+    assert_eq!(fixture.incoming().await.remote.ip().to_string(), "127.0.0.4", "the first that got in");
 }
 
 #[tokio::test]

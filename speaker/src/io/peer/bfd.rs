@@ -242,7 +242,7 @@ mod tests {
             zone: zone.map(str::to_owned),
             settings,
             session: session(64501, peer_asn),
-            password: None,
+            keys: None,
         }
     }
 

@@ -22,6 +22,7 @@ use super::bfd::{self as bfd_port, Bfd};
 use super::carrier::Carriers;
 use super::clock::Clock;
 use super::egress::{EgressAddresses, EgressLookup};
+use super::keys::Keys;
 use super::listen::Incoming;
 use crate::metrics::Durations;
 
@@ -40,39 +41,6 @@ pub use delays::Propagation;
 /// The name of a peer in `speaker.yaml`; a dynamic peer's is made by the hub.
 pub type PeerName = Arc<str>;
 
-/// A TCP MD5 key (RFC 2385 §4.5). Never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(Arc<[u8]>);
-
-impl Password {
-    /// The longest key that the kernel takes, in octets.
-    pub const MAX: usize = 80;
-
-    /// A key of 1 to 80 octets.
-    ///
-    /// # Errors
-    /// The key is empty or too long; the text does not contain it.
-    pub fn new(key: &[u8]) -> Result<Self, String> {
-        match key.len() {
-            0 => Err("the TCP MD5 key is empty; write 1 to 80 octets".to_owned()),
-            1..=Self::MAX => Ok(Self(key.into())),
-            len => Err(format!("the TCP MD5 key has {len} octets; the kernel takes 80 at most")),
-        }
-    }
-
-    /// The key's octets.
-    #[must_use]
-    pub fn octets(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Password {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Password(..)")
-    }
-}
-
 /// What a peer task is told to be.
 #[derive(Debug, Clone)]
 pub struct PeerSpec {
@@ -86,8 +54,8 @@ pub struct PeerSpec {
     pub settings: PeerSettings,
     /// What the session depends on.
     pub session: SessionConfig,
-    /// The TCP MD5 key; required where `settings.password` is set, else the task never dials or accepts.
-    pub password: Option<Password>,
+    /// What it signs with; required where `settings.authentication` is set, else the task never dials or accepts.
+    pub keys: Option<Keys>,
 }
 
 /// What a peer task tells the hub.

@@ -61,7 +61,7 @@ pub(crate) fn settings(asn: PeerAsn, local_address: IpAddr, port: u16) -> PeerSe
         hold: HoldTime::DEFAULT,
         keepalive: None,
         connect_retry: Duration::from_secs(5),
-        password: None,
+        authentication: None,
         ttl: Ttl::Direct,
         port,
         passive: false,

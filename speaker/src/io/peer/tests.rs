@@ -9,7 +9,7 @@ use bgp_proto::wire::{
     RouteRefresh, keepalive, pack_announcements, read_message,
 };
 use bytes::{Bytes, BytesMut};
-use speaker_config::model::{PasswordSource, Receive, RouteAttributes, Ttl};
+use speaker_config::model::{Authentication, PasswordSource, Receive, RouteAttributes, Ttl};
 use speaker_core::export::{Exporter, NextHopInputs, PeerOut, next_hop};
 use speaker_core::rib::{Contribution, LocRib, Route, Source, SourceKind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::testing::{session, settings};
 use super::*;
+use crate::io::keys::Password;
 use crate::io::listen::{self, ListenEvent, ListenHandle, ListenKey};
 
 mod raw;
@@ -131,7 +132,7 @@ fn spec(local: &str, remote: &str, port: u16, asn: u32, peer: u32) -> PeerSpec {
         zone: None,
         settings: settings(peer_asn, local.parse().unwrap(), port),
         session: session(asn, peer_asn),
-        password: None,
+        keys: None,
     }
 }
 
@@ -234,17 +235,17 @@ async fn a_session_that_is_stopped_comes_back_and_is_told_everything_again() {
 #[tokio::test]
 async fn md5_on_both_sides_and_none_without_its_key() {
     let key = Password::new(b"tor secret").unwrap();
-    let keys = vec![ListenKey { prefix: "127.0.0.2/32".parse().unwrap(), password: Some(key.clone()) }];
+    let keys = vec![ListenKey { prefix: "127.0.0.2/32".parse().unwrap(), keys: Some(key.clone().into()) }];
     let mut door = Door::new("127.0.0.1", keys).await;
-    let source = Some(PasswordSource::File("tor.key".into()));
+    let source = Some(Authentication::Md5(PasswordSource::File("tor.key".into())));
     let mut keyless = spec("127.0.0.2", "127.0.0.1", door.port, 64502, 64501);
-    keyless.settings.password.clone_from(&source);
+    keyless.settings.authentication.clone_from(&source);
     let mut dialling = keyless.clone();
-    dialling.password = Some(key.clone());
+    dialling.keys = Some(key.clone().into());
     let mut listening = spec("127.0.0.1", "127.0.0.2", 1, 64501, 64502);
     listening.session.passive = true;
-    listening.settings.password = source;
-    listening.password = Some(key);
+    listening.settings.authentication = source;
+    listening.keys = Some(key.into());
     let mut without = Node::new(keyless, Routes::new(0));
     without.note("TCP MD5 key is missing").await;
     assert_eq!(without.view().await.session.established, 0);

@@ -2,6 +2,7 @@
 
 use bgp_proto::session::{ConnId, Input};
 use bytes::Bytes;
+use speaker_config::model::Authentication;
 use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
@@ -51,12 +52,14 @@ impl Task {
         ));
     }
 
-    /// No session without MD5 where MD5 is asked for.
+    /// No session without a signature where one is asked for.
     pub(super) fn key_is_known(&self) -> Result<(), String> {
-        if self.spec.settings.password.is_some() && self.spec.password.is_none() {
-            return Err("its TCP MD5 key is missing, and there is no session without it".to_owned());
-        }
-        Ok(())
+        let missing = match &self.spec.settings.authentication {
+            Some(Authentication::Md5(_)) if self.spec.keys.is_none() => "its TCP MD5 key is missing",
+            Some(Authentication::TcpAo(_)) if self.spec.keys.is_none() => "a TCP-AO key of it is missing",
+            Some(_) | None => return Ok(()),
+        };
+        Err(format!("{missing}, and there is no session without it"))
     }
 
     pub(super) fn open(&mut self, stream: TcpStream) -> ConnId {
@@ -74,7 +77,7 @@ impl Task {
             port: settings.port,
             local_address: settings.local_address,
             source_interface: settings.source_interface.clone(),
-            password: self.spec.password.clone(),
+            keys: self.spec.keys.clone(),
             options: self.options,
         };
         let known = self.key_is_known();

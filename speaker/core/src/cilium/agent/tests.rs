@@ -142,7 +142,7 @@ fn without_its_secret_a_peer_does_not_come_up() {
     add(&mut inputs, &secret("kube-system", "{password: x}"));
     assert_eq!(refused(&inputs), "");
     let source = PasswordSource::Secret { name: "key".to_owned(), key: "password".to_owned() };
-    assert_eq!(seen(&inputs).peers[0].peer.settings.password, Some(source));
+    assert_eq!(seen(&inputs).peers[0].peer.settings.authentication, Some(Authentication::Md5(source)));
 }
 
 /// The fault could be in what keeps strangers out.

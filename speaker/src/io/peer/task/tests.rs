@@ -23,7 +23,7 @@ fn task() -> Task {
     let mut session = session(OURS, peer_asn);
     session.passive = true;
     let settings = settings(peer_asn, address, 179);
-    let spec = PeerSpec { name: "peer".into(), address, zone: None, settings, session, password: None };
+    let spec = PeerSpec { name: "peer".into(), address, zone: None, settings, session, keys: None };
     let (events, _) = mpsc::channel(16);
     let (commands, _) = mpsc::unbounded_channel();
     Task::new(spec, context(events, Clock::start()), commands.downgrade())
