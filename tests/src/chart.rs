@@ -5,6 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::speaker::target;
+
 /// The repository's folder.
 #[must_use]
 pub fn root() -> PathBuf {
@@ -19,8 +21,7 @@ pub fn root() -> PathBuf {
 /// # Panics
 /// If `tests/helm/build` has not run.
 pub fn try_render(values: &str, flags: &[&str]) -> Result<String, String> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    let helm = target.join("helm/helm");
+    let helm = target().join("helm/helm");
     assert!(helm.exists(), "no {}: run tests/helm/build first", helm.display());
     let name = format!("spk-values-{}-{:?}.yaml", std::process::id(), std::thread::current().id());
     let file = std::env::temp_dir().join(name.replace(['(', ')'], ""));

@@ -32,12 +32,17 @@ pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("SPEAKER_BIN") {
         return PathBuf::from(path);
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let built = ["debug", "release"].map(|profile| target.join(profile).join("speaker"));
+    let built = ["debug", "release"].map(|profile| target().join(profile).join("speaker"));
     let age = |path: &PathBuf| fs::metadata(path).and_then(|m| m.modified()).ok();
     let newest = built.iter().filter(|p| p.exists()).max_by_key(|p| age(p));
     newest.cloned().unwrap_or_else(|| panic!("no binary at {built:?}: run `cargo build -p speaker` first"))
+}
+
+/// Where builds put what they make: `$CARGO_TARGET_DIR`, else `target` of the workspace.
+#[must_use]
+pub fn target() -> PathBuf {
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(own, PathBuf::from)
 }
 
 impl Speaker {

@@ -1,7 +1,9 @@
 //! Where the programs of the control plane are.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
+
+use crate::speaker::target;
 
 /// A command that starts `program`: from `$KUBEBUILDER_ASSETS` where that has it, else from what
 /// `tests/kubernetes/build` made.
@@ -14,9 +16,7 @@ pub(super) fn command(program: &str) -> Command {
     if let Some(own) = assets.filter(|file| file.exists()) {
         return Command::new(own);
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let built = target.join("kubernetes");
+    let built = target().join("kubernetes");
     let (file, subcommand) = match program {
         "etcd" => ("etcd", None),
         _ => ("kubernetes", Some(program)),

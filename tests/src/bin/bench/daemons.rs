@@ -64,7 +64,7 @@ impl Kind {
 }
 
 /// The release build of our daemon.
-fn speaker_binary() -> PathBuf {
+pub(crate) fn speaker_binary() -> PathBuf {
     let own = std::env::current_exe().expect("the path of this program");
     let speaker = own.with_file_name("speaker");
     assert!(speaker.exists(), "{} is missing: cargo build --release -p speaker", speaker.display());

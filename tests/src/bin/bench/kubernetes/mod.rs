@@ -1,7 +1,8 @@
 //! Services of a real API server, from the request to the route at a BGP peer, beside the least that any client
 //! of that API server needs for the same.
 
-use std::net::Ipv4Addr;
+mod contender;
+
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
@@ -9,86 +10,66 @@ use hyper::http::Method;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
-use tests::cluster::{Cluster, NodeSpec};
+use tests::cluster::{Backend, Cluster, endpoint_slice};
 use tests::lab::Lab;
-use tests::process::Process;
-use tests::speaker::binary;
 use tests::wait::eventually;
 
 use crate::listener::Listener;
 use crate::report::{megabytes, quantile, table, time};
 use crate::usage::Usage;
 use crate::{Options, heading};
+pub(crate) use contender::METALLB;
+use contender::{Contender, Start};
 
 const BURST: usize = 1000;
 const SERVICES: &str = "/api/v1/namespaces/default/services";
+/// Between two Services that come one after the other: MetalLB's client holds back what goes beyond 20 requests a
+/// second, and that is not what is measured here.
+const PAUSE: Duration = Duration::from_millis(300);
+const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
 const SOON: Duration = Duration::from_secs(60);
 
-const POOL: &str = "apiVersion: cilium.io/v2\nkind: CiliumLoadBalancerIPPool\nmetadata: {name: bench}\n\
-                    spec: {blocks: [{cidr: 10.64.0.0/16}]}\n";
-
-const AGENT: &str = "node: {name: n1}
-router: {asn: 64501}
-sources: {kubernetes: {enabled: true}}
-peers: [{name: tor, address: 10.0.0.254, asn: 64500, families: [ipv4-unicast], timers: {connectRetry: 1s}}]
-advertisements:
-  - {name: services, poolPrefix: {when: never}, serviceRoutes: {which: all, when: allocated}}
-api: {socket: api.sock}
-";
-
-/// Runs it and prints the tables.
+/// Runs it and prints the tables. One contender after the other has the same API server to itself.
 pub(crate) fn run(options: &Options) {
     let lab = Lab::new();
     let cluster = Cluster::start(&lab);
-    cluster.apply_file("deploy/crds");
-    cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]);
-    heading(&format!("Kubernetes: one Service after the other, {} samples", options.samples));
     let floor = floor(&cluster, options.samples);
-    let stage = Stage::new(&lab, &cluster);
-    let ours = one_by_one(&cluster, &stage.peer, options.samples);
-    let row = |name: &str, of: &(Vec<Duration>, Vec<Duration>)| {
-        let cells = [&of.0, &of.1].map(|s| [time(quantile(s, 0.5)), time(quantile(s, 0.99))]);
-        [vec![name.to_owned()], cells.concat()].concat()
-    };
-    let names = ["", "create → announced, p50", "p99", "delete → withdrawn, p50", "p99"];
-    table(&names, &[row("the API's floor", &floor), row("speaker", &ours)]);
-
-    heading(&format!("Kubernetes: {BURST} Services at once"));
-    let rows: Vec<Vec<String>> = (0..options.runs).map(|_| burst(&cluster, &stage)).collect();
-    let names =
-        ["creates answered", "announced", "deletes answered", "withdrawn", "agent RSS", "operator RSS"];
-    table(&names, &rows);
-}
-
-/// A node with the agent, the operator, and a peer.
-struct Stage {
-    peer: Listener,
-    agent: Process,
-    operator: Process,
-}
-
-impl Stage {
-    fn new(lab: &Lab, cluster: &Cluster) -> Self {
-        let (node, router, control) = (lab.node("n1"), lab.node("tor"), lab.node("operator"));
-        lab.link(&node, "eth0", &router, "eth0");
-        node.address("eth0", "10.0.0.1/24");
-        router.address("eth0", "10.0.0.254/24");
-        cluster.join(lab, &node);
-        cluster.join(lab, &control);
-        cluster.add_node(&NodeSpec::new("n1", &[Ipv4Addr::new(10, 0, 0, 1).into()]));
-        cluster.apply(POOL);
-        let peer = Listener::start(&router, Ipv4Addr::new(10, 0, 0, 254).into(), 64500);
-        let start = |node: &tests::lab::Node, role: &str, text: &str| {
-            let file = node.dir().join("speaker.yaml");
-            std::fs::write(&file, text).expect("speaker.yaml");
-            let mut command = std::process::Command::new(binary());
-            command.args([role, "--config"]).arg(file).env("KUBECONFIG", cluster.admin());
-            node.spawn(role, &mut command)
-        };
-        let operator = start(&control, "operator", "ipam: {enabled: true}\n");
-        let agent = start(&node, "run", AGENT);
-        Self { peer, agent, operator }
+    endpoints(&cluster, options.samples);
+    let (mut singles, mut bursts) = (vec![row("the API's floor", &floor)], Vec::new());
+    let contenders: [(&str, Start); 2] = [("speaker", Contender::speaker), (METALLB, Contender::metallb)];
+    for (name, start) in contenders {
+        if !options.only.is_empty() && !options.only.iter().any(|only| only == name) {
+            continue;
+        }
+        let contender = start(&lab, &cluster);
+        singles.push(row(contender.name, &one_by_one(&cluster, &contender.peer, options.samples)));
+        // Ours has so many, MetalLB takes a minute each.
+        let runs = if name == METALLB { 1 } else { options.runs };
+        bursts.extend((0..runs).map(|_| burst(&cluster, &contender)));
     }
+    heading(&format!("Kubernetes: one Service after the other, {} samples", options.samples));
+    let names = ["", "create → announced, p50", "p99", "delete → withdrawn, p50", "p99"];
+    table(&names, &singles);
+    heading(&format!("Kubernetes: {BURST} Services at once"));
+    let names =
+        ["", "creates answered", "announced", "deletes answered", "withdrawn", "agent RSS", "allocator RSS"];
+    table(&names, &bursts);
+}
+
+fn row(name: &str, of: &(Vec<Duration>, Vec<Duration>)) -> Vec<String> {
+    let cells = [&of.0, &of.1].map(|s| [time(quantile(s, 0.5)), time(quantile(s, 0.99))]);
+    [vec![name.to_owned()], cells.concat()].concat()
+}
+
+/// A ready endpoint for each Service that will come: MetalLB announces none without.
+fn endpoints(cluster: &Cluster, samples: usize) {
+    let ones = (0..samples).map(|n| format!("one-{n}")).chain(["first".to_owned()]);
+    let names = ones.chain((0..BURST).map(burst_name));
+    let slices = names.map(|name| {
+        let backends = [Backend::new("10.128.0.1", "elsewhere")];
+        (SLICES.to_owned(), endpoint_slice("default", &name, 80, &backends))
+    });
+    cluster.rest().send_all(&Method::POST, slices.collect());
 }
 
 fn manifest(name: &str) -> Value {
@@ -113,6 +94,8 @@ fn floor(cluster: &Cluster, samples: usize) -> (Vec<Duration>, Vec<Duration>) {
             while let Some(event) = events.try_next().await.expect("watch") {
                 let now = Instant::now();
                 match event {
+                    // A young API server makes its own one meanwhile.
+                    WatchEvent::Added(service) if service.metadata.name.as_deref() == Some("kubernetes") => {}
                     WatchEvent::Added(service) => {
                         let name = service.metadata.name.unwrap_or_default();
                         let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "10.64.0.1"}]}}});
@@ -127,6 +110,7 @@ fn floor(cluster: &Cluster, samples: usize) -> (Vec<Duration>, Vec<Duration>) {
         });
         let (mut creates, mut deletes) = (Vec::new(), Vec::new());
         for n in 0..samples {
+            tokio::time::sleep(PAUSE).await;
             let name = format!("floor-{n}");
             let object: Service = serde_json::from_value(manifest(&name)).expect("a Service");
             let asked = Instant::now();
@@ -151,6 +135,7 @@ fn one_by_one(cluster: &Cluster, peer: &Listener, samples: usize) -> (Vec<Durati
     rest.create(SERVICES, &manifest("first"));
     peer.wait("the first route", |heard| (!heard.present.is_empty()).then_some(()));
     for n in 0..samples {
+        std::thread::sleep(PAUSE);
         let name = format!("one-{n}");
         let asked = Instant::now();
         rest.create(SERVICES, &manifest(&name));
@@ -169,32 +154,39 @@ fn one_by_one(cluster: &Cluster, peer: &Listener, samples: usize) -> (Vec<Durati
     (creates, deletes)
 }
 
+fn burst_name(n: usize) -> String {
+    format!("burst-{n:04}")
+}
+
 /// Creates and deletes, sixteen at a time; each figure is from the first request on.
-fn burst(cluster: &Cluster, stage: &Stage) -> Vec<String> {
+fn burst(cluster: &Cluster, contender: &Contender) -> Vec<String> {
     let rest = cluster.rest();
-    let name = |n: usize| format!("burst-{n:04}");
-    let creates = (0..BURST).map(|n| (SERVICES.to_owned(), manifest(&name(n)))).collect();
+    let creates = (0..BURST).map(|n| (SERVICES.to_owned(), manifest(&burst_name(n)))).collect();
     let begun = Instant::now();
     rest.send_all(&Method::POST, creates);
     let created = begun.elapsed();
-    let announced = stage.peer.wait("every route", |heard| {
+    let announced = contender.peer.wait("every route", |heard| {
         (heard.present.len() == BURST).then(|| heard.present.values().max().copied()).flatten()
     });
     let announced = announced - begun;
-    let memory = [&stage.agent, &stage.operator].map(|p| megabytes(Usage::of(p.pid()).resident));
-    let deletes = (0..BURST).map(|n| (format!("{SERVICES}/{}", name(n)), Value::Null)).collect();
+    let memory = [&contender.agent, &contender.allocator].map(|p| megabytes(Usage::of(p.pid()).resident));
+    let deletes = (0..BURST).map(|n| (format!("{SERVICES}/{}", burst_name(n)), Value::Null)).collect();
     let begun = Instant::now();
     rest.send_all(&Method::DELETE, deletes);
     let deleted = begun.elapsed();
-    let withdrawn = stage.peer.wait("every withdrawal", |heard| {
+    let withdrawn = contender.peer.wait("every withdrawal", |heard| {
         heard.present.is_empty().then(|| heard.gone.values().max().copied()).flatten()
     });
     let withdrawn = withdrawn - begun;
-    eventually(SOON, "the pool is empty again", || {
-        let pool = rest.get("/apis/cilium.io/v2/ciliumloadbalancerippools/bench")?;
-        let text = pool["status"]["conditions"].to_string();
-        if text.contains("\"65536\"") { Ok(()) } else { Err(text) }
-    });
-    let [agent, operator] = memory;
-    vec![time(created), time(announced), time(deleted), time(withdrawn), agent, operator]
+    eventually(SOON, "the pool is empty again", || (contender.is_empty)(cluster));
+    let [agent, allocator] = memory;
+    vec![
+        contender.name.to_owned(),
+        time(created),
+        time(announced),
+        time(deleted),
+        time(withdrawn),
+        agent,
+        allocator,
+    ]
 }
