@@ -43,6 +43,8 @@ pub struct SpeakerConfig {
     pub l2: L2,
     /// `readiness`.
     pub readiness: Readiness,
+    /// `readinessAddress`: where its health is asked for; absent for its usual place.
+    pub readiness_address: Option<SocketAddr>,
     /// `drain`.
     pub drain: DrainSettings,
     /// `api`.
@@ -596,6 +598,20 @@ pub enum Readiness {
     /// Nothing (the default).
     #[default]
     None,
+}
+
+impl Readiness {
+    /// Where its `/healthz` is, unless it was told otherwise: kube-proxy's `healthzBindAddress`, Cilium's
+    /// `agent-health-port`.
+    #[must_use]
+    pub const fn usual_address(self) -> Option<SocketAddr> {
+        let port = match self {
+            Self::KubeProxy => 10256,
+            Self::Cilium => 9879,
+            Self::None => return None,
+        };
+        Some(SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, port)))
+    }
 }
 
 /// `drain`.

@@ -89,6 +89,7 @@ fn read(table: &Table<'_>, report: &Report, base_dir: &Path) -> SpeakerConfig {
     let node_ipam = node_ipam(table, &sources);
     check_default_class(table, node_ipam, report);
 
+    let (readiness, readiness_address) = readiness(table);
     let mut config = SpeakerConfig {
         node_name: table.table("node", &schema::NODE).and_then(|table| table.read("name", Field::word)),
         ipam: ipam(table, base_dir),
@@ -96,7 +97,8 @@ fn read(table: &Table<'_>, report: &Report, base_dir: &Path) -> SpeakerConfig {
         operator: operator(table),
         datapath: datapath(table),
         l2: l2(table),
-        readiness: readiness(table),
+        readiness,
+        readiness_address,
         drain: drain(table),
         api: api(table, base_dir),
         peers: peers.into_iter().map(|peer| peer.value).collect(),
@@ -307,19 +309,20 @@ fn in_one_line(error: &regex::Error) -> String {
     last.trim().trim_start_matches("error: ").to_owned()
 }
 
-fn readiness(table: &Table<'_>) -> Readiness {
-    let readiness = table.read("readiness", |field| {
-        let readiness = field.choice(&[
-            ("kube-proxy", Readiness::KubeProxy),
-            ("cilium", Readiness::Cilium),
-            ("none", Readiness::None),
-        ])?;
-        if readiness != Readiness::None {
-            field.not_yet();
+fn readiness(table: &Table<'_>) -> (Readiness, Option<SocketAddr>) {
+    let choices =
+        [("kube-proxy", Readiness::KubeProxy), ("cilium", Readiness::Cilium), ("none", Readiness::None)];
+    let readiness = table.read("readiness", |field| field.choice(&choices)).unwrap_or_default();
+    let address = table.read("readinessAddress", |field| {
+        if readiness == Readiness::None {
+            field.warn(
+                "nothing is asked there while readiness is none",
+                "say readiness: kube-proxy or cilium",
+            );
         }
-        Some(readiness)
+        field.parse::<SocketAddr>("write address and port, for example 127.0.0.1:10256")
     });
-    readiness.unwrap_or_default()
+    (readiness, address)
 }
 
 fn drain(table: &Table<'_>) -> DrainSettings {

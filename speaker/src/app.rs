@@ -29,7 +29,7 @@ use crate::io::http::{self, Paths};
 use crate::io::listen::ListenStatus;
 use crate::io::peer::PeerContext;
 use crate::io::{
-    api, bfd, boot, carrier, clock::Clock, egress, kernel, kube, link, listen, manifests, neighbors,
+    api, bfd, boot, carrier, clock::Clock, egress, health, kernel, kube, link, listen, manifests, neighbors,
 };
 use crate::load::{self, Loaded};
 use crate::monitor::Agent;
@@ -90,12 +90,16 @@ impl App {
         let (link_events, from_links) = mpsc::channel(64);
         let (sought, seek) = watch::channel(BTreeSet::new());
         let (found, from_neighbors) = mpsc::channel(64);
+        let (health_place, place) = watch::channel(None);
+        let (health_events, from_health) = mpsc::channel(8);
         let mut helpers = vec![
             forward(from_peers, &messages, |(peer, event)| Message::Peer(peer, event)),
             forward(from_listener, &messages, Message::Listen),
             forward(from_kernel, &messages, Message::Kernel),
             forward(from_links, &messages, Message::Link),
             forward(from_neighbors, &messages, Message::Neighbor),
+            forward(from_health, &messages, Message::Health),
+            health::spawn(place, health_events),
             forward(questions, &messages, Message::Asked),
         ];
 
@@ -129,6 +133,7 @@ impl App {
             secrets: sources.secrets,
             kernel,
             keeper: sources.keeper,
+            health: health_place,
             listener,
             neighbors: sought,
             listening,

@@ -27,4 +27,5 @@ pub mod process;
 #[cfg(test)]
 mod rfcs;
 pub mod speaker;
+pub mod traffic;
 pub mod wait;

@@ -41,6 +41,7 @@ pub(crate) const FILE: Section = Section::new(
         "datapath",
         "l2",
         "readiness",
+        "readinessAddress",
         "drain",
         "api",
     ],

@@ -22,6 +22,7 @@ pub mod learn;
 pub mod node_ipam;
 pub mod operator;
 pub mod pools;
+pub mod readiness;
 pub mod received;
 mod rfc3339;
 pub mod rib;

@@ -307,6 +307,8 @@ pub struct VersionView {
     pub started: String,
     /// How far the node is on its way out, and by whose word; absent while it is in service.
     pub drain: Option<String>,
+    /// What `readiness` waits for, or has lost; absent while there is nothing to say.
+    pub readiness: Option<String>,
     /// Sources that have not delivered their first list yet.
     pub waiting_for: Vec<String>,
     /// The sockets of `router.listen`.

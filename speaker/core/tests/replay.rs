@@ -48,6 +48,9 @@ fn replay(file: &Path) -> String {
             Event::Drain { drain } => {
                 world.as_mut().unwrap().set_drain(drain);
             }
+            Event::Health { health } => {
+                world.as_mut().unwrap().set_health(health);
+            }
             Event::Delete { object } => world.as_mut().unwrap().delete(&object),
             Event::Kernel { report } => world.as_mut().unwrap().kernel(report),
             Event::Interfaces { interfaces } => world.as_mut().unwrap().set_interfaces(interfaces),

@@ -173,6 +173,9 @@ pub(crate) fn version(version: &VersionView) -> String {
     if let Some(drain) = &version.drain {
         line("drain", drain);
     }
+    if let Some(readiness) = &version.readiness {
+        line("readiness", readiness);
+    }
     if !version.waiting_for.is_empty() {
         line("silent", &format!("until these have delivered: {}", version.waiting_for.join(", ")));
     }

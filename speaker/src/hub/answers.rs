@@ -264,6 +264,7 @@ impl Hub {
             router_id: self.peers.router_id(),
             started: rfc3339(self.started),
             drain: self.draining.why(),
+            readiness: self.world.readiness().problem(),
             waiting_for: self.world.waiting().iter().cloned().collect(),
             listeners,
             config_errors: self.config_errors.clone(),

@@ -8,12 +8,14 @@ mod mrt;
 mod observe;
 mod peers;
 mod precedence;
+mod readiness;
 mod running;
 mod segment;
 mod unnumbered;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,6 +23,7 @@ use bgp_proto::types::Timestamp;
 use speaker_config::model::SpeakerConfig;
 use speaker_config::objects::{ObjectRef, UnixSeconds};
 use speaker_core::ipam::{IpamChanges, IpamEvent, PoolStatus, SERVICE_CONDITIONS, ServiceStatus};
+use speaker_core::readiness::Health;
 use speaker_core::world::{Event, Host, SECRETS_NAMESPACE, Start, World};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -68,6 +71,8 @@ pub enum Message {
     Neighbor(NeighborEvent),
     /// The kernel's task tells.
     Kernel(KernelReport),
+    /// What `readiness` waits for was asked.
+    Health(Health),
     /// A segment tells.
     Link(LinkEvent),
     /// The Leases of L2 announcements tell.
@@ -109,6 +114,8 @@ pub struct HubSpec {
     pub keeper: Keeper,
     /// The Secrets of the cluster.
     pub(crate) secrets: Option<SecretWatches>,
+    /// Where the health of what `readiness` waits for is asked for.
+    pub health: watch::Sender<Option<SocketAddr>>,
     /// Who looks after the kernel; absent in the demo, which leaves it alone.
     pub kernel: Option<KernelHandle>,
     /// The listeners.
@@ -137,6 +144,7 @@ pub struct Hub {
     /// What was last said about the kernel.
     kernel_problems: Vec<String>,
     draining: Draining,
+    health: watch::Sender<Option<SocketAddr>>,
     precedence: Precedence,
     /// Other Secrets may be referred to than those that are watched.
     secrets_stale: bool,
@@ -162,7 +170,7 @@ impl Hub {
     #[must_use]
     pub fn new(spec: HubSpec) -> Self {
         let HubSpec { loaded, node, predecessor, host, context, sources, manifests, neighbors, .. } = spec;
-        let HubSpec { keeper, secrets, kernel, listener, listening, segments, recorder, .. } = spec;
+        let HubSpec { keeper, secrets, kernel, listener, listening, segments, recorder, health, .. } = spec;
         let restored = manifests.as_ref().map(ManifestsHandle::restored).cloned().unwrap_or_default();
         let allocated_elsewhere = loaded.config.sources.kubernetes;
         let Restored { freed, held, .. } = restored;
@@ -178,6 +186,7 @@ impl Hub {
             allocated_elsewhere,
             secrets_namespace: Some(namespace.clone()),
             kernel: kernel.is_some(),
+            ready: predecessor.ready,
         };
         let world = World::new(&loaded.config, &start);
         let neighbors = Neighbors::new(neighbors);
@@ -193,6 +202,7 @@ impl Hub {
             kernel,
             kernel_problems: Vec::new(),
             draining: Draining::new(keeper),
+            health,
             precedence: Precedence::new(several),
             secrets_stale: true,
             listening,
@@ -207,6 +217,7 @@ impl Hub {
             freshness,
         };
         hub.record(&Event::Start { text: loaded.text, start });
+        hub.follow_health();
         hub
     }
 
@@ -276,6 +287,7 @@ impl Hub {
             Message::Listen(ListenEvent::Status(status)) => self.listen_status(status),
             Message::Neighbor(event) => self.peers.neighbor(event),
             Message::Kernel(report) => self.kernel_report(report),
+            Message::Health(health) => self.take_health(health),
             Message::Link(event) => self.take_link(event),
             Message::Lease(event) => self.take_lease(event),
             Message::Asked(asked) => self.answer(asked),
@@ -437,6 +449,7 @@ impl Hub {
         self.config = loaded.config;
         self.world.configure(&self.config, &node);
         self.record(&Event::Configure { text: loaded.text, node });
+        self.follow_health();
         self.secrets_stale = true;
         self.peers.configuration_changed();
         tracing::info!("the new configuration is in force");

@@ -153,6 +153,7 @@ impl Hub {
 
     fn observe_freshness(&self, samples: &mut Samples) {
         let fresh = &self.freshness;
+        samples.flag(&names::READY, &[], self.world.readiness().is_open());
         samples.info(&names::CONFIG, &[&fresh.hash]);
         samples.gauge(&names::CONFIG_LOADED, &[], time(fresh.loaded));
         samples.flag(&names::CONFIG_REFUSED, &[], fresh.refused);

@@ -16,6 +16,9 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 #[serde(rename_all = "camelCase")]
 struct Marker {
     boot_id: String,
+    /// What `readiness` waits for was healthy on this boot.
+    #[serde(default)]
+    ready: bool,
 }
 
 /// What the last process left.
@@ -25,6 +28,8 @@ pub struct Predecessor {
     pub existed: bool,
     /// The kernel has run ever since, and forwarded with the routes that it had.
     pub same_boot: bool,
+    /// It, or one before it on this boot, has seen healthy what `readiness` waits for.
+    pub ready: bool,
 }
 
 /// Reads what the last process left and leaves the same for the next.
@@ -41,14 +46,29 @@ fn follow_on(state_dir: &Path, boot_id: &str) -> io::Result<Predecessor> {
     // A marker that cannot be read claims nothing.
     let marker: Option<Marker> =
         std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let same_boot = |marker: &&Marker| !boot_id.is_empty() && marker.boot_id == boot_id;
     let predecessor = Predecessor {
         existed: marker.is_some(),
-        same_boot: marker.is_some_and(|marker| !boot_id.is_empty() && marker.boot_id == boot_id),
+        same_boot: marker.as_ref().is_some_and(|marker| same_boot(&marker)),
+        ready: marker.as_ref().filter(same_boot).is_some_and(|marker| marker.ready),
     };
-    let new = file.with_extension("json.new");
-    std::fs::write(&new, serde_json::to_vec(&Marker { boot_id: boot_id.to_owned() })?)?;
-    std::fs::rename(new, file)?;
+    write(&file, &Marker { boot_id: boot_id.to_owned(), ready: predecessor.ready })?;
     Ok(predecessor)
+}
+
+/// Leaves to the next process on this boot that what `readiness` waits for was healthy.
+///
+/// # Errors
+/// The state folder cannot be written.
+pub fn note_ready(state_dir: &Path) -> io::Result<()> {
+    let boot_id = std::fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
+    write(&state_dir.join(FILE), &Marker { boot_id, ready: true })
+}
+
+fn write(file: &Path, marker: &Marker) -> io::Result<()> {
+    let new = file.with_extension("json.new");
+    std::fs::write(&new, serde_json::to_vec(marker)?)?;
+    std::fs::rename(new, file)
 }
 
 #[cfg(test)]
@@ -59,8 +79,17 @@ mod tests {
     fn only_a_process_on_the_same_boot_kept_forwarding() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(follow_on(folder.path(), "a").unwrap(), Predecessor::default());
-        assert_eq!(follow_on(folder.path(), "a").unwrap(), Predecessor { existed: true, same_boot: true });
-        assert_eq!(follow_on(folder.path(), "b").unwrap(), Predecessor { existed: true, same_boot: false });
+        let same = Predecessor { existed: true, same_boot: true, ready: false };
+        assert_eq!(follow_on(folder.path(), "a").unwrap(), same);
+        let other = Predecessor { existed: true, same_boot: false, ready: false };
+        assert_eq!(follow_on(folder.path(), "b").unwrap(), other);
+        let ready = Marker { boot_id: "b".to_owned(), ready: true };
+        write(&folder.path().join(FILE), &ready).unwrap();
+        for _ in 0..2 {
+            let known = follow_on(folder.path(), "b").unwrap();
+            assert_eq!(known, Predecessor { existed: true, same_boot: true, ready: true });
+        }
+        assert_eq!(follow_on(folder.path(), "c").unwrap(), other, "after a reboot nothing is known");
         std::fs::write(folder.path().join(FILE), "{").unwrap();
         assert_eq!(follow_on(folder.path(), "b").unwrap(), Predecessor::default());
     }

@@ -10,6 +10,7 @@ pub mod clock;
 mod connect;
 pub mod drain;
 pub mod egress;
+pub mod health;
 pub mod http;
 pub mod kernel;
 pub mod keys;

@@ -156,6 +156,7 @@ metrics! {
     STATUS_WRITES_WAITING = gauge("speaker_operator_status_writes_waiting", &[], "Statuses that are to be written.").of_operator();
     STATUS_WRITES_IN_FLIGHT = gauge("speaker_operator_status_writes_in_flight", &[], "Statuses that are being written.").of_operator();
     EVENTS_DROPPED = counter("speaker_operator_events_dropped", &[], "Kubernetes Events that were dropped, since more came than may go out.").of_operator();
+    READY = gauge("speaker_ready", &[], "Whether readiness lets this node announce: 1 where nothing is waited for.");
     CONFIG = info("speaker_config", &["hash"], "The configuration in force, by a hash of its text (FNV-1a, 64 bits).");
     CONFIG_LOADED = seconds("speaker_config_loaded_timestamp", &[], "When the configuration in force was loaded.");
     CONFIG_REFUSED = gauge("speaker_config_refused", &[], "Whether the file as it stands was refused, so that an older text is in force.");

@@ -153,11 +153,10 @@ fn an_address_where_nobody_answers_is_shown_with_the_reason() {
 
 #[test]
 fn the_log_is_for_people_and_names_what_is_not_in_this_version() {
-    let rest = format!("readiness: kube-proxy\n{FABRIC}");
-    let Pair { scene: _scene, node, router, .. } = Pair::with("", ", learn: default", &rest, manifests);
+    let Pair { scene: _scene, node, router, .. } = Pair::with("", ", learn: default", FABRIC, manifests);
     router.receives(&[POOL]);
     let log = node.log();
-    for key in ["peers[0].learn", "readiness"] {
+    for key in ["peers[0].learn"] {
         let line =
             log.lines().find(|line| line.contains(key)).unwrap_or_else(|| panic!("{key} is not in {log}"));
         assert!(line.contains("does nothing yet in this version"), "{line}");

@@ -11,7 +11,8 @@ pub fn pod(lab: &Lab, node: &Node, name: &str, addresses: &[IpAddr]) -> Node {
     // Interface names end at 15 characters.
     let dev: String = format!("v-{name}").chars().take(15).collect();
     lab.link(node, &dev, &pod, "eth0");
-    node.address(&dev, "169.254.1.1/32");
+    // Of the link only: what the node masquerades towards the Pod comes from an address of the node's own.
+    node.ip(&["address", "add", "169.254.1.1/32", "dev", &dev, "scope", "link"]);
     node.address(&dev, "fe80::1/64");
     node.sysctl("net/ipv4/ip_forward", "1");
     node.sysctl("net/ipv6/conf/all/forwarding", "1");

@@ -109,6 +109,15 @@ impl World {
     /// If a part of it does not start.
     #[must_use]
     pub fn new(members: u8, options: Options) -> Self {
+        Self::with(members, options, &Plan::default())
+    }
+
+    /// As [`Self::new`], with other configurations.
+    ///
+    /// # Panics
+    /// If a part of it does not start.
+    #[must_use]
+    pub fn with(members: u8, options: Options, plan: &Plan) -> Self {
         let lab = Lab::new();
         let cluster = Cluster::with(&lab, options);
         install(&cluster);
@@ -119,8 +128,16 @@ impl World {
         tor_node.address("eth0", "fd00::254/64");
         tor_node.sysctl("net/ipv4/ip_forward", "1");
         tor_node.sysctl("net/ipv6/conf/all/forwarding", "1");
-        tor_node.sysctl("net/ipv4/fib_multipath_hash_policy", "1");
-        let tor = Frr::with_config(&tor_node, TOR_AS, &tor_config());
+        for family in ["ipv4", "ipv6"] {
+            // Addresses, protocol and ports, as a router in hardware does it. Policy 1 is the same on a wire; over
+            // veth it takes the sending socket's own hash, which is another one after each retransmission.
+            tor_node.sysctl(&format!("net/{family}/fib_multipath_hash_fields"), "55");
+            tor_node.sysctl(&format!("net/{family}/fib_multipath_hash_policy"), "3");
+        }
+        let tor = match plan.bfd {
+            false => Frr::with_config(&tor_node, TOR_AS, &tor_config("")),
+            true => Frr::with_bfd(&tor_node, TOR_AS, &tor_config(BFD_KEYS), BFD),
+        };
         let outside = lab.node("outside");
         lab.link(&tor_node, "eth1", &outside, "eth0");
         for (node, n) in [(&tor_node, 1), (&outside, 2)] {
@@ -132,8 +149,10 @@ impl World {
         outside.ip(&["route", "add", "default", "via", "fd00:18::1"]);
         let control = lab.node("op1");
         let address = cluster.join(&lab, &control);
-        let operator = Operator::start(&control, address, OPERATOR, &account(&cluster, OPERATOR_ACCOUNT));
-        let members = (1..=members).map(|n| member(&lab, &cluster, &segment, n, members)).collect();
+        let operator =
+            Operator::start(&control, address, plan.operator, &account(&cluster, OPERATOR_ACCOUNT));
+        let segments = (&lab, &cluster, &segment);
+        let members = (1..=members).map(|n| member(segments, n, members, &(plan.agent)(n))).collect();
         Self { cluster, members, tor, outside, operator, tor_node, lab }
     }
 
@@ -255,8 +274,29 @@ pub const OPERATOR_ACCOUNT: &str = "speaker-operator";
 /// The agent's ServiceAccount.
 pub const AGENT_ACCOUNT: &str = "speaker-agent";
 
+/// The configurations of a [`World`].
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// The speaker.yaml of each member.
+    pub agent: fn(u8) -> String,
+    /// The operator's.
+    pub operator: &'static str,
+    /// The router has BFD with its neighbors: 300 ms, three times.
+    pub bfd: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { agent: agent_config, operator: OPERATOR, bfd: false }
+    }
+}
+
+const BFD_KEYS: &str = " neighbor nodes bfd\n neighbor nodes bfd profile lab\n";
+const BFD: &str =
+    "bfd\n profile lab\n  detect-multiplier 3\n  transmit-interval 300\n  receive-interval 300\n exit\n";
+
 /// A short Lease: a killed leader is waited for.
-const OPERATOR: &str = "operator: {leaseDuration: 9s}\n";
+pub const OPERATOR: &str = "operator: {leaseDuration: 9s}\n";
 
 fn install(cluster: &Cluster) {
     // As a user does: definitions, roles, accounts; of its Pods we play the kubelet.
@@ -268,12 +308,12 @@ fn account(cluster: &Cluster, name: &str) -> std::path::PathBuf {
     cluster.service_account(NAMESPACE, name)
 }
 
-fn tor_config() -> String {
+fn tor_config(keys: &str) -> String {
     let mut text = format!(
         "frr defaults traditional\nhostname tor\nrouter bgp {TOR_AS}\n bgp router-id 10.0.0.254\n \
          bgp log-neighbor-changes\n no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n \
          bgp bestpath as-path multipath-relax\n neighbor nodes peer-group\n \
-         neighbor nodes remote-as {NODE_AS}\n neighbor nodes timers 3 9\n \
+         neighbor nodes remote-as {NODE_AS}\n neighbor nodes timers 3 9\n{keys} \
          bgp listen range 10.0.0.0/24 peer-group nodes\n"
     );
     for family in ["ipv4", "ipv6"] {
@@ -326,7 +366,7 @@ fn configure(node: &Node, n: u8, total: u8) {
     }
 }
 
-fn member(lab: &Lab, cluster: &Cluster, segment: &Node, n: u8, total: u8) -> Member {
+fn member((lab, cluster, segment): (&Lab, &Cluster, &Node), n: u8, total: u8, config: &str) -> Member {
     let name = format!("n{n}");
     let node = lab.node(&name);
     cluster.join(lab, &node);
@@ -336,12 +376,14 @@ fn member(lab: &Lab, cluster: &Cluster, segment: &Node, n: u8, total: u8) -> Mem
     let rack = if n % 2 == 1 { "r1" } else { "r2" };
     let spec = NodeSpec {
         pod_cidrs: vec![format!("10.244.{n}.0/24"), format!("fd00:10:244:{n}::/64")],
-        ..NodeSpec::new(&name, &[v4.into(), v6.into()]).label("rack", rack)
+        ..NodeSpec::new(&name, &[v4.into(), v6.into()])
+            .label("rack", rack)
+            .label("topology.kubernetes.io/zone", &format!("z{n}"))
     };
     cluster.add_node(&spec);
-    let config = account(cluster, AGENT_ACCOUNT);
-    let config = config.to_string_lossy();
-    let env = [("KUBECONFIG", config.as_ref()), ("POD_NAMESPACE", NAMESPACE)];
-    let agent = Speaker::prepare_with(&node, &agent_config(n), &[], &env);
+    let account = account(cluster, AGENT_ACCOUNT);
+    let account = account.to_string_lossy();
+    let env = [("KUBECONFIG", account.as_ref()), ("POD_NAMESPACE", NAMESPACE)];
+    let agent = Speaker::prepare_with(&node, config, &[], &env);
     Member { node, v4, v6, agent: Mutex::new(agent) }
 }

@@ -23,6 +23,8 @@ pub(super) struct Waiting {
     pub outside: BTreeSet<Prefix>,
     /// The intents, or what they lie in, have changed since `carriage.wanted` was worked out.
     stale: bool,
+    /// What `readiness` says: nothing comes into the table before it lets routes through.
+    readiness: Option<(bool, String)>,
 }
 
 impl Waiting {
@@ -63,6 +65,11 @@ impl Announcer {
         self.waiting.stale = true;
     }
 
+    /// What [`crate::readiness::Gate::verdict`] says; the next [`Announcer::reconcile`] lets through what waited for it.
+    pub fn set_readiness(&mut self, verdict: Option<(bool, String)>) {
+        self.waiting.readiness = verdict;
+    }
+
     /// What the kernel's shell tells; the next [`Announcer::reconcile`] lets through what waited for it.
     pub fn kernel(&mut self, report: KernelReport) {
         self.waiting.carriage.kernel = Kernel::Reported(report);
@@ -91,7 +98,10 @@ impl Announcer {
                 *wanted = Wanted { serial: wanted.serial + 1, complete: wanted.complete, guards, locals };
             }
         }
-        let Waiting { carriage, held, .. } = &mut self.waiting;
+        let Waiting { carriage, held, readiness, .. } = &mut self.waiting;
+        if matches!(readiness, Some((false, _))) {
+            return BTreeSet::new();
+        }
         let ready: BTreeSet<Prefix> =
             held.keys().copied().filter(|prefix| carriage.carries(*prefix)).collect();
         for prefix in &ready {
@@ -161,8 +171,15 @@ impl Announcer {
         keys.filter_map(|key| self.services.get(key)?.addresses.get(&addr)).all(|held| held.local.is_some())
     }
 
-    /// The gate, asked where every gate before it has let the route through.
-    pub(super) fn kernel_gate(&self, prefix: Prefix, trace: &mut impl Trace) {
+    /// The gates of this node, asked where every gate before them has let the route through.
+    pub(super) fn node_gates(&self, prefix: Prefix, trace: &mut impl Trace) {
+        if let Some((open, detail)) = &self.waiting.readiness {
+            trace.gate("readiness", *open, || detail.clone());
+        }
+        self.kernel_gate(prefix, trace);
+    }
+
+    fn kernel_gate(&self, prefix: Prefix, trace: &mut impl Trace) {
         let carriage = &self.waiting.carriage;
         if carriage.is_off() {
             return;

@@ -253,7 +253,7 @@ impl Announcer {
                 let prefix = gates::prefix_of(advertisement, service, kind, addr);
                 let refusal = self.surroundings.refusal_of(prefix, kind, advertisement);
                 gates::safe(prefix, refusal.as_ref(), &mut trace);
-                self.ask_kernel(prefix, &mut trace);
+                self.ask_node(prefix, &mut trace);
                 let source = Source {
                     kind: SourceKind::Service,
                     namespace: Some(service.key.namespace.clone()),
@@ -290,7 +290,7 @@ impl Announcer {
                 let refusal = self.surroundings.refusal_of(prefix, kind, advertisement);
                 gates::safe(prefix, refusal.as_ref(), &mut held);
                 if held.0.is_none() {
-                    self.kernel_gate(prefix, &mut held);
+                    self.node_gates(prefix, &mut held);
                 }
                 if held.0.is_none() {
                     routes.insert(prefix, None);
@@ -338,7 +338,7 @@ impl Announcer {
                                 format!("{prefix} is the address of a Service with externalTrafficPolicy Local that has no ready endpoint on node '{}'", self.node)
                             });
                         }
-                        self.ask_kernel(prefix, &mut trace);
+                        self.ask_node(prefix, &mut trace);
                         (Decision::new(Some(prefix), source.clone(), advertisement, trace), unwanted.clone())
                     })),
                 }
@@ -357,7 +357,7 @@ impl Announcer {
                     gates::applies(advertisement, &self.node, trace);
                 });
                 self.last_gates(prefix, advertisement, &mut trace);
-                self.ask_kernel(prefix, &mut trace);
+                self.ask_node(prefix, &mut trace);
                 let name = advertisement.name.to_string();
                 let source = Source { kind: SourceKind::Prefix, namespace: None, name };
                 all.push((Decision::new(Some(prefix), source, advertisement, trace), unwanted));
@@ -366,10 +366,10 @@ impl Announcer {
         all
     }
 
-    /// The kernel is told of what passes every other gate, and asked about nothing else.
-    fn ask_kernel(&self, prefix: Prefix, trace: &mut Vec<GateView>) {
+    /// Readiness and the kernel concern what passes every other gate, and nothing else.
+    fn ask_node(&self, prefix: Prefix, trace: &mut Vec<GateView>) {
         if trace.iter().all(|gate| gate.passed) {
-            self.kernel_gate(prefix, trace);
+            self.node_gates(prefix, trace);
         }
     }
 

@@ -22,6 +22,7 @@ use crate::drain::Drain;
 use crate::export::{Exporter, PeerOut, Table};
 use crate::inputs::{Inputs, Touched};
 use crate::ipam::{Freed, Held, Ipam, IpamChanges, IpamSettings};
+use crate::readiness::{Gate, Health};
 
 pub use peers::{EffectivePeer, EffectivePeers};
 
@@ -81,6 +82,11 @@ pub enum Event {
         /// How far.
         drain: Drain,
     },
+    /// What `readiness` waits for was asked.
+    Health {
+        /// What was found.
+        health: Health,
+    },
     /// The end of a batch: everything before is to be acted on at this wall time.
     Settle {
         /// Seconds since 1970.
@@ -113,6 +119,9 @@ pub struct Start {
     /// Somebody looks after the kernel: what it is to carry is announced once [`World::kernel`] says that it does.
     #[serde(default)]
     pub kernel: bool,
+    /// An earlier process on the same boot has seen healthy what `readiness` waits for.
+    #[serde(default)]
+    pub ready: bool,
 }
 
 /// What this host lives on.
@@ -171,6 +180,7 @@ pub struct World {
     exporter: Exporter,
     l2: Option<segment::L2>,
     drain: Drain,
+    readiness: Gate,
     /// What the last change of `drain` means to the peers.
     drained: crate::export::Changes,
 }
@@ -180,8 +190,7 @@ impl World {
     /// (design §5, "Silence before knowledge").
     #[must_use]
     pub fn new(config: &SpeakerConfig, start: &Start) -> Self {
-        let Start { node, sources, freed, held, host, allocated_elsewhere, secrets_namespace, kernel } =
-            start;
+        let Start { node, sources, freed, held, host, allocated_elsewhere, secrets_namespace, .. } = start;
         let allocates = config.ipam.enabled && !allocated_elsewhere;
         // Their order is all that counts.
         let freed = freed.iter().map(|address| Freed { address: *address, since: 0 });
@@ -207,9 +216,10 @@ impl World {
             exporter: Exporter::new(),
             l2: None,
             drain: Drain::No,
+            readiness: Gate::new(start.ready),
             drained: crate::export::Changes::default(),
         };
-        if *kernel {
+        if start.kernel {
             world.announcer.expect_kernel();
         }
         world.configure(config, node);
@@ -222,6 +232,35 @@ impl World {
         self.config = config.clone();
         self.refresh();
         self.configure_segment(config);
+        self.readiness.configure(config.readiness);
+        self.judge_readiness();
+    }
+
+    /// What `readiness` waits for was asked; says whether this node may announce from now on and could not before.
+    pub fn set_health(&mut self, health: Health) -> bool {
+        let before = self.readiness.is_open();
+        self.readiness.hear(health);
+        self.judge_readiness();
+        self.readiness.is_open() && !before
+    }
+
+    /// What `readiness` waits for.
+    #[must_use]
+    pub const fn readiness(&self) -> &Gate {
+        &self.readiness
+    }
+
+    fn judge_readiness(&mut self) {
+        self.announcer.set_readiness(self.readiness.verdict());
+        self.judge_available();
+    }
+
+    /// On the segments others take over at once; there is no half-way as in BGP.
+    fn judge_available(&mut self) {
+        let available = self.drain == Drain::No && self.readiness.is_open();
+        if let Some(segment) = self.segment() {
+            segment.set_available(available);
+        }
     }
 
     /// What this host has now; whether it is something else than before.
@@ -324,10 +363,7 @@ impl World {
             return false;
         }
         self.drain = drain;
-        // Others take over on the segments at once; there is no half-way as in BGP.
-        if let Some(segment) = self.segment() {
-            segment.set_available(drain == Drain::No);
-        }
+        self.judge_available();
         let changes = self.exporter.set_drain(drain, self.announcer.rib());
         self.drained.pending.extend(changes.pending);
         self.drained.moved.extend(changes.moved);
