@@ -16,8 +16,8 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::objects::{
-    Condition, Endpoint, EndpointSlice, IpFamilyPolicy, Labels, Node, ObjectKey, Secret, SecretValue,
-    Service, ServicePort, TrafficPolicy, UnixSeconds,
+    CLEANUP_FINALIZER, CLEANUP_MARK, Cleanup, Condition, Endpoint, EndpointSlice, IpFamilyPolicy, Labels,
+    Node, ObjectKey, Secret, SecretValue, Service, ServicePort, TrafficPolicy, UnixSeconds,
 };
 use crate::selector::is_dns_subdomain;
 
@@ -101,6 +101,7 @@ pub fn service(object: core::Service) -> Result<Service, FieldError> {
         created: created(&meta),
         generation: meta.generation.unwrap_or_default(),
         deleting: meta.deletion_timestamp.is_some(),
+        cleanup: cleanup(&meta),
         labels: meta.labels.unwrap_or_default(),
         annotations: prune(meta.annotations),
         load_balancer,
@@ -250,6 +251,16 @@ fn namespaced(meta: &ObjectMeta) -> Result<ObjectKey, FieldError> {
 
 fn created(meta: &ObjectMeta) -> UnixSeconds {
     meta.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second())
+}
+
+fn cleanup(meta: &ObjectMeta) -> Cleanup {
+    let held = meta.finalizers.iter().flatten().any(|one| one == CLEANUP_FINALIZER);
+    let marked = meta.annotations.iter().any(|all| all.contains_key(CLEANUP_MARK));
+    match (held, marked) {
+        (false, _) => Cleanup::None,
+        (true, true) => Cleanup::Ours,
+        (true, false) => Cleanup::Others,
+    }
 }
 
 fn prune(annotations: Option<Labels>) -> Labels {

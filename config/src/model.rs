@@ -118,11 +118,18 @@ pub struct Operator {
     pub lease_name: String,
     /// `leaseDuration`, default 15 s: how long after the last sign of life of the leader another takes over.
     pub lease_duration: Duration,
+    /// `holdDeleted`: how long a deleted Service is held, so that its routes are withdrawn before it stops working;
+    /// zero, the default, is not at all.
+    pub hold_deleted: Duration,
 }
 
 impl Default for Operator {
     fn default() -> Self {
-        Self { lease_name: "speaker-operator".to_owned(), lease_duration: Duration::from_secs(15) }
+        Self {
+            lease_name: "speaker-operator".to_owned(),
+            lease_duration: Duration::from_secs(15),
+            hold_deleted: Duration::ZERO,
+        }
     }
 }
 

@@ -335,6 +335,25 @@ impl Condition {
     }
 }
 
+/// The finalizer by which whoever provides load balancers holds a Service until nothing leads to it any more.
+pub const CLEANUP_FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
+
+/// The annotation that stands beside [`CLEANUP_FINALIZER`] where it is ours.
+pub const CLEANUP_MARK: &str = "speaker.holds-deleted";
+
+/// Whose [`CLEANUP_FINALIZER`] a Service has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Cleanup {
+    /// It has none.
+    #[default]
+    None,
+    /// Ours: the mark is beside it.
+    Ours,
+    /// Somebody else's, who takes it away.
+    Others,
+}
+
 /// Service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -347,6 +366,9 @@ pub struct Service {
     pub generation: i64,
     /// Being deleted.
     pub deleting: bool,
+    /// Who holds it once it is deleted, by [`CLEANUP_FINALIZER`].
+    #[serde(default)]
+    pub cleanup: Cleanup,
     /// Its own labels, without the two that selectors see besides ([`Service::label`]).
     pub labels: Labels,
     /// Its annotations, those alone that the speaker reads.

@@ -245,15 +245,29 @@ fn operator(table: &Table<'_>) -> Operator {
         field.error(format!("{duration:?} is not a duration for a Lease"), "write whole seconds, 3s to 10m");
         None
     });
+    let hold_deleted = table.read("holdDeleted", |field| {
+        let duration = field.duration()?;
+        if duration <= MOST_HOLD {
+            return Some(duration);
+        }
+        field.error(
+            format!("{duration:?} is too long"),
+            "write 10m at most; 5s is enough for any watch and router",
+        );
+        None
+    });
     Operator {
         lease_name: lease_name.unwrap_or(default.lease_name),
         lease_duration: lease_duration.unwrap_or(default.lease_duration),
+        hold_deleted: hold_deleted.unwrap_or_default(),
     }
 }
 
 /// A Lease is renewed seven times in its duration, and each renewal takes a trip to the API server.
 const LEAST_LEASE: Duration = Duration::from_secs(3);
 const MOST_LEASE: Duration = Duration::from_secs(600);
+/// Whoever deletes a Service may wait for it.
+const MOST_HOLD: Duration = Duration::from_secs(600);
 
 fn datapath(table: &Table<'_>) -> Datapath {
     let Some(table) = table.table("datapath", &schema::DATAPATH) else { return Datapath::default() };

@@ -54,7 +54,7 @@ pub(crate) const KUBERNETES: Section =
 pub(crate) const IPAM: Section =
     Section::new("ipam", &["enabled", "stateDir", "families", "defaultClass", "classes"]);
 pub(crate) const NODE_IPAM: Section = Section::new("nodeIpam", &["enabled"]);
-pub(crate) const OPERATOR: Section = Section::new("operator", &["leaseName", "leaseDuration"]);
+pub(crate) const OPERATOR: Section = Section::new("operator", &["leaseName", "leaseDuration", "holdDeleted"]);
 
 /// What peers, groups and dynamic peers share.
 pub(crate) const SETTINGS: Section = Section::new(

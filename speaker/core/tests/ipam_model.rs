@@ -166,6 +166,7 @@ impl Spec {
             created: self.created,
             generation: before.map_or(1, |before| before.generation + 1),
             deleting: self.kind == 0,
+            cleanup: Default::default(),
             labels: color(self.color).map(|color| labels(&[("color", color)])).unwrap_or_default(),
             annotations,
             load_balancer: self.kind != 1,

@@ -80,6 +80,7 @@ struct ReplicaSpec {
 fn settings(config: &SpeakerConfig) -> OperatorSettings {
     OperatorSettings {
         ipam: config.ipam.enabled.then(|| ipam_settings(config)),
+        hold_deleted: config.operator.hold_deleted,
         node_ipam: NodeIpamSettings { enabled: config.node_ipam, default_class: config.ipam.default_class },
     }
 }

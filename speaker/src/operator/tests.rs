@@ -9,7 +9,7 @@ use ::kube::client::Body;
 use hyper::http::{Method, Request, Response};
 use serde_json::{Value as Json, json};
 use speaker_config::objects::{ObjectKey, ObjectRef};
-use speaker_core::operator::{Outcome, Patch, StatusPatch, Version};
+use speaker_core::operator::{Change, Outcome, Patch, Version};
 
 use super::*;
 use crate::io::kube::patch;
@@ -165,7 +165,7 @@ fn of_service(version: &str) -> Patch {
     Patch {
         target: ObjectRef::Service(ObjectKey::new("default", "web")),
         version: Version { uid: "u".to_owned(), resource_version: version.to_owned() },
-        status: StatusPatch::Service {
+        change: Change::Service {
             ingress: Some(vec!["192.0.2.1".parse().unwrap()]),
             set: Vec::new(),
             remove: Vec::new(),
@@ -197,7 +197,7 @@ async fn a_write_goes_to_the_status_and_a_stale_one_is_a_conflict() {
     // A pool, where v2alpha1 is all that is served.
     let pool = Patch {
         target: ObjectRef::Pool("blue".to_owned()),
-        status: StatusPatch::Pool { conditions: Vec::new() },
+        change: Change::Pool { conditions: Vec::new() },
         ..of_service("1")
     };
     assert_eq!(patch::write(&client, &pool, "v2alpha1", limit).await, Outcome::Conflict, "it is gone");

@@ -49,6 +49,16 @@ impl Operator {
         self.address
     }
 
+    /// Kills it and starts it anew with another speaker.yaml.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn restart_with(&self, config: &str) {
+        self.process().kill();
+        fs::write(&self.config, config).expect("operator.yaml");
+        self.start_again();
+    }
+
     /// Starts it again where it has ended.
     ///
     /// # Panics

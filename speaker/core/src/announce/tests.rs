@@ -220,6 +220,7 @@ pub(super) fn service(name: &str, ingress: &[&str]) -> Service {
         created: 200,
         generation: 1,
         deleting: false,
+        cleanup: Default::default(),
         labels: Labels::new(),
         annotations: Labels::new(),
         load_balancer: true,

@@ -32,6 +32,7 @@ fn service(name: &str) -> Service {
         created: 0,
         generation: 3,
         deleting: false,
+        cleanup: Default::default(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         load_balancer: true,

@@ -15,12 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bgp_proto::types::Timestamp;
-use speaker_config::objects::{Condition, Object, ObjectKey, ObjectRef, Service, UnixSeconds};
+use speaker_config::objects::{Cleanup, Condition, Object, ObjectKey, ObjectRef, Service, UnixSeconds};
 
 use crate::inputs::{Inputs, Touched};
 use crate::ipam::{Ipam, IpamEvent, IpamSettings, SATISFIED, ServiceStatus};
 use crate::node_ipam::{NodeIpam, NodeIpamSettings, NodeStatus};
 
+mod cleanup;
 mod desk;
 pub mod election;
 mod figures;
@@ -32,8 +33,9 @@ mod tests;
 pub use desk::{Outcome, WRITES_AT_ONCE};
 pub use figures::Figures;
 pub use notes::{EVENT_EVERY, EVENTS_AT_ONCE, EVENTS_WAITING, Note};
-pub use patch::{Patch, PatchKind, StatusPatch, Version};
+pub use patch::{Change, Patch, PatchKind, Version};
 
+use cleanup::Held;
 use desk::Desk;
 use notes::Notes;
 
@@ -47,6 +49,8 @@ pub struct OperatorSettings {
     pub ipam: Option<IpamSettings>,
     /// Node IPAM.
     pub node_ipam: NodeIpamSettings,
+    /// How long a deleted Service is held by a finalizer; zero: not at all.
+    pub hold_deleted: Duration,
 }
 
 /// What is to be done.
@@ -78,6 +82,11 @@ pub struct Operator {
     versions: BTreeMap<ObjectRef, Version>,
     wishes: BTreeMap<ObjectKey, Wish>,
     desk: Desk<ObjectRef>,
+    deleted: Held,
+    /// When [`Operator::settle`] was called last.
+    settled: Timestamp,
+    /// Services whose finalizer is being written.
+    finalizing: BTreeSet<ObjectKey>,
     /// Events that wait for the write that they belong to.
     held: BTreeMap<ObjectKey, Vec<Note>>,
     notes: Notes,
@@ -110,6 +119,9 @@ impl Operator {
             versions: BTreeMap::new(),
             wishes: BTreeMap::new(),
             desk: Desk::new(),
+            deleted: Held::new(settings.hold_deleted, settings.node_ipam.default_class),
+            settled: Timestamp::ZERO,
+            finalizing: BTreeSet::new(),
             held: BTreeMap::new(),
             notes: Notes::new(),
             gone: BTreeMap::new(),
@@ -144,6 +156,7 @@ impl Operator {
         if let ObjectRef::Service(key) = reference {
             self.wishes.remove(key);
             self.held.remove(key);
+            self.deleted.gone(key);
             self.gone.extend(version.map(|version| (key.clone(), version.uid)));
         }
     }
@@ -171,7 +184,9 @@ impl Operator {
         if self.desk.ended(target, outcome, seen, now) {
             self.want(target);
         }
-        if let (ObjectRef::Service(key), Outcome::Written { .. }) = (target, outcome) {
+        let ObjectRef::Service(key) = target else { return };
+        let finalizer = self.finalizing.remove(key);
+        if let (Outcome::Written { .. }, false) = (outcome, finalizer) {
             for note in self.held.remove(key).into_iter().flatten() {
                 self.notes.push(note);
             }
@@ -183,8 +198,13 @@ impl Operator {
         if !self.waiting.is_empty() {
             return Orders::default();
         }
+        self.settled = now;
         let touched = std::mem::take(&mut self.touched);
         let mut again: BTreeSet<ObjectKey> = touched.services.clone();
+        for service in touched.services.iter().filter_map(|key| self.inputs.services.get(key)) {
+            self.deleted.look(service, now);
+        }
+        again.extend(self.deleted.due(now));
         let mut events = Vec::new();
         if let Some(ipam) = &mut self.ipam {
             ipam.touch(&touched);
@@ -263,12 +283,18 @@ impl Operator {
     fn dispatch(&mut self, now: Timestamp, wall: UnixSeconds) -> Vec<Patch> {
         let mut patches = Vec::new();
         for target in self.desk.due(now) {
-            let status = match &target {
-                ObjectRef::Service(key) => self.service_patch(key, wall),
+            let change = match &target {
+                ObjectRef::Service(key) => {
+                    let change = self.service_patch(key, wall);
+                    if matches!(change, Some(Change::Finalizer { .. })) {
+                        self.finalizing.insert(key.clone());
+                    }
+                    change
+                }
                 ObjectRef::Pool(name) => self.pool_patch(name, wall),
                 _ => None,
             };
-            let (Some(status), Some(version)) = (status, self.versions.get(&target)) else {
+            let (Some(change), Some(version)) = (change, self.versions.get(&target)) else {
                 self.desk.content(&target);
                 continue;
             };
@@ -276,18 +302,22 @@ impl Operator {
             if matches!(target, ObjectRef::Pool(_)) {
                 self.desk.rest(&target, now + POOL_STATUS_EVERY);
             }
-            patches.push(Patch { target, version: version.clone(), status });
+            patches.push(Patch { target, version: version.clone(), change });
         }
         patches
     }
 
-    fn pool_patch(&self, name: &str, wall: UnixSeconds) -> Option<StatusPatch> {
+    fn pool_patch(&self, name: &str, wall: UnixSeconds) -> Option<Change> {
         let status = self.ipam.as_ref()?.pool_status(&self.inputs, name)?;
-        StatusPatch::pool(&self.inputs.pools.get(name)?.pool, &status, wall)
+        Change::pool(&self.inputs.pools.get(name)?.pool, &status, wall)
     }
 
-    fn service_patch(&self, key: &ObjectKey, wall: UnixSeconds) -> Option<StatusPatch> {
+    fn service_patch(&self, key: &ObjectKey, wall: UnixSeconds) -> Option<Change> {
         let service = self.inputs.services.get(key)?;
+        // Before an address is given, and after its routes are gone.
+        if let Some(set) = self.deleted.change(service, self.settled) {
+            return Some(Change::Finalizer { set });
+        }
         let Wish { lb, node } = self.wishes.get(key)?;
         let recorded: Vec<Condition> =
             service.conditions.iter().filter(|condition| condition.kind == SATISFIED).cloned().collect();
@@ -301,13 +331,14 @@ impl Operator {
             (Some(taken_back), None) => (taken_back.ingress.as_slice(), Vec::new()),
             (None, None) => return None,
         };
-        StatusPatch::service(service, ingress, &conditions, wall)
+        Change::service(service, ingress, &conditions, wall)
     }
 
     /// When [`Operator::settle`] must be called, though nothing happens.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.desk.deadline().into_iter().chain(self.notes.deadline()).min()
+        let held = self.deleted.next(self.settled);
+        self.desk.deadline().into_iter().chain(self.notes.deadline()).chain(held).min()
     }
 
     /// The objects.
@@ -326,5 +357,6 @@ impl Operator {
 /// Whether a Service is worth keeping: one that needs an address, or has a condition of ours to be removed.
 fn concerns(service: &Service) -> bool {
     service.load_balancer
+        || service.cleanup == Cleanup::Ours
         || service.conditions.iter().any(|condition| patch::OURS.contains(&condition.kind.as_str()))
 }

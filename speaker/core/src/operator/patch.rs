@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use serde_json::{Map, Value as Json, json};
-use speaker_config::objects::{Condition, ObjectRef, Pool, Service, UnixSeconds};
+use speaker_config::objects::{
+    CLEANUP_FINALIZER, CLEANUP_MARK, Condition, ObjectRef, Pool, Service, UnixSeconds,
+};
 
 use crate::ipam::{POOL_CONDITIONS, PoolStatus, SATISFIED};
 use crate::node_ipam::NODE_SATISFIED;
@@ -21,7 +23,7 @@ pub struct Version {
     pub resource_version: String,
 }
 
-/// One write of a status. Whoever wrote the object since wins: the API server refuses it then (409).
+/// One write. Whoever wrote the object since wins: the API server refuses it then (409).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patch {
     /// The object.
@@ -29,7 +31,7 @@ pub struct Patch {
     /// The version that was decided on.
     pub version: Version,
     /// What is to be there.
-    pub status: StatusPatch,
+    pub change: Change,
 }
 
 /// How the body of a [`Patch`] is to be understood.
@@ -43,7 +45,7 @@ pub enum PatchKind {
 
 /// What is to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StatusPatch {
+pub enum Change {
     /// Of a Service.
     Service {
         /// The whole of `status.loadBalancer.ingress`; absent: it stays.
@@ -53,6 +55,11 @@ pub enum StatusPatch {
         /// Types of conditions to remove.
         remove: Vec<&'static str>,
     },
+    /// The finalizer of a Service by which it is held when it is deleted, with our mark: set, or taken back.
+    Finalizer {
+        /// Set.
+        set: bool,
+    },
     /// Of a pool: all of our conditions.
     Pool {
         /// The conditions.
@@ -60,7 +67,7 @@ pub enum StatusPatch {
     },
 }
 
-impl StatusPatch {
+impl Change {
     /// What makes a Service's status what it is to be; `None`: it is that already. `now` is noted at a condition
     /// whose status changes.
     pub(super) fn service(
@@ -116,18 +123,27 @@ impl Patch {
     /// How the body is to be sent.
     #[must_use]
     pub fn kind(&self) -> PatchKind {
-        match self.status {
-            StatusPatch::Service { .. } => PatchKind::StrategicMerge,
-            StatusPatch::Pool { .. } => PatchKind::Apply,
+        match self.change {
+            Change::Service { .. } | Change::Finalizer { .. } => PatchKind::StrategicMerge,
+            Change::Pool { .. } => PatchKind::Apply,
         }
     }
 
-    /// The body of the request, for the object's `status` in the version of its API that is served.
+    /// What of the object is written: `status`, or the object itself.
+    #[must_use]
+    pub fn subresource(&self) -> Option<&'static str> {
+        match self.change {
+            Change::Service { .. } | Change::Pool { .. } => Some("status"),
+            Change::Finalizer { .. } => None,
+        }
+    }
+
+    /// The body of the request, in the version of its API that is served.
     #[must_use]
     pub fn body(&self, api_version: &str) -> Json {
         let version = &self.version.resource_version;
-        match &self.status {
-            StatusPatch::Service { ingress, set, remove } => {
+        match &self.change {
+            Change::Service { ingress, set, remove } => {
                 let removed = remove.iter().map(|kind| json!({"$patch": "delete", "type": kind}));
                 let conditions: Vec<Json> = set.iter().map(condition).chain(removed).collect();
                 let mut status = Map::new();
@@ -141,7 +157,15 @@ impl Patch {
                 }
                 json!({"metadata": {"resourceVersion": version}, "status": status})
             }
-            StatusPatch::Pool { conditions } => {
+            Change::Finalizer { set: true } => json!({"metadata": {
+                "resourceVersion": version, "finalizers": [CLEANUP_FINALIZER],
+                "annotations": {CLEANUP_MARK: "true"},
+            }}),
+            Change::Finalizer { set: false } => json!({"metadata": {
+                "resourceVersion": version, "$deleteFromPrimitiveList/finalizers": [CLEANUP_FINALIZER],
+                "annotations": {CLEANUP_MARK: null},
+            }}),
+            Change::Pool { conditions } => {
                 let name = match &self.target {
                     ObjectRef::Pool(name) => name.as_str(),
                     _ => "",

@@ -1,4 +1,5 @@
 mod api;
 mod cilium;
+mod cleanup;
 mod history;
 mod writes;

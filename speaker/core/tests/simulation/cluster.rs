@@ -175,6 +175,7 @@ impl Cluster {
             key,
             generation: 1,
             deleting: random.one_in(20),
+            cleanup: Default::default(),
             labels: tier(random),
             annotations: Labels::new(),
             load_balancer: !random.one_in(15),

@@ -1,4 +1,4 @@
-//! Writes of statuses: each on top of the version that was decided on, none but our fields.
+//! Writes of statuses and finalizers: each on top of the version that was decided on, none but our fields.
 
 use std::time::Duration;
 
@@ -27,12 +27,12 @@ struct Metadata {
     resource_version: String,
 }
 
-/// Writes one status. `pools` is the version in which the API serves pools. Why a write failed is logged here.
+/// Makes one write. `pools` is the version in which the API serves pools. Why a write failed is logged here.
 pub(crate) async fn write(client: &Client, patch: &Patch, pools: &str, limit: Duration) -> Outcome {
     let request = match request(patch, pools) {
         Ok(request) => request,
         Err(error) => {
-            tracing::error!(object = %patch.target, %error, "a status cannot be written");
+            tracing::error!(object = %patch.target, %error, "it cannot be written");
             return Outcome::Failed;
         }
     };
@@ -45,13 +45,17 @@ pub(crate) async fn write(client: &Client, patch: &Patch, pools: &str, limit: Du
         Ok(Err(Error::Api(status))) if status.code == 403 => {
             tracing::warn!(
                 object = %patch.target,
-                "not allowed: {}; the operator's ServiceAccount needs the verb patch on the status",
-                status.message
+                "not allowed: {}; the operator's ServiceAccount needs the verb patch on {}",
+                status.message,
+                match patch.subresource() {
+                    Some(_) => "the status",
+                    None => "services, to set and take back finalizers (operator.holdDeleted)",
+                }
             );
             Outcome::Failed
         }
         Ok(Err(error)) => {
-            tracing::warn!(object = %patch.target, %error, "a status is not written: it is tried again");
+            tracing::warn!(object = %patch.target, %error, "it is not written: it is tried again");
             Outcome::Failed
         }
         Err(_) => {
@@ -65,7 +69,7 @@ fn request(patch: &Patch, pools: &str) -> Result<hyper::Request<Vec<u8>>, String
     let (kind, version, namespace, name) = match &patch.target {
         ObjectRef::Service(key) => (ObjectKind::SERVICES, "v1", Some(key.namespace.as_str()), &key.name),
         ObjectRef::Pool(name) => (ObjectKind::POOLS, pools, None, name),
-        other => return Err(format!("the status of {other} is not ours")),
+        other => return Err(format!("{other} is not ours to write")),
     };
     let path = kind.resource.path(version, namespace);
     let body = patch.body(&kind.resource.api_version(version));
@@ -75,5 +79,10 @@ fn request(patch: &Patch, pools: &str) -> Result<hyper::Request<Vec<u8>>, String
     };
     let mut params = PatchParams::apply(MANAGER);
     params.force = patch.kind() == PatchKind::Apply;
-    Request::new(path).patch_subresource("status", name, &params, &body).map_err(|error| error.to_string())
+    let request = Request::new(path);
+    let request = match patch.subresource() {
+        Some(part) => request.patch_subresource(part, name, &params, &body),
+        None => request.patch(name, &params, &body),
+    };
+    request.map_err(|error| error.to_string())
 }

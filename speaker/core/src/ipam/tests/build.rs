@@ -18,6 +18,7 @@ pub(in crate::ipam) fn service(namespace: &str, name: &str) -> Service {
         created: 0,
         generation: 1,
         deleting: false,
+        cleanup: Default::default(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         load_balancer: true,

@@ -19,6 +19,7 @@ pub(super) fn service(name: &str) -> Service {
         created: 0,
         generation: 1,
         deleting: false,
+        cleanup: Default::default(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         load_balancer: true,
@@ -73,7 +74,11 @@ pub(super) fn foreign_condition() -> Condition {
 }
 
 pub(super) fn settings() -> OperatorSettings {
-    OperatorSettings { ipam: Some(IpamSettings::default()), node_ipam: NodeIpamSettings::default() }
+    OperatorSettings {
+        ipam: Some(IpamSettings::default()),
+        node_ipam: NodeIpamSettings::default(),
+        hold_deleted: Duration::ZERO,
+    }
 }
 
 /// The store. Answers and echoes wait until they are asked for, unless `prompt`.
@@ -189,8 +194,8 @@ impl Api {
         }
         let before = object.clone();
         let mut after = object.clone();
-        match (&patch.status, &mut after) {
-            (StatusPatch::Service { ingress, set, remove }, Object::Service(service)) => {
+        match (&patch.change, &mut after) {
+            (Change::Service { ingress, set, remove }, Object::Service(service)) => {
                 if let Some(ingress) = ingress {
                     service.ingress.clone_from(ingress);
                 }
@@ -198,14 +203,26 @@ impl Api {
                 service.conditions.retain(|one| set.iter().all(|other| other.kind != one.kind));
                 service.conditions.extend(set.iter().cloned());
             }
-            (StatusPatch::Pool { conditions }, Object::Pool(pool)) => {
+            (Change::Finalizer { set }, Object::Service(service)) => {
+                assert!(
+                    !(*set && service.deleting),
+                    "the API server refuses a finalizer on what is being deleted"
+                );
+                service.cleanup = if *set { Cleanup::Ours } else { Cleanup::None };
+            }
+            (Change::Pool { conditions }, Object::Pool(pool)) => {
                 pool.conditions.retain(|one| !POOL_CONDITIONS.contains(&&*one.kind));
                 pool.conditions.extend(conditions.iter().cloned());
             }
             other => panic!("{other:?}"),
         }
         assert_ne!(before, after, "a write that changes nothing: {patch:?}");
-        self.put(after);
+        let last = matches!(&after, Object::Service(one) if one.deleting && one.cleanup == Cleanup::None);
+        if last {
+            self.remove(&patch.target);
+        } else {
+            self.put(after);
+        }
         *self.stored.entry(patch.target.clone()).or_default() += 1;
         Outcome::Written { resource_version: self.version.to_string() }
     }

@@ -329,6 +329,7 @@ fn a_successor_writes_nothing_that_is_recorded_and_moves_nobody() {
 #[test]
 fn a_service_changes_hands_between_the_two_allocators() {
     let mut api = Api::with(OperatorSettings {
+        hold_deleted: Duration::ZERO,
         node_ipam: NodeIpamSettings { enabled: true, default_class: DefaultClass::LbIpam },
         ..settings()
     });
@@ -366,6 +367,7 @@ fn a_service_changes_hands_between_the_two_allocators() {
     // The setting changes with a restart: class-less Services go to the nodes.
     let default_class = DefaultClass::NodeIpam;
     api.settings = OperatorSettings {
+        hold_deleted: Duration::ZERO,
         ipam: Some(IpamSettings { default_class, ..IpamSettings::default() }),
         node_ipam: NodeIpamSettings { enabled: true, default_class },
     };
