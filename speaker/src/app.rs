@@ -90,16 +90,12 @@ impl App {
         let (link_events, from_links) = mpsc::channel(64);
         let (sought, seek) = watch::channel(BTreeSet::new());
         let (found, from_neighbors) = mpsc::channel(64);
-        let (health_place, place) = watch::channel(None);
-        let (health_events, from_health) = mpsc::channel(8);
         let mut helpers = vec![
             forward(from_peers, &messages, |(peer, event)| Message::Peer(peer, event)),
             forward(from_listener, &messages, Message::Listen),
             forward(from_kernel, &messages, Message::Kernel),
             forward(from_links, &messages, Message::Link),
             forward(from_neighbors, &messages, Message::Neighbor),
-            forward(from_health, &messages, Message::Health),
-            health::spawn(place, health_events),
             forward(questions, &messages, Message::Asked),
         ];
 
@@ -133,7 +129,7 @@ impl App {
             secrets: sources.secrets,
             kernel,
             keeper: sources.keeper,
-            health: health_place,
+            health: ask_for_health(&messages, &mut helpers),
             listener,
             neighbors: sought,
             listening,
@@ -252,6 +248,18 @@ impl Sources {
         }
         Ok(sources)
     }
+}
+
+/// Asks for the health of what `readiness` waits for, at the place that the hub names.
+fn ask_for_health(
+    hub: &mpsc::Sender<Message>,
+    helpers: &mut Vec<JoinHandle<()>>,
+) -> watch::Sender<Option<SocketAddr>> {
+    let (place, named) = watch::channel(None);
+    let (told, from_health) = mpsc::channel(8);
+    helpers.push(forward(from_health, hub, Message::Health));
+    helpers.push(health::spawn(named, told));
+    place
 }
 
 /// Serves metrics and health.
