@@ -29,7 +29,8 @@ use crate::io::http::{self, Paths};
 use crate::io::listen::ListenStatus;
 use crate::io::peer::PeerContext;
 use crate::io::{
-    api, bfd, boot, carrier, clock::Clock, egress, health, kernel, kube, link, listen, manifests, neighbors,
+    api, bfd, boot, carrier, clock::Clock, egress, health, kernel, kube, learn, link, listen, manifests,
+    neighbors,
 };
 use crate::load::{self, Loaded};
 use crate::monitor::Agent;
@@ -105,8 +106,8 @@ impl App {
         let host = own_addresses(&egress).await;
         helpers.push(tokio::spawn(follow_host(egress.clone(), messages.clone())));
         let predecessor = predecessor(&loaded.config)?;
-        let kernel = look_after_kernel.then(|| kernel::spawn(kernel_reports, clock)).transpose();
-        let kernel = kernel.context("cannot read the kernel's routes")?;
+        let (learn, kernel) =
+            routes(look_after_kernel, kernel_reports, clock).context("cannot read the kernel's routes")?;
         helpers.push(link::spawn(held_here, link_events));
         helpers.push(neighbors::spawn(seek, found, clock, egress.clone()));
         let listener = listen::spawn(&loaded.config.router.listen, listen_events);
@@ -117,7 +118,7 @@ impl App {
 
         let bfd = bfd::Bfd::new(clock);
         let carriers = carrier::Carriers::watch().context("cannot follow the state of interfaces")?;
-        let context = PeerContext { events: peer_events, clock, egress, bfd: bfd.clone(), carriers };
+        let context = PeerContext { events: peer_events, clock, egress, bfd: bfd.clone(), carriers, learn };
         let hub = Hub::new(HubSpec {
             loaded,
             node,
@@ -164,6 +165,18 @@ impl App {
             helper.abort();
         }
     }
+}
+
+/// Those who deal with the kernel's routes: what is learned, and what carries what is announced.
+fn routes(
+    look_after: bool,
+    reports: mpsc::Sender<kernel::KernelReport>,
+    clock: Clock,
+) -> std::io::Result<(learn::Learn, Option<kernel::KernelHandle>)> {
+    let holder = kernel::Holder::default();
+    let learn = learn::spawn(look_after.then(|| holder.clone()), clock)?;
+    let kernel = look_after.then(|| kernel::spawn(reports, holder, clock)).transpose()?;
+    Ok((learn, kernel))
 }
 
 /// Answers the command line.

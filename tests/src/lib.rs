@@ -27,5 +27,6 @@ pub mod process;
 #[cfg(test)]
 mod rfcs;
 pub mod speaker;
+pub mod tors;
 pub mod traffic;
 pub mod wait;

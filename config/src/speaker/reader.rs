@@ -113,14 +113,6 @@ impl<'a> Field<'a> {
         self.report.warn(&self.place, message, help);
     }
 
-    /// Says that what is switched on here is for a later version.
-    pub(super) fn not_yet(&self) {
-        self.warn(
-            "this does nothing yet in this version",
-            "remove it, or leave it for the version that has it",
-        );
-    }
-
     fn wants(&self, what: &str, help: &str) {
         self.error(format!("{what} is wanted here, not {}", self.node.kind()), help);
     }

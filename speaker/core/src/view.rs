@@ -8,6 +8,9 @@ use bgp_proto::types::{Asn, Family, Prefix, RouterId};
 use serde::{Deserialize, Serialize};
 use speaker_config::objects::Condition;
 
+use crate::learn::LearnedCount;
+use crate::received::ReceivedRoute;
+
 /// One line of `speaker peers`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,6 +51,8 @@ pub struct PeerSummary {
     pub received: Vec<FamilyCount>,
     /// Prefixes advertised, a family each.
     pub advertised: Vec<FamilyCount>,
+    /// Routes learned, for families with any: also while the peer restarts.
+    pub learned: Vec<LearnedView>,
     /// Why the session last ended or did not come up.
     pub last_error: Option<LastError>,
     /// What was last seen of the peer that ended nothing: that it cannot be reached, for example.
@@ -144,6 +149,17 @@ pub struct FamilyCount {
     pub count: u64,
     /// There are more than `count`, which stopped at `maxPrefixes`.
     pub more: bool,
+}
+
+/// Routes of a family that are learned from a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LearnedView {
+    /// The family.
+    pub family: Family,
+    /// How many.
+    #[serde(flatten)]
+    pub count: LearnedCount,
 }
 
 /// The end of a session or of an attempt.
@@ -417,4 +433,27 @@ pub struct Explanation {
     pub announced: bool,
     /// Things that work and will surprise.
     pub warnings: Vec<String>,
+    /// Routes to it that are learned from peers, with what became of them; of an address those of the longest match.
+    pub learned: Vec<ReceivedRoute>,
+}
+
+impl Explanation {
+    /// There is, or could be, a reason to announce it.
+    #[must_use]
+    pub fn concerns_announcing(&self) -> bool {
+        !(self.gates.is_empty() && self.prefixes.is_empty())
+    }
+
+    /// Of what nobody here announces.
+    #[must_use]
+    pub fn of_learned(target: &str, learned: Vec<ReceivedRoute>) -> Self {
+        Self {
+            target: target.to_owned(),
+            gates: Vec::new(),
+            prefixes: Vec::new(),
+            announced: false,
+            warnings: Vec::new(),
+            learned,
+        }
+    }
 }

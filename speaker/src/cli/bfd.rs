@@ -110,7 +110,7 @@ mod tests {
             "name": "tor", "address": "10.0.0.254", "description": null, "remoteAs": 64500, "localAs": 64501,
             "routerId": null, "state": state, "shutdown": null, "stateSeconds": 5, "upDownSeconds": null,
             "establishedCount": 0, "messagesReceived": 3, "messagesSent": 4, "inQueue": 0, "outQueue": 0,
-            "received": [], "advertised": [], "lastError": null, "lastNote": null, "bfd": null,
+            "received": [], "advertised": [], "learned": [], "lastError": null, "lastNote": null, "bfd": null,
         }))
         .unwrap();
         summary.bfd = bfd;

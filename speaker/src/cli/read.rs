@@ -152,7 +152,9 @@ pub(crate) async fn explain(explain: Explain) -> anyhow::Result<Exit> {
         Answer::NotFound(text) => Ok(not_found(&text)),
         Answer::Ok(explanation) => {
             print(&explanation, reader.output, |_| show::explanation(&explanation))?;
-            Ok(if explanation.announced { Exit::Done } else { Exit::HeldBack })
+            // What nobody here would announce is asked for as a way to go.
+            let used = !explanation.concerns_announcing() && explanation.learned.iter().any(|row| row.best);
+            Ok(if explanation.announced || used { Exit::Done } else { Exit::HeldBack })
         }
     }
 }

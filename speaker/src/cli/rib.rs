@@ -26,9 +26,19 @@ pub(crate) fn rib(table: &str, rows: &[Value], wide: bool) -> String {
     if wide {
         columns.extend([left("Large Communities"), left("Extended Communities"), left("Since")]);
     }
-    let lines: Vec<Vec<String>> = rows.iter().map(|row| line(row, per_peer, wide)).collect();
-    let mut out =
-        String::from("Status codes: * valid, > best; Origin codes: i - IGP, e - EGP, ? - incomplete\n\n");
+    let reasons = rows.iter().any(|row| !text(row, "reason").is_empty());
+    if reasons {
+        columns.push(left("Not used because"));
+    }
+    let mut lines: Vec<Vec<String>> = rows.iter().map(|row| line(row, per_peer, wide)).collect();
+    for (line, row) in lines.iter_mut().zip(rows).filter(|_| reasons) {
+        line.push(text(row, "reason"));
+    }
+    let mut out = String::from(if table == "received" {
+        "Status codes: S stale, * valid, > best, = multipath; Origin codes: i - IGP, e - EGP, ? - incomplete\n\n"
+    } else {
+        "Status codes: * valid, > best; Origin codes: i - IGP, e - EGP, ? - incomplete\n\n"
+    });
     out.push_str(&render(&columns, &lines));
     out.push_str(&format!("\n{} route(s)\n", rows.len()));
     out
@@ -59,7 +69,10 @@ fn line(row: &Value, per_peer: bool, wide: bool) -> Vec<String> {
 fn codes(row: &Value) -> String {
     let flag = |key: &str| row.get(key).map(|flag| flag.as_bool().unwrap_or_default());
     let sign = |set: Option<bool>, sign: char| if set.unwrap_or(true) { sign } else { ' ' };
-    [sign(flag("valid"), '*'), sign(flag("best"), '>')].into_iter().collect()
+    let multipath = flag("multipath").unwrap_or_default();
+    let stale = if flag("stale").unwrap_or_default() { "S" } else { "" };
+    let best = if multipath { '=' } else { sign(flag("best"), '>') };
+    format!("{stale}{}{best}", sign(flag("valid"), '*'))
 }
 
 /// A value as a person reads it; nothing for null.
@@ -136,6 +149,25 @@ mod tests {
         for unknown in [json!(false), Value::Null] {
             assert!(!line(unknown.clone(), false).contains('*'), "{}", line(unknown, false));
         }
+    }
+
+    #[test]
+    fn learned_routes_have_their_codes_and_their_reasons() {
+        let row = |peer: &str, best: bool, multipath: bool, stale: bool, reason: Value| {
+            json!({"peer": peer, "prefix": "0.0.0.0/0", "valid": true, "best": best, "multipath": multipath,
+                "stale": stale, "reason": reason})
+        };
+        let rows = [
+            row("a", true, false, false, Value::Null),
+            row("b", false, true, false, Value::Null),
+            row("c", true, false, true, Value::Null),
+            row("d", false, false, false, json!("another route is better: lower MED")),
+        ];
+        let out = rib("received", &rows, false);
+        let of = |peer: &str| out.lines().find(|line| line.starts_with(peer)).unwrap().to_owned();
+        assert!(of("a").contains("*> 0.0.0.0/0") && of("b").contains("*= 0.0.0.0/0"), "{out}");
+        assert!(of("c").contains("S*> 0.0.0.0/0"), "{out}");
+        assert!(of("d").ends_with("another route is better: lower MED"), "{out}");
     }
 
     #[test]

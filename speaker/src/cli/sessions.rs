@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use speaker_core::view::{CapabilityView, FamilyCount, LastError, PeerDetail, PeerSummary, VersionView};
+use speaker_core::view::{
+    CapabilityView, FamilyCount, LastError, LearnedView, PeerDetail, PeerSummary, VersionView,
+};
 
 use super::table::{left, render, right, uptime};
 
@@ -147,11 +149,7 @@ pub(crate) fn peer(detail: &PeerDetail) -> String {
     out.push_str(&peer.bfd.as_ref().map(super::bfd::session).unwrap_or_default());
     out.push_str(&capabilities(detail));
     out.push_str(&messages(detail));
-    for count in &peer.advertised {
-        let received = peer.received.iter().find(|received| received.family == count.family);
-        let received = received.map_or_else(|| "0".to_owned(), |count| total(std::slice::from_ref(count)));
-        let _ = writeln!(out, "  {}: {} advertised, {received} received", count.family, count.count);
-    }
+    out.push_str(&routes(peer));
     if let Some(seen) = &detail.propagation {
         let [median, p99, longest] =
             [seen.median_microseconds, seen.p99_microseconds, seen.longest_microseconds].map(precise);
@@ -163,6 +161,22 @@ pub(crate) fn peer(detail: &PeerDetail) -> String {
     }
     for held in &detail.held {
         let _ = writeln!(out, "  held back {}: {}", held.prefix, held.reason);
+    }
+    out
+}
+
+/// Prefixes both ways, and what is learned of them.
+fn routes(peer: &PeerSummary) -> String {
+    let mut out = String::new();
+    for count in &peer.advertised {
+        let received = peer.received.iter().find(|received| received.family == count.family);
+        let received = received.map_or_else(|| "0".to_owned(), |count| total(std::slice::from_ref(count)));
+        let _ = writeln!(out, "  {}: {} advertised, {received} received", count.family, count.count);
+    }
+    for LearnedView { family, count } in &peer.learned {
+        let stale = if count.stale > 0 { format!(", {} stale (S)", count.stale) } else { String::new() };
+        let more = if count.beyond { "; more than maxPrefixes came, which are not kept" } else { "" };
+        let _ = writeln!(out, "  {family}: {} learned, {} used{stale}{more}", count.kept, count.used);
     }
     out
 }
@@ -230,7 +244,7 @@ mod tests {
             "name": name, "address": "10.0.0.254", "description": null, "remoteAs": 64500, "localAs": 64501,
             "routerId": null, "state": state, "shutdown": null, "stateSeconds": 5, "upDownSeconds": null,
             "establishedCount": 0, "messagesReceived": 3, "messagesSent": 4, "inQueue": 0, "outQueue": 0,
-            "received": [], "advertised": [], "lastError": null, "lastNote": null,
+            "received": [], "advertised": [], "learned": [], "lastError": null, "lastNote": null,
         }))
         .unwrap()
     }
@@ -253,6 +267,7 @@ mod tests {
         let up = PeerSummary {
             up_down_seconds: Some(3671),
             received: vec![count(10_000, true)],
+            learned: Vec::new(),
             advertised: vec![count(2, false), count(1, false)],
             ..peer("up", "Established")
         };

@@ -1,7 +1,9 @@
 //! Pools, Services and what became of their routes; the daemon's own state.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
+use speaker_core::received::ReceivedRoute;
 use speaker_core::view::{
     Explanation, GateView, ListenerView, PoolView, PrefixStory, RouteState, ServiceView, VersionView,
 };
@@ -115,16 +117,35 @@ fn conditions(conditions: &[speaker_config::objects::Condition]) -> String {
 /// `speaker explain`.
 pub(crate) fn explanation(explanation: &Explanation) -> String {
     let mut out = String::new();
-    let verdict = if explanation.announced { "announced" } else { "held back" };
+    let verdict = match explanation.announced {
+        true => "announced",
+        false if explanation.concerns_announcing() => "held back",
+        false => "not announced by this node",
+    };
     let _ = writeln!(out, "{}: {verdict}", explanation.target);
     out.push_str(&gates(&explanation.gates, "  "));
     for story in &explanation.prefixes {
         out.push_str(&prefix_story(story));
     }
+    for route in &explanation.learned {
+        out.push_str(&learned(route));
+    }
     for warning in &explanation.warnings {
         let _ = writeln!(out, "  warning: {warning}");
     }
     out
+}
+
+fn learned(route: &ReceivedRoute) -> String {
+    let next_hop = route.link_local_next_hop.map(IpAddr::V6).or(route.next_hop);
+    let next_hop = next_hop.map_or_else(String::new, |addr| format!(" by {addr}"));
+    let stale = if route.stale { ", stale" } else { "" };
+    let verdict = match (&route.reason, route.best) {
+        (Some(reason), _) => format!("not used: {reason}"),
+        (None, true) => "used, the best one".to_owned(),
+        (None, false) => "used, beside the best one".to_owned(),
+    };
+    format!("  {} learned from {}{next_hop}{stale}: {verdict}\n", route.prefix, route.peer)
 }
 
 fn prefix_story(story: &PrefixStory) -> String {

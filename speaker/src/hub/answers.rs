@@ -1,17 +1,19 @@
 //! Answers to questions. What a peer's task knows is asked of the task, away from the hub.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bgp_proto::session::{Counters, SessionView, State};
-use bgp_proto::types::Timestamp;
+use bgp_proto::types::{FamilyMap, Prefix, Timestamp};
 use serde::Serialize;
 use speaker_config::model::Ttl;
 use speaker_config::objects::UnixSeconds;
+use speaker_core::learn::Learned;
 use speaker_core::received::ReceivedCount;
 use speaker_core::rfc3339;
 use speaker_core::view::{
-    FamilyCount, HeldRoute, LastError, ListenerView, MessageCounts, NextTimer, PeerDetail, PeerSummary,
-    PropagationView, VersionView,
+    Explanation, FamilyCount, HeldRoute, LastError, LearnedView, ListenerView, MessageCounts, NextTimer,
+    PeerDetail, PeerSummary, PropagationView, VersionView,
 };
 use tokio::sync::oneshot;
 
@@ -48,20 +50,23 @@ impl Hub {
             Question::Peer(name) => return self.one_peer(&name, reply),
             Question::Pools => answer(self.world.pool_views()),
             Question::Services => answer(self.world.service_views()),
-            Question::Explain(target) => self.world.explain(&target).map_or_else(
-                || Err(Refused::NotFound(format!("nothing here has to do with {target:?}; give a prefix, an address, NAMESPACE/NAME of a Service or the name of a pool"))),
-                answer,
-            ),
+            Question::Explain(target) => return self.explain(&target, reply),
             Question::Version => answer(self.version()),
             Question::Drain(lasts) => return self.order_drain(lasts, false, reply),
             Question::Undrain => return self.order_drain(None, true, reply),
             Question::Reset(peer) => self.each(&peer, super::peers::Peers::reset, "reset"),
-            Question::Soft { peer, inbound, outbound } => {
-                self.each(&peer, |peers, name| peers.soft(name, inbound, outbound), "routes exchanged again with")
-            }
+            Question::Soft { peer, inbound, outbound } => self.each(
+                &peer,
+                |peers, name| peers.soft(name, inbound, outbound),
+                "routes exchanged again with",
+            ),
             Question::Shutdown { peer, message } => self.shut_down(&peer, &message),
             Question::NoShutdown(peer) => {
-                if self.peers.no_shut_down(&peer, &mut self.world) { answer(format!("{peer} may come up")) } else { Err(self.no_peer(&peer)) }
+                if self.peers.no_shut_down(&peer, &mut self.world) {
+                    answer(format!("{peer} may come up"))
+                } else {
+                    Err(self.no_peer(&peer))
+                }
             }
         };
         // Who asked may have gone.
@@ -139,12 +144,44 @@ impl Hub {
                 peer.handle.received(move |prefix| filter.wants(prefix))
             })
             .collect();
+        let filter = filter.clone();
+        let learned = self.peers.learn().rows(move |peer, prefix| {
+            filter.peer.as_deref().is_none_or(|one| one == peer) && filter.wants(prefix)
+        });
         tokio::spawn(async move {
             let mut rows = Vec::new();
             for received in asked {
                 rows.extend(received.await);
             }
-            drop(reply.send(answer(rows)));
+            drop(reply.send(answer(Learned::merge(rows, learned.await))));
+        });
+    }
+
+    /// What there is to say of announcing it, and what peers have told of it.
+    fn explain(&self, target: &str, reply: oneshot::Sender<Answer>) {
+        let explained = self.world.explain(target);
+        let asked = target.parse::<Prefix>().ok();
+        let host = target.parse::<IpAddr>().ok().map(Prefix::host);
+        let learned = self
+            .peers
+            .learn()
+            .rows(move |_, prefix| asked == Some(prefix) || host.is_some_and(|host| prefix.covers(host)));
+        let target = target.to_owned();
+        tokio::spawn(async move {
+            // Of an address the longest match says where its packets go.
+            let mut learned = learned.await;
+            let longest = learned.iter().map(|row| row.prefix.len()).max();
+            learned.retain(|row| Some(row.prefix.len()) == longest);
+            let explained = match explained {
+                Some(explained) => Some(Explanation { learned, ..explained }),
+                None if learned.is_empty() => None,
+                None => Some(Explanation::of_learned(&target, learned)),
+            };
+            let answered = explained.map_or_else(
+                || Err(Refused::NotFound(format!("nothing here has to do with {target:?}; give a prefix, an address, NAMESPACE/NAME of a Service or the name of a pool"))),
+                answer,
+            );
+            drop(reply.send(answered));
         });
     }
 
@@ -211,6 +248,7 @@ impl Hub {
             out_queue: 0,
             received: Vec::new(),
             advertised: Vec::new(),
+            learned: self.learned(&spec.name),
             last_error: peer.last_error.clone().map(told),
             last_note: peer.last_note.clone().map(told),
             bfd: None,
@@ -255,6 +293,13 @@ impl Hub {
         }
     }
 
+    fn learned(&self, name: &str) -> Vec<LearnedView> {
+        let state = self.peers.learn().state();
+        let counts = state.counts.get(name).into_iter().flat_map(FamilyMap::iter);
+        let any = counts.filter(|(_, count)| count.kept > 0 || count.beyond);
+        any.map(|(family, count)| LearnedView { family, count: *count }).collect()
+    }
+
     fn version(&self) -> VersionView {
         let listeners = self.listening.borrow().iter().map(listener).collect();
         VersionView {
@@ -270,7 +315,12 @@ impl Hub {
             config_errors: self.config_errors.clone(),
             restart_needed: self.restart_needed.clone(),
             faults: self.faults.values().flatten().cloned().chain(self.precedence.faults()).collect(),
-            kernel: self.kernel_problems.clone(),
+            kernel: self
+                .kernel_problems
+                .iter()
+                .chain(&self.peers.learn().state().problems)
+                .cloned()
+                .collect(),
         }
     }
 }

@@ -26,8 +26,17 @@ impl Hub {
     /// Ends the sessions, then what the kernel carried for them. It stays where routers go on sending: with
     /// graceful restart, and where there is no peer at all, since routes then point here by hand.
     pub(super) async fn end(mut self) {
-        let remove = self.peers.are_any() && !self.peers.keep_routes();
+        let keep = self.peers.keep_routes();
+        let remove = self.peers.are_any() && !keep;
+        let learn = self.peers.learn().clone();
+        if keep {
+            // Before the sessions end: what was learned over them serves until the next process has it anew.
+            learn.stop(false).await;
+        }
         self.peers.stop().await;
+        if !keep {
+            learn.stop(true).await;
+        }
         let Some(kernel) = self.kernel else { return };
         if remove && !self.world.announcer().carriage().wanted.is_empty() {
             tokio::time::sleep(LAST_PACKETS).await;

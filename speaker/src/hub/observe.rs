@@ -8,7 +8,7 @@ use std::pin::Pin;
 use bgp_proto::session::State;
 use bgp_proto::types::{Family, Timestamp};
 use speaker_config::objects::UnixSeconds;
-use speaker_core::view::{MessageCounts, PeerSummary};
+use speaker_core::view::{LearnedView, MessageCounts, PeerSummary};
 
 use super::Hub;
 use super::answers::{counts, sent};
@@ -129,6 +129,7 @@ impl Hub {
         let mut samples = Samples::default();
         self.observe_freshness(&mut samples);
         addresses::observe(&mut samples, self.world.inputs(), self.world.ipam());
+        samples.number(&names::LEARNED_INSTALLED, &[], self.peers.learn().state().installed);
         let routes = &self.world.announcer().rib().routes;
         let ipv4 = routes.keys().filter(|prefix| prefix.family() == Family::Ipv4Unicast).count();
         samples.number(&names::ROUTES, &["ipv4-unicast"], ipv4);
@@ -188,6 +189,14 @@ fn peer(samples: &mut Samples, name: &str, summary: &PeerSummary, last: Option<L
     {
         for count in counts {
             samples.gauge(metric, &[name, &count.family.to_string()], float(count.count));
+        }
+    }
+    for LearnedView { family, count } in &summary.learned {
+        let labels = |state| [name.to_owned(), family.to_string(), String::from(state)];
+        for (state, number) in [("kept", count.kept), ("used", count.used), ("stale", count.stale)] {
+            let labels = labels(state);
+            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+            samples.gauge(&names::ROUTES_LEARNED, &labels, f64::from(number));
         }
     }
     if let Some(LastNotification { code, subcode, sent }) = last {

@@ -21,6 +21,7 @@ use super::running::{LastNotification, Running, peer_out};
 use super::unnumbered::{Neighbors, interfaces_up};
 use super::wanted::{self, Difference, Identity, Wanted};
 use crate::io::boot::Predecessor;
+use crate::io::learn::Learn;
 use crate::io::listen::{ListenHandle, ListenKey, RefusalLog};
 use crate::io::peer::{self, PeerContext, PeerEvent, PeerName};
 use crate::load::{self, Secrets};
@@ -78,6 +79,11 @@ impl Peers {
             version: 0,
             refusals: RefusalLog::default(),
         }
+    }
+
+    /// Where learned routes are.
+    pub(super) fn learn(&self) -> &Learn {
+        &self.context.learn
     }
 
     /// By name.
@@ -143,7 +149,20 @@ impl Peers {
             }
         }
         self.bring_dynamic_in_line(config, &identity, world);
+        self.expect_routes(config);
         true
+    }
+
+    /// What a process before this one has learned stays in the kernel until peers have sent their tables, where they were
+    /// told to keep ours meanwhile. Only the first word of it counts.
+    fn expect_routes(&self, config: &SpeakerConfig) {
+        let learning = self.running.iter().filter(|(_, peer)| !peer.wanted.spec.settings.learn.is_off());
+        let names = learning.clone().map(|(name, _)| Arc::clone(name)).collect();
+        let dynamic = config.dynamic_peers.iter().map(|entry| &entry.settings);
+        let settings = learning.map(|(_, peer)| &peer.wanted.spec.settings).chain(dynamic);
+        let times = settings.filter(|one| !one.learn.is_off()).filter_map(|one| one.graceful_restart);
+        let longest = times.max().filter(|_| self.predecessor.existed);
+        self.context.learn.expect(names, longest.map(|time| Duration::from_secs(time.into())));
     }
 
     fn bring_in_line(&mut self, name: &PeerName, wanted: Wanted, world: &mut World) {
@@ -245,6 +264,11 @@ impl Peers {
         let Some(running) = self.running.remove(name) else { return };
         tracing::info!(peer = %name, "ended: {text}");
         world.peer_down(name);
+        self.context.learn.forget(&running.wanted.spec.name);
+        self.finish(running, subcode, text);
+    }
+
+    fn finish(&mut self, running: Running, subcode: u8, text: &str) {
         let reason =
             StopReason { notification: Some(Notification::cease(subcode, text)), hard: true, restart: false };
         self.ending.retain(|task| !task.is_finished());
@@ -301,7 +325,12 @@ impl Peers {
                 // One that an operator has shut down stays, so that it is known when it dials again; so does one that
                 // announced too much.
                 if forget {
-                    self.end(name, world, cease::PEER_DECONFIGURED, "the dynamic peer has left");
+                    // One that restarts dials again, as another task of the same name: what is learned from it is kept as its
+                    // session's end says.
+                    if let Some(running) = self.running.remove(name) {
+                        tracing::info!(peer = %name, "the dynamic peer has left");
+                        self.finish(running, cease::PEER_DECONFIGURED, "the dynamic peer has left");
+                    }
                 }
             }
             PeerEvent::Note(text) => running.last_note = Some((super::unix_now(), text)),

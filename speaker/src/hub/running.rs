@@ -77,7 +77,7 @@ impl Running {
         }
         let kept = |wanted: &Wanted| {
             let settings = &wanted.spec.settings;
-            (settings.receive, settings.max_prefixes, settings.prefix_limit)
+            (settings.receive, settings.max_prefixes, settings.prefix_limit, settings.learn.clone())
         };
         if kept(&wanted) != kept(&self.wanted) {
             self.handle.set_receive(wanted.spec.settings.clone());

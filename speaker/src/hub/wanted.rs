@@ -184,7 +184,7 @@ fn session(settings: &PeerSettings, local_asn: Asn, identity: &Identity, name: &
             forwarding_kept: identity.forwarding_kept,
             long_lived: settings.long_lived_restart,
         }),
-        helper: false,
+        helper: !settings.learn.is_off(),
         role: settings.role,
         host_name: Some(identity.host_name.clone()),
         seed: seed(&identity.host_name, name),

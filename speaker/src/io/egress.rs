@@ -1,5 +1,6 @@
 //! What the kernel knows of the way to a peer, asked by rtnetlink.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -133,6 +134,16 @@ impl EgressLookup {
             _ => None,
         })
     }
+}
+
+/// Every address of this host.
+pub(crate) async fn own_addresses(handle: &Handle) -> Result<BTreeSet<IpAddr>, rtnetlink::Error> {
+    let mut messages = handle.address().get().execute();
+    let mut found = BTreeSet::new();
+    while let Some(message) = messages.try_next().await? {
+        found.extend(own_address(&message));
+    }
+    Ok(found)
 }
 
 /// An address that is being checked for duplicates, or is one, is nobody's yet.

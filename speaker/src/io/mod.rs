@@ -15,6 +15,7 @@ pub mod http;
 pub mod kernel;
 pub mod keys;
 pub mod kube;
+pub mod learn;
 pub mod link;
 mod links;
 pub mod listen;

@@ -140,6 +140,8 @@ metrics! {
     MESSAGES_SENT = counter("speaker_bgp_messages_sent", &["peer", "type"], "Messages to the peer.");
     QUEUE = Metric::new("speaker_bgp_queue", Kind::Gauge, Unit::Bytes, &["peer", "direction"], "Octets that wait: in, to be looked at; out, for the peer to read them.");
     ROUTES_RECEIVED = gauge("speaker_bgp_routes_received", &["peer", "family"], "Prefixes that the peer announces, up to maxPrefixes.");
+    ROUTES_LEARNED = gauge("speaker_bgp_routes_learned", &["peer", "family", "state"], "Routes of the peer that learn asks for: kept, up to maxPrefixes; used, of those; stale, of those kept while it restarts.");
+    LEARNED_INSTALLED = gauge("speaker_kernel_routes_learned", &[], "Learned routes in the kernel's main table.");
     ROUTES_ADVERTISED = gauge("speaker_bgp_routes_advertised", &["peer", "family"], "Prefixes that the peer is told.");
     ADVERTISE = histogram("speaker_bgp_advertise_duration", &["peer"], "From the moment when a source told of a change until its last octet was written to the peer: changes that announced something.");
     WITHDRAW = histogram("speaker_bgp_withdraw_duration", &["peer"], "The same for changes that withdrew something.");

@@ -152,13 +152,10 @@ fn an_address_where_nobody_answers_is_shown_with_the_reason() {
 }
 
 #[test]
-fn the_log_is_for_people_and_names_what_is_not_in_this_version() {
-    let Pair { scene: _scene, node, router, .. } = Pair::with("", ", learn: default", FABRIC, manifests);
+fn the_log_is_for_people() {
+    let Pair { scene: _scene, node, router, .. } = Pair::with("", "", FABRIC, manifests);
     router.receives(&[POOL]);
     let log = node.log();
-    let key = "peers[0].learn";
-    let line = log.lines().find(|line| line.contains(key)).unwrap_or_else(|| panic!("{key} is not in {log}"));
-    assert!(line.contains("does nothing yet in this version"), "{line}");
     assert!(!log.contains("warning:"), "the level says it already: {log}");
     assert!(!log.contains('\u{1b}'), "no colours where there is no terminal");
     let up = log.lines().find(|line| line.contains("session is up")).unwrap();

@@ -8,7 +8,7 @@ use bgp_proto::session::PeerAsn;
 use bgp_proto::types::{Asn, Family, HoldTime};
 
 use super::Context;
-use crate::model::{DynamicPeer, PasswordSource, Peer, PeerAddress, Receive, Router, Ttl};
+use crate::model::{DynamicPeer, Learn, PasswordSource, Peer, PeerAddress, Receive, Router, Ttl};
 use crate::speaker::reader::{Place, Report, Spanned};
 use crate::speaker::settings::Settings;
 
@@ -28,6 +28,7 @@ pub(super) fn check(settings: &Settings, place: &Place, whereabouts: Whereabouts
     let report = context.report;
     check_timers(settings, report);
     check_prefix_limit(settings, report);
+    check_learn(settings, report);
     if let Some(keys) = &settings.authentication
         && keys.value.sources().any(|source| matches!(source, PasswordSource::Secret { .. }))
         && !context.kubernetes
@@ -83,6 +84,20 @@ pub(super) fn check(settings: &Settings, place: &Place, whereabouts: Whereabouts
                 if family == Family::Ipv4Unicast { "IPv4" } else { "IPv6" }
             ),
             format!("add \"{wildcard}\" to router.listen"),
+        );
+    }
+}
+
+/// What is never negotiated is never learned.
+fn check_learn(settings: &Settings, report: &Report) {
+    let (Some(learn), Some(families)) = (&settings.learn, settings.families) else { return };
+    let Learn::Prefixes(all) = &learn.value else { return };
+    for prefix in all.iter().filter(|prefix| !families.contains(prefix.family())) {
+        let family = prefix.family();
+        report.warn(
+            &learn.place,
+            format!("nothing inside {prefix} is ever learned: the peer has no {family}"),
+            format!("add {family} to families, or remove the prefix"),
         );
     }
 }

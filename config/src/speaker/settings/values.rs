@@ -188,18 +188,16 @@ pub(super) fn prefix_limit(field: &Field<'_>) -> Option<PrefixLimit> {
     })
 }
 
+/// A word, or prefixes.
 pub(super) fn learn(field: &Field<'_>) -> Option<Learn> {
-    let learn = match field.single() {
+    match field.single() {
         // `default` is what earlier versions called it.
-        Some(_) => field
-            .choice(&[("none", false), ("default-route", true), ("default", true)])
-            .map(|default| if default { Learn::DefaultRoute } else { Learn::None })?,
-        None => Learn::Prefixes(field.each(Field::prefix)?),
-    };
-    if learn != Learn::None {
-        field.not_yet();
+        Some(_) => {
+            let words = [("none", false), ("default-route", true), ("default", true)];
+            Some(if field.choice(&words)? { Learn::DefaultRoute } else { Learn::None })
+        }
+        None => Some(Learn::Prefixes(field.each(Field::prefix)?)),
     }
-    Some(learn)
 }
 
 pub(in crate::speaker) fn export_rule(field: &Field<'_>) -> Option<ExportRule> {

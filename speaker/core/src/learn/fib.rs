@@ -1,6 +1,7 @@
 //! What of the learned routes stands in the kernel, and what is to be done about it (ADR 0010).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use bgp_proto::types::Prefix;
 
@@ -41,6 +42,19 @@ impl FibOp {
         match self {
             Self::Add(prefix, _) | Self::Replace(prefix, _) | Self::Delete(prefix, _) => *prefix,
         }
+    }
+}
+
+/// As the `ip` command would have it, but for the interfaces, which have their numbers.
+impl fmt::Display for FibOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (verb, prefix, hops) = match self {
+            Self::Add(prefix, hops) => ("add", prefix, hops),
+            Self::Replace(prefix, hops) => ("replace", prefix, hops),
+            Self::Delete(prefix, metric) => return write!(f, "route delete {prefix} metric {metric}"),
+        };
+        write!(f, "route {verb} {prefix} metric {METRIC}")?;
+        hops.iter().try_for_each(|hop| write!(f, " via {} dev {}", hop.gateway, hop.interface))
     }
 }
 
@@ -134,11 +148,13 @@ impl Fib {
             let wanted = learned.hops(prefix);
             match (wanted, self.present.get_mut(&prefix)) {
                 (Some(hops), None) => ops.push(FibOp::Add(prefix, Hops::clone(hops))),
+                (Some(hops), Some(present)) if present.hops == *hops => present.left_over = false,
+                // "the Restarting Speaker MUST defer route selection for an address family until it either (a) receives the
+                // End-of-RIB marker from all its peers …" (RFC 4724 §4.1): the first router to come back is not all of them.
+                (Some(_), Some(present)) if present.left_over && !self.released => {}
                 (Some(hops), Some(present)) => {
                     present.left_over = false;
-                    if present.hops != *hops {
-                        ops.push(FibOp::Replace(prefix, Hops::clone(hops)));
-                    }
+                    ops.push(FibOp::Replace(prefix, Hops::clone(hops)));
                 }
                 (None, Some(present)) if !present.left_over || self.released => {
                     ops.push(FibOp::Delete(prefix, METRIC));

@@ -160,7 +160,14 @@ impl World {
             warnings
                 .push("nothing is announced yet: waiting for the first full list of every source".to_owned());
         }
-        Some(Explanation { target: target.to_owned(), gates, prefixes, announced, warnings })
+        Some(Explanation {
+            target: target.to_owned(),
+            gates,
+            prefixes,
+            announced,
+            warnings,
+            learned: Vec::new(),
+        })
     }
 
     fn subject(&self, target: &str) -> Option<Subject> {

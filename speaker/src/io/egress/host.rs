@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use bgp_proto::types::{Family, FamilyMap, Prefix};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, State};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use rtnetlink::{MulticastGroup, RouteMessageBuilder};
+use speaker_core::datapath::PROTOCOL;
 
 use super::{EgressLookup, flags, own_address, usable};
 
@@ -63,7 +66,12 @@ impl EgressLookup {
         for query in queries {
             let mut routes = self.handle.route().get(query).execute();
             while let Some(route) = routes.try_next().await? {
-                if route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast {
+                // What peers told us is no answer to the question of who is to be a peer.
+                let learned = u8::from(route.header.protocol) == PROTOCOL;
+                if route.header.destination_prefix_length == 0
+                    && route.header.kind == RouteType::Unicast
+                    && !learned
+                {
                     let hops = hops(&route);
                     host.gateways.extend(hops.iter().map(|(gateway, _)| *gateway));
                     let in_force =
@@ -160,7 +168,8 @@ impl Moves {
             MulticastGroup::Ipv6Route,
         ])?;
         tokio::spawn(connection);
-        Ok(Self(Box::new(messages.map(|_| ()))))
+        let moves = messages.filter_map(|(message, _)| std::future::ready(moved(&message.payload)));
+        Ok(Self(Box::new(moves)))
     }
 
     /// Returns once something has moved and a second has gone by; `None` at the end of the socket.
@@ -170,5 +179,15 @@ impl Moves {
         // Its end is the usual case.
         drop(tokio::time::timeout(TOGETHER, rest).await);
         Some(())
+    }
+}
+
+/// Learned routes are nothing that this host has: there may be a million, and they come and go.
+fn moved(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Option<()> {
+    match payload {
+        NetlinkPayload::InnerMessage(
+            RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route),
+        ) if u8::from(route.header.protocol) == PROTOCOL => None,
+        _ => Some(()),
     }
 }

@@ -4,7 +4,7 @@
 const NET_ADMIN: u32 = 12;
 
 /// What to do where it is missing.
-pub(super) const MISSING: &str = "CAP_NET_ADMIN is missing; give it to the process (in Kubernetes: securityContext.capabilities.add: [NET_ADMIN])";
+pub(crate) const MISSING: &str = "CAP_NET_ADMIN is missing; give it to the process (in Kubernetes: securityContext.capabilities.add: [NET_ADMIN])";
 
 /// Whether the process has CAP_NET_ADMIN. True where that cannot be found out: the kernel will say.
 #[must_use]

@@ -10,7 +10,10 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
-use speaker_core::datapath::{Device, KernelRoute, KernelRule, KernelState, RouteKey, RouteKind, RuleShape};
+use speaker_core::datapath::{
+    Device, KernelRoute, KernelRule, KernelState, LOCAL_TABLE, PROTOCOL, RouteKey, RouteKind, RuleShape,
+    TABLE,
+};
 
 /// FRA_SUPPRESS_PREFIXLEN of a rule that suppresses nothing.
 const SUPPRESS_NOTHING: u32 = u32::MAX;
@@ -31,10 +34,15 @@ pub(super) async fn read(handle: &Handle) -> Result<KernelState, rtnetlink::Erro
     for query in queries {
         let mut routes = handle.route().get(query).execute();
         while let Some(message) = routes.try_next().await? {
-            state.routes.extend(route(&message, &devices));
+            // What routers told us leads back to them: it guards nothing and spares nothing, and there may be a million.
+            state.routes.extend(route(&message, &devices).filter(|one| !is_learned(one)));
         }
     }
     Ok(state)
+}
+
+fn is_learned(route: &KernelRoute) -> bool {
+    route.protocol == PROTOCOL && !matches!(route.key.table, TABLE | LOCAL_TABLE)
 }
 
 async fn devices(handle: &Handle) -> Result<Devices, rtnetlink::Error> {

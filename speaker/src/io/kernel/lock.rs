@@ -3,6 +3,7 @@
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A name in the abstract namespace, which every network namespace has of its own, and which is free again when the
 /// process ends, however that happens.
@@ -12,6 +13,30 @@ const NAME: &[u8] = b"speaker/kernel";
 #[derive(Debug)]
 pub(super) struct Lock {
     _socket: UnixListener,
+}
+
+/// The lock of this process, which several of its tasks need.
+#[derive(Debug, Clone, Default)]
+pub struct Holder(Arc<Mutex<Option<Lock>>>);
+
+impl Holder {
+    /// Takes the lock, unless it is held already.
+    ///
+    /// # Errors
+    /// Somebody else has it.
+    pub fn take(&self) -> Result<(), String> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_none() {
+            *held = Some(take()?);
+        }
+        Ok(())
+    }
+
+    /// Whether this process has it.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
 }
 
 /// Takes the lock.

@@ -22,7 +22,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::clock::Clock;
+pub(crate) use capability::MISSING;
 pub use capability::may_change_network;
+pub use lock::Holder;
 pub use speaker_core::datapath::KernelReport;
 use task::Task;
 
@@ -47,12 +49,12 @@ enum Stop {
 ///
 /// # Errors
 /// The kernel gives no netlink socket.
-pub fn spawn(reports: mpsc::Sender<KernelReport>, clock: Clock) -> io::Result<KernelHandle> {
+pub fn spawn(reports: mpsc::Sender<KernelReport>, holder: Holder, clock: Clock) -> io::Result<KernelHandle> {
     let kernel = Kernel::open()?;
     let monitor = monitor::Monitor::open()?;
     let (wanted, wanted_seen) = watch::channel(Arc::default());
     let (stop, stopped) = mpsc::channel(1);
-    let task = Task::new(kernel, monitor, reports, clock);
+    let task = Task::new(kernel, monitor, reports, holder, clock);
     Ok(KernelHandle { wanted, stop, task: tokio::spawn(task.run(wanted_seen, stopped)) })
 }
 
@@ -102,7 +104,8 @@ impl Kernel {
 pub async fn cleanup() -> Result<Vec<String>, String> {
     let kernel = Kernel::open().map_err(|error| format!("no netlink socket: {error}"))?;
     let ops = datapath::cleanup(&kernel.read().await?);
-    if ops.is_empty() {
+    let learned = super::learn::found().await?;
+    if ops.is_empty() && learned.is_empty() {
         return Ok(Vec::new());
     }
     if !may_change_network() {
@@ -113,9 +116,14 @@ pub async fn cleanup() -> Result<Vec<String>, String> {
     for op in &ops {
         apply::apply(&kernel.handle, op).await.map_err(|error| format!("{}: {error}", in_words(op)))?;
     }
+    super::learn::remove(&learned).await?;
     let left = datapath::cleanup(&kernel.read().await?);
     if left.is_empty() {
-        return Ok(ops.iter().map(in_words).collect());
+        let routes = learned.iter().map(|one| {
+            let (prefix, metric) = (one.prefix, one.metric);
+            format!("route delete {prefix} table main metric {metric} protocol {}", datapath::PROTOCOL)
+        });
+        return Ok(ops.iter().map(in_words).chain(routes).collect());
     }
     Err(format!("still there: {}", left.iter().map(in_words).collect::<Vec<_>>().join(", ")))
 }

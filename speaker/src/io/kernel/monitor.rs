@@ -8,7 +8,7 @@ use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
-use speaker_core::datapath::{PROTOCOL, TABLE};
+use speaker_core::datapath::{LOCAL_TABLE, PROTOCOL, TABLE};
 use tokio::sync::mpsc;
 
 /// What an event asks for: to look again, the sooner the nearer it is to what is ours.
@@ -90,8 +90,12 @@ fn look_at_route(route: &RouteMessage) -> Option<Look> {
         RouteAttribute::Table(table) => Some(*table),
         _ => None,
     });
-    if u8::from(route.header.protocol) == PROTOCOL || table == Some(TABLE) {
+    let own = u8::from(route.header.protocol) == PROTOCOL;
+    if table == Some(TABLE) || own && table == Some(LOCAL_TABLE) {
         Some(Look::Soon)
+    } else if own {
+        // A learned route: another task's.
+        None
     } else {
         // Neither guards nor local addresses depend on other types.
         matches!(route.header.kind, RouteType::Unicast | RouteType::Local).then_some(Look::Later)

@@ -11,7 +11,7 @@ use speaker_core::datapath::{
 use tokio::sync::{mpsc, watch};
 
 use super::apply::{self, Refusal};
-use super::lock::{self, Lock};
+use super::lock::Holder;
 use super::monitor::{Look, Monitor};
 use super::{Kernel, Stop, capability, in_words};
 use crate::io::clock::Clock;
@@ -45,7 +45,7 @@ pub(super) struct Task {
     clock: Clock,
     wanted: Arc<Wanted>,
     linger: Linger,
-    lock: Option<Lock>,
+    holder: Holder,
     told: Option<KernelReport>,
     /// Doubles with each failure and with each repair in a quarrel.
     pause: Option<Duration>,
@@ -58,6 +58,7 @@ impl Task {
         kernel: Kernel,
         monitor: Monitor,
         reports: mpsc::Sender<KernelReport>,
+        holder: Holder,
         clock: Clock,
     ) -> Self {
         Self {
@@ -67,7 +68,7 @@ impl Task {
             clock,
             wanted: Arc::default(),
             linger: Linger::default(),
-            lock: None,
+            holder,
             told: None,
             pause: None,
             changed: None,
@@ -186,13 +187,7 @@ impl Task {
         if !plan.ops.is_empty() && !capability::may_change_network() {
             return Some(capability::MISSING.to_owned());
         }
-        if self.lock.is_none() {
-            match lock::take() {
-                Ok(lock) => self.lock = Some(lock),
-                Err(why) => return Some(why),
-            }
-        }
-        None
+        self.holder.take().err()
     }
 
     /// Does everything in order; gives back what was refused, by its place in `ops`.
@@ -230,7 +225,7 @@ impl Task {
 
     /// Takes out everything of ours, where this process looked after it.
     async fn remove(&mut self) {
-        if self.lock.is_none() {
+        if !self.holder.is_held() {
             return;
         }
         match self.kernel.read().await {

@@ -102,6 +102,7 @@ impl Task {
         };
         let settings = &self.spec.settings;
         self.received = AdjRibIn::of(settings.receive, settings.kept(), receiver);
+        self.learn_from(&negotiated);
         let (egress, local, remote) = (self.context.egress.clone(), negotiated.local, negotiated.remote);
         let lookup = Box::pin(async move {
             // Routes do not wait for a kernel that does not answer.
@@ -136,6 +137,7 @@ impl Task {
         if self.hold_limits(noticed.passed) {
             return;
         }
+        self.learn_update(update);
         for family in noticed.passed.iter() {
             let count = self.received.count(family);
             self.note(format!(
@@ -174,8 +176,12 @@ impl Task {
                 }
             }
             // What the peer does not announce again until EoRR is gone: counting begins anew.
-            RefreshKind::Begin => self.received.restart(family),
-            RefreshKind::End | RefreshKind::Unknown(_) => debug!(%family, ?kind, "route refresh"),
+            RefreshKind::Begin => {
+                self.received.restart(family);
+                self.learning.refreshing(family);
+            }
+            RefreshKind::End => self.learning.refreshed(family),
+            RefreshKind::Unknown(_) => debug!(%family, ?kind, "route refresh"),
         }
     }
 
@@ -199,6 +205,7 @@ impl Task {
             debug!("{text}");
         }
         self.expect_restart(&reason);
+        self.learning.down(&reason);
         self.up = None;
         self.lookup = None;
         self.feed = Feed::default();

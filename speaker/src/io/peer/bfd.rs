@@ -60,6 +60,10 @@ impl Task {
         }
         self.bfd.wanted = false;
         self.say_farewell(Some(reason));
+        if self.up.is_none() {
+            // Nor is it waited for in its restart.
+            self.learning.flush();
+        }
     }
 
     /// AdminDown first; then, where the thread has sent it, `then`.
@@ -159,6 +163,11 @@ impl Task {
             // "BFD Down"" (RFC 9384 §3), within a Hard Reset where RFC 8538 was negotiated (§4): there is no
             // forwarding on a path that has failed, and nothing to keep routes for.
             Some(Order::Close) => {
+                // Over a path that has failed nothing that was learned leads anywhere.
+                self.learning.way_is_gone();
+                if self.up.is_none() {
+                    self.learning.flush();
+                }
                 let notification = Notification::new(codes::CEASE, codes::CEASE_BFD_DOWN);
                 self.input(Input::Stop(StopReason {
                     notification: Some(notification),

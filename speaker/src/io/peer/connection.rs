@@ -41,10 +41,10 @@ impl Connection {
         Self { id, out: Outbox::default(), stream, buffer: BytesMut::new() }
     }
 
-    /// Ready to be read, or to be written where something waits.
-    pub(super) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Ready> {
+    /// Ready to be read, where `reads`, or to be written where something waits.
+    pub(super) fn poll_ready(&self, cx: &mut Context<'_>, reads: bool) -> Poll<Ready> {
         // An error shows when it is read.
-        let read = self.stream.poll_read_ready(cx).is_ready();
+        let read = reads && self.stream.poll_read_ready(cx).is_ready();
         let write = !self.out.is_empty() && self.stream.poll_write_ready(cx).is_ready();
         if read || write { Poll::Ready(Ready { id: self.id, read }) } else { Poll::Pending }
     }

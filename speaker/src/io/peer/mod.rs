@@ -23,6 +23,7 @@ use super::carrier::Carriers;
 use super::clock::Clock;
 use super::egress::{EgressAddresses, EgressLookup};
 use super::keys::Keys;
+use super::learn::Learn;
 use super::listen::Incoming;
 use crate::metrics::Durations;
 
@@ -30,6 +31,7 @@ mod act;
 mod bfd;
 mod connection;
 mod delays;
+mod learning;
 mod limits;
 mod task;
 mod transport;
@@ -133,6 +135,8 @@ pub struct PeerContext {
     pub bfd: Bfd,
     /// Interfaces that go down.
     pub carriers: Carriers,
+    /// Where routes go that are learned.
+    pub learn: Learn,
 }
 
 /// Tells a peer task what to do. Dropping it ends the task without a word to the peer.
@@ -230,7 +234,7 @@ impl PeerHandle {
         self.send(Command::Timers(timers));
     }
 
-    /// What becomes of received routes from now on (`receive`, `maxPrefixes`, `prefixLimit`); those kept are
+    /// What becomes of received routes from now on (`receive`, `maxPrefixes`, `prefixLimit`, `learn`); they are
     /// asked for again.
     pub fn set_receive(&self, settings: PeerSettings) {
         self.send(Command::Receive(Box::new(settings)));

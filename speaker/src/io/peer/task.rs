@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bgp_proto::session::{Action, ConnId, Input, Negotiated, Session, State, StopReason};
 use bgp_proto::types::{Asn, Family, FamilyMap, FamilySet, Timestamp};
+use speaker_config::model::PeerSettings;
 use speaker_core::export::{Begun, Feed};
 use speaker_core::received::AdjRibIn;
 use tokio::sync::{broadcast, mpsc};
@@ -18,6 +19,7 @@ use tracing::Span;
 use super::bfd::{PeerBfd, is_on_link};
 use super::connection::{Connection, Ready};
 use super::delays::{Delays, Moved};
+use super::learning::Learning;
 use super::limits::Limits;
 use super::{Command, PeerContext, PeerEvent, PeerSpec, PeerView};
 use crate::io::connect::Dialled;
@@ -49,6 +51,7 @@ pub(super) struct Task {
     pub(super) reached: State,
     pub(super) feed: Feed,
     pub(super) received: AdjRibIn,
+    pub(super) learning: Learning,
     pub(super) sent: Begun,
     /// Events that the hub has had no room for.
     pub(super) pending: VecDeque<PeerEvent>,
@@ -148,6 +151,7 @@ impl Task {
             reached: State::Idle,
             feed: Feed::default(),
             received: AdjRibIn::new(spec.settings.receive, spec.settings.kept()),
+            learning: Learning::default(),
             sent: Begun::default(),
             pending: VecDeque::new(),
             lingering: JoinSet::new(),
@@ -193,7 +197,8 @@ impl Task {
         self.measure();
         self.stop_when_flushed();
         let ended = matches!(self.stopping, Some(Stopping::Closing));
-        if ended && self.connections.is_empty() && self.lingering.is_empty() {
+        let told = self.learning.queue.is_empty();
+        if ended && told && self.connections.is_empty() && self.lingering.is_empty() {
             return None;
         }
         let flush = match &self.stopping {
@@ -212,8 +217,20 @@ impl Task {
         moved: &Moved,
     ) -> Wake {
         let Self {
-            connections, dial, lookup, pending, lingering, context, spec, stopping, bfd, links, ..
+            connections,
+            dial,
+            lookup,
+            pending,
+            lingering,
+            context,
+            spec,
+            stopping,
+            bfd,
+            links,
+            learning,
+            ..
         } = self;
+        let reads = learning.has_room();
         let timer = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(context.clock.instant(at)).await,
@@ -221,7 +238,7 @@ impl Task {
             }
         };
         let ready = poll_fn(|cx| {
-            let ready = connections.iter().find_map(|connection| match connection.poll_ready(cx) {
+            let ready = connections.iter().find_map(|connection| match connection.poll_ready(cx, reads) {
                 Poll::Ready(ready) => Some(ready),
                 Poll::Pending => None,
             });
@@ -239,6 +256,18 @@ impl Task {
             // What was missed by being slow, timers find.
             Ok(name) = links.recv() => Wake::LinkDown(name),
             Some(_) = lingering.join_next(), if !lingering.is_empty() => Wake::Again,
+            permit = context.learn.reserve(), if !learning.queue.is_empty() => {
+                match permit {
+                    Ok(permit) => {
+                        if let Some((session, told)) = learning.queue.pop_front() {
+                            permit.send((Arc::clone(&spec.name), session, told));
+                        }
+                    }
+                    // Nobody learns any more: the process is ending.
+                    Err(_) => learning.queue.clear(),
+                }
+                Wake::Again
+            }
             permit = context.events.reserve(), if !pending.is_empty() => match permit {
                 Ok(permit) => {
                     if let Some(event) = pending.pop_front() {
@@ -282,21 +311,7 @@ impl Task {
                 self.options.hold = timers.hold;
                 self.session.set_timers(timers);
             }
-            Command::Receive(settings) => {
-                let (receive, kept) = (settings.receive, settings.kept());
-                let same = (self.spec.settings.receive, self.spec.settings.kept()) == (receive, kept);
-                self.spec.settings.receive = receive;
-                self.spec.settings.max_prefixes = settings.max_prefixes;
-                self.spec.settings.prefix_limit = settings.prefix_limit;
-                // Without route refresh what is kept stays, and the next session begins with the new rule.
-                if let Some(up) = self.up.as_ref().filter(|_| !same)
-                    && up.route_refresh
-                {
-                    let families = up.families;
-                    self.received.reset(receive, kept);
-                    self.request_refresh(families);
-                }
-            }
+            Command::Receive(settings) => self.receive_by(&settings),
             Command::View(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.view());
@@ -318,6 +333,33 @@ impl Task {
         0
     }
 
+    /// Other rules for what the peer sends. It is asked for its table where they let more in.
+    fn receive_by(&mut self, settings: &PeerSettings) {
+        let rules = |settings: &PeerSettings| (settings.learn.clone(), settings.kept());
+        let (receive, kept) = (settings.receive, settings.kept());
+        let same = (self.spec.settings.receive, self.spec.settings.kept()) == (receive, kept);
+        let same_rules = rules(&self.spec.settings) == rules(settings);
+        self.spec.settings.receive = receive;
+        self.spec.settings.max_prefixes = settings.max_prefixes;
+        self.spec.settings.prefix_limit = settings.prefix_limit;
+        self.spec.settings.learn.clone_from(&settings.learn);
+        let asks = !same_rules && self.learn_anew();
+        let Some(up) = self.up.as_ref().filter(|_| asks || !same) else { return };
+        // Without route refresh what is kept stays, and the next session begins with the new rule.
+        if up.route_refresh {
+            let families = up.families;
+            if !same {
+                self.received.reset(receive, kept);
+            }
+            self.request_refresh(families);
+        } else if asks {
+            self.note(
+                "learn has changed, and the peer does not take ROUTE-REFRESH: `clear PEER` brings its routes"
+                    .to_owned(),
+            );
+        }
+    }
+
     /// A single hop over an interface that is down leads nowhere; waiting for the hold timer would only keep
     /// what was learned over it.
     fn link_down(&mut self, name: &str) -> usize {
@@ -325,7 +367,9 @@ impl Task {
         if is_on_link(&self.spec)
             && let Some(up) = self.up.as_ref().filter(over_it)
         {
-            self.closed(up.conn, format!("interface {name} went down"));
+            let conn = up.conn;
+            self.learning.way_is_gone();
+            self.closed(conn, format!("interface {name} went down"));
         }
         0
     }

@@ -22,6 +22,7 @@ pub(crate) fn context(events: mpsc::Sender<(PeerName, PeerEvent)>, clock: Clock)
         egress: EgressLookup::open().unwrap(),
         bfd: Bfd::new(clock),
         carriers: Carriers::watch().unwrap(),
+        learn: crate::io::learn::spawn(None, clock).unwrap(),
     }
 }
 

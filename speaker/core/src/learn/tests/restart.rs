@@ -249,6 +249,22 @@ fn what_a_former_process_left_stays_until_peers_have_told() {
 }
 
 #[test]
+fn the_first_router_to_come_back_does_not_take_the_place_of_all() {
+    let mut kernel = Kernel::default();
+    kernel.0.insert((prefix(DEFAULT), METRIC), vec![hop(1), hop(2)]);
+    let (mut fib, mut learned) = (Fib::default(), Learned::default());
+    fib.read(kernel.found(), &learned);
+    learned = up(helper());
+    fib.changed(learned.take_changed());
+    kernel.apply(&mut fib, &learned);
+    assert_eq!(kernel.0[&(prefix(DEFAULT), METRIC)], [hop(1), hop(2)]);
+    assert_eq!(kernel.0[&(prefix(INNER), METRIC)], [hop(1)], "what is new is in nobody's place");
+    fib.release();
+    kernel.apply(&mut fib, &learned);
+    assert_eq!(kernel.0[&(prefix(DEFAULT), METRIC)], [hop(1)]);
+}
+
+#[test]
 fn a_route_that_others_removed_or_changed_comes_back() {
     let mut kernel = Kernel::default();
     let (mut fib, mut learned) = (Fib::default(), up(helper()));
