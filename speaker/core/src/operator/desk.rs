@@ -89,19 +89,21 @@ impl<T: Ord + Clone> Desk<T> {
         Self { slots: BTreeMap::new(), queue: BTreeMap::new(), next: 0, in_flight: 0, later: BTreeSet::new() }
     }
 
-    /// The object is to be written when its turn comes.
-    pub(super) fn want(&mut self, target: &T) {
+    /// The object is to be written when its turn comes. Whether that is new.
+    pub(super) fn want(&mut self, target: &T) -> bool {
         let slot = self.slots.entry(target.clone()).or_insert(Slot {
             stage: Stage::Idle,
             ticket: None,
             not_before: Timestamp::ZERO,
             failures: 0,
         });
-        if slot.ticket.is_none() {
+        let new = slot.ticket.is_none();
+        if new {
             slot.ticket = Some(self.next);
             self.queue.insert(self.next, target.clone());
             self.next += 1;
         }
+        new
     }
 
     /// The object is as it should be.

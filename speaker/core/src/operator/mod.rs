@@ -42,6 +42,9 @@ use notes::Notes;
 /// A pool's counts change with each Service: they are written no more often than this.
 pub const POOL_STATUS_EVERY: Duration = Duration::from_millis(500);
 
+/// And no sooner than this after the change: first the API server has the agents to tell of the Service.
+pub const POOL_STATUS_AFTER: Duration = Duration::from_millis(100);
+
 /// What the operator is set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OperatorSettings {
@@ -220,7 +223,10 @@ impl Operator {
                 again.insert(key);
             }
             for status in changes.pools {
-                self.desk.want(&ObjectRef::Pool(status.name));
+                let pool = ObjectRef::Pool(status.name);
+                if self.desk.want(&pool) {
+                    self.desk.rest(&pool, now + POOL_STATUS_AFTER);
+                }
             }
             events = changes.events;
         }
@@ -246,7 +252,7 @@ impl Operator {
         match target {
             ObjectRef::Service(key) => {
                 if self.service_patch(key, 0).is_some() {
-                    self.desk.want(target);
+                    let _new = self.desk.want(target);
                 } else {
                     self.wishes.remove(key);
                     self.desk.content(target);
@@ -254,7 +260,7 @@ impl Operator {
             }
             ObjectRef::Pool(name) => {
                 if self.pool_patch(name, 0).is_some() {
-                    self.desk.want(target);
+                    let _new = self.desk.want(target);
                 } else {
                     self.desk.content(target);
                 }

@@ -17,25 +17,39 @@ use super::patch::MANAGER;
 /// How long one may take; those behind it wait.
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// First the API server has the agents to tell of what the Event is about.
+const AFTER: Duration = Duration::from_millis(100);
+/// How many are taken together after that.
+const AT_ONCE: usize = 256;
+
 /// Publishes one after the other until nobody sends any more.
 pub(crate) async fn publish(client: Client, instance: String, mut notes: mpsc::Receiver<Note>) {
     let mut told = false;
-    while let Some(note) = notes.recv().await {
-        let events: Api<Event> = Api::namespaced(client.clone(), &note.service.namespace);
-        let event = event(&note, &instance);
-        let trouble = match timeout(LIMIT, events.create(&PostParams::default(), &event)).await {
-            Ok(Ok(_)) => {
-                told = false;
-                continue;
-            }
-            // The namespace is going, and its Services with it.
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => continue,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer for {LIMIT:?}"),
-        };
-        if !std::mem::replace(&mut told, true) {
-            tracing::warn!(service = %note.service, "Events are not published: {trouble}");
+    let mut batch = Vec::new();
+    while notes.recv_many(&mut batch, AT_ONCE).await > 0 {
+        tokio::time::sleep(AFTER).await;
+        for note in batch.drain(..) {
+            publish_one(&client, &instance, &note, &mut told).await;
         }
+    }
+}
+
+/// `told`: a failure was logged and nothing has succeeded since.
+async fn publish_one(client: &Client, instance: &str, note: &Note, told: &mut bool) {
+    let events: Api<Event> = Api::namespaced(client.clone(), &note.service.namespace);
+    let event = event(note, instance);
+    let trouble = match timeout(LIMIT, events.create(&PostParams::default(), &event)).await {
+        Ok(Ok(_)) => {
+            *told = false;
+            return;
+        }
+        // The namespace is going, and its Services with it.
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer for {LIMIT:?}"),
+    };
+    if !std::mem::replace(told, true) {
+        tracing::warn!(service = %note.service, "Events are not published: {trouble}");
     }
 }
 

@@ -73,6 +73,9 @@ fn a_pools_patch_is_applied_with_all_of_our_conditions() {
     api.put(Object::Pool(pool("six", 1, &["2001:db8::/64"])));
     while api.echo() {}
     api.turn();
+    assert!(api.patches.is_empty(), "the agents are told of Services first");
+    api.now = api.now + POOL_STATUS_AFTER;
+    api.turn();
     let patch = &api.patches[0];
     assert_eq!(patch.kind(), PatchKind::Apply);
     let condition = |kind: &str, status: &str, reason: &str, message: &str| {
