@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -139,7 +140,7 @@ fn an_interface_that_goes_down_ends_the_session_at_once_and_brings_it_back() {
         if text.contains("interface eth0 went down") { Ok(()) } else { Err(peer.to_string()) }
     });
     eventually(SOON, "why is told", || {
-        let table = speaker.cli(&["peers"]);
+        let table = speaker.try_cli(&["peers"])?;
         if table.contains("eth0 is down") || table.contains("eth0 went down") { Ok(()) } else { Err(table) }
     });
     nodes.node.ip(&["link", "set", LINK, "up"]);
@@ -178,7 +179,7 @@ fn the_interface_may_come_late_and_have_another_name_for_a_while() {
     let speaker = speaker(&nodes.node, "");
     let missing = || {
         eventually(SOON, "what is missing is said", || {
-            let table = speaker.cli(&["peers"]);
+            let table = speaker.try_cli(&["peers"])?;
             if table.contains("there is no interface eth0") { Ok(()) } else { Err(table) }
         });
     };
@@ -285,9 +286,10 @@ fn a_second_router_is_told_and_a_forged_one_is_not_believed() {
 #[test]
 fn without_the_right_to_raw_sockets_a_condition_says_so_and_all_else_works() {
     let nodes = Nodes::new();
-    let speaker = tests::speaker::Speaker::start_without(&nodes.node, &config(""), &[], "net_raw");
+    let config = config("").replace("api.sock}", "api.sock, http: \"127.0.0.1:9179\"}");
+    let speaker = tests::speaker::Speaker::start_without(&nodes.node, &config, &[], "net_raw");
     eventually(SOON, "the missing right is named", || {
-        let table = speaker.cli(&["peers"]);
+        let table = speaker.try_cli(&["peers"])?;
         if table.contains("CAP_NET_RAW") { Ok(()) } else { Err(table) }
     });
     let log = speaker.process().log();
@@ -297,6 +299,55 @@ fn without_the_right_to_raw_sockets_a_condition_says_so_and_all_else_works() {
         "told by the interface's task and by the hub, once each: {log}"
     );
     assert!(speaker.process().running());
+    // What is tried again is counted, by component.
+    let metrics = nodes.node.inside(|| {
+        let mut connection = std::net::TcpStream::connect("127.0.0.1:9179").unwrap();
+        connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        connection.read_to_string(&mut text).unwrap();
+        text
+    });
+    let count = |component: &str| {
+        let name = format!("speaker_reconcile_errors_total{{component=\"{component}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse::<f64>().ok()).unwrap()
+    };
+    assert!(count("link") >= 1.0, "{}", count("link"));
+    assert_eq!(count("kubernetes"), 0.0);
+}
+
+/// Every port of a fabric may have the same link-local address: peers are told apart by their links.
+#[test]
+fn routers_with_one_link_local_address_on_two_links_are_two_peers() {
+    let nodes = Nodes::new();
+    let other = nodes.lab.node("router2");
+    nodes.lab.link(&nodes.node, "eth1", &other, LINK);
+    for router in [&nodes.router, &other] {
+        let own = link_local(router, LINK);
+        router.ip(&["-6", "address", "add", "fe80::1/64", "dev", LINK]);
+        router.ip(&["-6", "address", "del", &format!("{own}/64"), "dev", LINK]);
+    }
+    let routers = [frr(&nodes.router, "", ""), frr(&other, "", "")];
+    let config = config("").replace(
+        "peers:\n",
+        "peers:\n  - {name: other, interface: eth1, asn: external, passive: true, timers: {hold: 9s, keepalive: 3s}}\n",
+    );
+    let speaker = tests::speaker::Speaker::start(&nodes.node, &config, &[]);
+    for (name, interface) in [("tor", LINK), ("other", "eth1")] {
+        speaker.wait_state(name, "Established", SOON);
+        let peer = speaker.peer(name);
+        assert_eq!(peer["neighborAddress"], format!("fe80::1%{interface}"), "{peer}");
+    }
+    for router in &routers {
+        wait_up(&speaker, router);
+    }
+    // One of them goes, and it is that one.
+    routers[1].process().kill();
+    eventually(SOON, "the session of its link is down", || {
+        let peer = speaker.peer("other");
+        if peer["state"] == "Established" { Err(peer["state"].to_string()) } else { Ok(()) }
+    });
+    assert_eq!(speaker.peer("tor")["establishedCount"], 1);
+    assert_eq!(speaker.peer("tor")["state"], "Established");
 }
 
 /// The peer comes and goes with the file.

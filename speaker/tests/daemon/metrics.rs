@@ -175,6 +175,22 @@ fn a_refused_configuration_shows_and_a_good_one_changes_the_hash() {
     assert_ne!(hash(&all), first);
 }
 
+/// Each fault of a file once, however often it is read again; the others count nothing.
+#[test]
+fn what_is_tried_again_is_counted_by_component() {
+    let Pair { node, scene, .. } = pair();
+    let name = |component: &str| format!("speaker_reconcile_errors_total{{component=\"{component}\"}}");
+    assert_eq!(scrape(&node)[&name("manifests")], 0.0);
+    scene.write("m/broken.yaml", "kind: [");
+    becomes(&node, &name("manifests"), |count| count == 1.0);
+    scene.write("m/another.yaml", "kind: {");
+    let all = becomes(&node, &name("manifests"), |count| count == 2.0);
+    for component in ["kubernetes", "kernel", "link"] {
+        assert!(all.contains_key(&name(component)), "{component}");
+    }
+    assert_eq!((all[&name("kubernetes")], all[&name("link")]), (0.0, 0.0));
+}
+
 #[test]
 fn ready_is_whoever_has_every_source() {
     let scene = Scene::new();
