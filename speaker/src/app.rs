@@ -23,6 +23,7 @@ use speaker_core::world::Host;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::bgp_status;
 use crate::hub::{Hub, HubSpec, Message, SegmentHandles};
 use crate::io::drain::Keeper;
 use crate::io::http::{self, Paths};
@@ -247,6 +248,10 @@ impl Sources {
                 sources.names.insert(filter.source(&kind.resource).to_string());
                 let client = connection.client.clone();
                 sources.tasks.push(kube::spawn_objects(client, kind, filter, batches.clone(), clock));
+            }
+            if bgp {
+                let reporting = bgp_status::report(connection.client.clone(), hub.clone(), clock);
+                sources.tasks.push(tokio::spawn(reporting));
             }
             if config.l2.enabled {
                 let (events, from_leases) = mpsc::channel(HUB_QUEUE);

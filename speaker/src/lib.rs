@@ -2,6 +2,7 @@
 //! the command line.
 
 pub mod app;
+mod bgp_status;
 mod capability;
 pub mod check;
 pub mod cli;

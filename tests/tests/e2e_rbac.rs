@@ -19,6 +19,43 @@ use tests::e2e::manifests::{pool, service};
 use tests::e2e::{AGENT_ACCOUNT, NAMESPACE, OPERATOR_ACCOUNT, World, agent_config, pod_v4};
 use tests::wait::eventually;
 
+/// Of Cilium's BGP kinds: a node is selected, told of, changed and let go.
+fn bgp_kinds(world: &World) {
+    let select = |asn: u32| {
+        world.cluster.apply(&format!(
+            "
+apiVersion: cilium.io/v2
+kind: CiliumBGPClusterConfig
+metadata: {{name: fabric}}
+spec:
+  nodeSelector: {{matchLabels: {{kubernetes.io/hostname: n2}}}}
+  bgpInstances:
+    - name: main
+      localASN: {asn}
+      peers: [{{name: keyed, peerAddress: 10.0.0.252, peerASN: 64502, peerConfigRef: {{name: keyed}}}}]
+---
+apiVersion: cilium.io/v2
+kind: CiliumBGPPeerConfig
+metadata: {{name: keyed}}
+spec: {{authSecretRef: tor}}
+"
+        ));
+        let path = "/apis/cilium.io/v2/ciliumbgpnodeconfigs/n2";
+        eventually(Duration::from_secs(60), "the CiliumBGPNodeConfig is written, and its status", || {
+            let object = world.get(path);
+            let (spec, status) = (&object["spec"]["bgpInstances"][0], &object["status"]["bgpInstances"][0]);
+            if spec["localASN"] == asn && status["localASN"] == asn {
+                Ok(())
+            } else {
+                Err(object.to_string())
+            }
+        });
+    };
+    select(64503);
+    select(64504);
+    world.cluster.kubectl(&["delete", "ciliumbgpclusterconfig", "fabric"]);
+}
+
 #[test]
 fn roles_grant_what_is_used_and_no_more() {
     let world = World::new(2, Options::default());
@@ -51,6 +88,8 @@ fn roles_grant_what_is_used_and_no_more() {
     let keyed = "  - {name: keyed, address: 10.0.0.253, asn: 64502, families: [ipv4-unicast], \
                  passwordSecretRef: {name: tor, key: password}}\nadvertisements:";
     world.members[0].agent().write_config(&agent_config(1).replace("advertisements:", keyed));
+
+    bgp_kinds(&world);
 
     // A node is drained, and is back.
     world.members[0].agent().cli(&["drain"]);

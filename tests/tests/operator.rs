@@ -22,10 +22,12 @@ use tests::lab::Lab;
 use tests::wait::{always, eventually};
 
 const SOON: Duration = Duration::from_secs(60);
-const CONFIG: &str = "nodeIpam: {enabled: true}\noperator: {leaseDuration: 6s}\n";
+/// Cilium's BGP kinds have a suite of their own.
+const CONFIG: &str = "nodeIpam: {enabled: true}\noperator: {leaseDuration: 6s}\n\
+                      sources: {kubernetes: {enabled: true, ciliumBGP: false}}\n";
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 
-/// The verbs that `speaker/docs/operator.md` lists.
+/// The verbs that `speaker/docs/operator.md` lists, but for those of Cilium's BGP kinds.
 const RBAC: &str = "
 apiVersion: v1
 kind: Namespace

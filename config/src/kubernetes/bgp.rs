@@ -53,7 +53,9 @@ pub fn bgp_node_config(object: &Json) -> Result<BgpNodeConfig, FieldError> {
     });
     let mut config = BgpNodeConfig {
         name: name(&meta)?,
+        deleting: meta.deletion_timestamp.is_some(),
         generation: meta.generation.unwrap_or_default(),
+        uid: meta.uid.unwrap_or_default(),
         owner,
         conditions: conditions(object),
         ..BgpNodeConfig::default()

@@ -265,6 +265,12 @@ pub struct Owner {
 pub struct BgpNodeConfig {
     /// The node's name.
     pub name: String,
+    /// `metadata.uid`; empty in a manifest.
+    #[serde(default)]
+    pub uid: String,
+    /// Being deleted.
+    #[serde(default)]
+    pub deleting: bool,
     /// Generation, for conditions.
     pub generation: i64,
     /// Who owns it.

@@ -359,7 +359,8 @@ fn address(peer: &Running) -> String {
     }
 }
 
-fn detail(
+/// The rest of what operators see of a peer.
+pub(super) fn detail(
     peer: &Running,
     held: Vec<HeldRoute>,
     now: Timestamp,

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bfd;
+mod bgp_status;
 mod draining;
 mod kernel;
 mod mrt;
@@ -40,6 +41,7 @@ use crate::io::source::{ObjectChange, SourceBatch};
 use crate::load::{self, LoadError, Loaded, Secrets};
 use crate::question::Asked;
 use crate::record::Recorder;
+pub use bgp_status::Reported;
 use draining::Draining;
 use observe::Freshness;
 pub use observe::Observation;
@@ -81,6 +83,8 @@ pub enum Message {
     Asked(Asked),
     /// Somebody wants to see numbers.
     Observe(oneshot::Sender<Observation>),
+    /// Somebody wants to write the status of this node's CiliumBGPNodeConfig.
+    BgpStatus(oneshot::Sender<Option<Reported>>),
     /// Somebody wants to know which sources have not delivered their first list, or whether the hub answers.
     Waiting(oneshot::Sender<BTreeSet<String>>),
     /// This host's addresses or default routes may have moved.
@@ -298,6 +302,7 @@ impl Hub {
             }
             // Who asked may have gone.
             Message::Observe(reply) => drop(reply.send(self.observe())),
+            Message::BgpStatus(reply) => drop(reply.send(self.bgp_status())),
             Message::Waiting(reply) => drop(reply.send(self.world.waiting().clone())),
             Message::Reload(Ok(loaded)) => self.reload(*loaded),
             Message::KeysChanged => {

@@ -154,9 +154,9 @@ metrics! {
     POOL_DISABLED = gauge("speaker_ipam_pool_disabled", &["pool"], "Whether the pool is disabled.").both();
     SERVICES = gauge("speaker_ipam_services", &["state"], "Services of type LoadBalancer by what their condition says of their request for addresses: satisfied, unsatisfied, or unknown where there is no such condition.").both();
     LEADER = gauge("speaker_operator_leader", &[], "Whether this replica leads; the sum over all is 1, or 0 while nobody does.").of_operator();
-    STATUS_WRITES = counter("speaker_operator_status_writes", &["result"], "Writes of statuses since this replica leads, by what became of them: written, conflict or failed.").of_operator();
-    STATUS_WRITES_WAITING = gauge("speaker_operator_status_writes_waiting", &[], "Statuses that are to be written.").of_operator();
-    STATUS_WRITES_IN_FLIGHT = gauge("speaker_operator_status_writes_in_flight", &[], "Statuses that are being written.").of_operator();
+    STATUS_WRITES = counter("speaker_operator_status_writes", &["result"], "Writes since this replica leads, of statuses and of CiliumBGPNodeConfigs, by what became of them: written, conflict or failed.").of_operator();
+    STATUS_WRITES_WAITING = gauge("speaker_operator_status_writes_waiting", &[], "Objects that are to be written.").of_operator();
+    STATUS_WRITES_IN_FLIGHT = gauge("speaker_operator_status_writes_in_flight", &[], "Objects that are being written.").of_operator();
     EVENTS_DROPPED = counter("speaker_operator_events_dropped", &[], "Kubernetes Events that were dropped, since more came than may go out.").of_operator();
     READY = gauge("speaker_ready", &[], "Whether readiness lets this node announce: 1 where nothing is waited for.");
     CONFIG = info("speaker_config", &["hash"], "The configuration in force, by a hash of its text (FNV-1a, 64 bits).");

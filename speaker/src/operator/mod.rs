@@ -62,6 +62,7 @@ pub async fn run(
     }
     let spec = ReplicaSpec {
         settings: settings(config),
+        cilium_bgp: config.sources.cilium_bgp,
         lease: config.operator.lease_name.clone(),
         election: ElectionSettings { identity: identity(), duration: config.operator.lease_duration },
     };
@@ -72,6 +73,8 @@ pub async fn run(
 /// What a replica is.
 struct ReplicaSpec {
     settings: OperatorSettings,
+    /// `sources.kubernetes.ciliumBGP`; absent is `auto`.
+    cilium_bgp: Option<bool>,
     /// The Lease's name.
     lease: String,
     election: ElectionSettings,
@@ -82,6 +85,7 @@ fn settings(config: &SpeakerConfig) -> OperatorSettings {
         ipam: config.ipam.enabled.then(|| ipam_settings(config)),
         hold_deleted: config.operator.hold_deleted,
         node_ipam: NodeIpamSettings { enabled: config.node_ipam, default_class: config.ipam.default_class },
+        bgp: None,
     }
 }
 
@@ -103,12 +107,12 @@ async fn follow(
     mut questions: mpsc::Receiver<Question>,
     stopped: impl Future<Output = ()> + Send,
 ) {
-    let Connection { client, namespace, server } = connection;
-    let ReplicaSpec { settings, lease, election } = spec;
+    let ReplicaSpec { settings, cilium_bgp, lease, election } = spec;
+    let Connection { client, namespace, server } = &connection;
     tracing::info!(server, lease = format!("{namespace}/{lease}"), identity = election.identity, "running");
     let limit = election.write_timeout();
     let instance = election.identity.clone();
-    let store = LeaseStore::new(client.clone(), &namespace, &lease, election.clone());
+    let store = LeaseStore::new(client.clone(), namespace, &lease, election.clone());
     let (say, mut lead) = watch::channel(Leadership::default());
     let (halt, halted) = watch::channel(false);
     let candidate = tokio::spawn(candidate::run(store, election, say, halted));
@@ -126,9 +130,20 @@ async fn follow(
             leads = standby => if !leads { break },
             () = &mut stopped => break,
         }
-        tracing::info!("leading: reading everything anew");
-        let (client, instance) = (client.clone(), instance.clone());
-        let session = Session::start(SessionSpec { client, settings, limit, instance, lead: lead.clone() });
+        // Two control planes must not write the same objects (design §5, "Beside Cilium").
+        let bgp = match cilium_bgp {
+            Some(said) => said,
+            None => !kube::cilium_speaks_bgp(&connection).await,
+        };
+        tracing::info!(bgp_kinds = bgp, "leading: reading everything anew");
+        let session = Session::start(SessionSpec {
+            client: client.clone(),
+            settings: OperatorSettings { bgp: bgp.then(session::bgp_sources), ..settings.clone() },
+            namespace: namespace.clone(),
+            limit,
+            instance: instance.clone(),
+            lead: lead.clone(),
+        });
         if session.run(&mut questions, stopped.as_mut()).await == session::End::Stopped {
             break;
         }

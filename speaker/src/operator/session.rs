@@ -16,7 +16,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::candidate::Leadership;
 use super::observe::{Look, Question};
 use crate::io::clock::{Clock, boot_time};
-use crate::io::kube::{Batch, Delta, Filter, ObjectKind, events, follow, patch};
+use crate::io::kube::{Batch, Delta, Filter, ObjectKind, Part, events, follow, operator_bgp_kinds, patch};
 use crate::metrics::errors::{Component, failed};
 
 /// Batches that may wait, and how many are taken before something is decided.
@@ -28,6 +28,8 @@ const NOTES: usize = 256;
 pub(super) struct SessionSpec {
     pub(super) client: Client,
     pub(super) settings: OperatorSettings,
+    /// The namespace of Secrets with TCP MD5 keys.
+    pub(super) namespace: String,
     /// How long a write may take.
     pub(super) limit: Duration,
     /// Who we are, in Events.
@@ -52,8 +54,12 @@ pub(super) struct Session {
     spec: SessionSpec,
     clock: Clock,
     operator: Operator,
-    /// The version of the API in which pools are served.
-    pools: &'static str,
+    /// The versions of their APIs in which kinds are served, by plural.
+    served: BTreeMap<Arc<str>, &'static str>,
+    /// Watches of Secrets, by name.
+    secrets: BTreeMap<String, AbortHandle>,
+    /// Where a further watch hands over what it has.
+    more: mpsc::Sender<Batch<Object, ObjectRef>>,
     /// What is wrong with sources.
     faults: BTreeMap<Arc<str>, Vec<String>>,
     batches: mpsc::Receiver<Batch<Object, ObjectRef>>,
@@ -63,7 +69,7 @@ pub(super) struct Session {
     helpers: Vec<AbortHandle>,
 }
 
-/// What is read. Nodes and endpoints matter to Node IPAM alone, and are many.
+/// What is read. Endpoints matter to Node IPAM alone, and are many.
 fn kinds(settings: &OperatorSettings) -> Vec<(ObjectKind, Filter)> {
     let of_services = Filter { labels: Some("kubernetes.io/service-name".to_owned()), ..Filter::default() };
     let mut kinds = vec![(ObjectKind::SERVICES, Filter::default())];
@@ -71,8 +77,14 @@ fn kinds(settings: &OperatorSettings) -> Vec<(ObjectKind, Filter)> {
         kinds.push((ObjectKind::POOLS, Filter::default()));
     }
     if settings.node_ipam.enabled {
-        kinds.push((ObjectKind::NODES, Filter::default()));
         kinds.push((ObjectKind::ENDPOINT_SLICES, of_services));
+    }
+    if settings.node_ipam.enabled || settings.bgp.is_some() {
+        kinds.push((ObjectKind::NODES, Filter::default()));
+    }
+    if settings.bgp.is_some() {
+        let optional = Filter { optional: true, ..Filter::default() };
+        kinds.extend(operator_bgp_kinds().map(|kind| (kind, optional.clone())));
     }
     kinds
 }
@@ -84,8 +96,13 @@ impl Session {
         let (sender, batches) = mpsc::channel(BATCHES);
         let mut helpers = Vec::new();
         let mut sources = BTreeSet::new();
+        let bgp = bgp_sources();
         for (kind, filter) in kinds(&spec.settings) {
-            sources.insert(kind.resource.plural.to_owned());
+            let plural = kind.resource.plural;
+            // Who gives out addresses does not wait for those who speak BGP.
+            let own = !bgp.contains(plural)
+                || (plural == ObjectKind::NODES.resource.plural && spec.settings.node_ipam.enabled);
+            sources.extend(own.then(|| plural.to_owned()));
             let watching = follow(spec.client.clone(), kind, filter, sender.clone(), clock);
             helpers.push(tokio::spawn(watching).abort_handle());
         }
@@ -94,8 +111,10 @@ impl Session {
         helpers.push(tokio::spawn(publishing).abort_handle());
         Self {
             clock,
-            operator: Operator::new(spec.settings, sources),
-            pools: "v2",
+            operator: Operator::new(spec.settings.clone(), sources),
+            served: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            more: sender,
             faults: BTreeMap::new(),
             batches,
             outcomes: mpsc::unbounded_channel(),
@@ -150,7 +169,7 @@ impl Session {
             }
             self.settle();
         };
-        for helper in &self.helpers {
+        for helper in self.helpers.iter().chain(self.secrets.values()) {
             helper.abort();
         }
         while self.writes.join_next().await.is_some() {}
@@ -163,10 +182,13 @@ impl Session {
     }
 
     fn take(&mut self, batch: Batch<Object, ObjectRef>) {
-        let Batch { source, version, handed_over: _, deltas, synced, faults, part: _ } = batch;
-        if *source == *ObjectKind::POOLS.resource.plural {
-            self.pools = version;
+        let Batch { source, version, handed_over: _, deltas, synced, faults, part } = batch;
+        let secret = source.strip_prefix(SECRET);
+        if secret.is_some_and(|name| !self.secrets.contains_key(name)) {
+            // The last word of a watch that nobody needs any more.
+            return;
         }
+        self.served.insert(Arc::clone(&source), version);
         for delta in deltas {
             match delta {
                 Delta::Upsert { item, handle } => {
@@ -176,7 +198,13 @@ impl Session {
                 Delta::Delete(reference) => self.operator.delete(&reference),
             }
         }
-        if synced {
+        if part == Part::LastPage {
+            match secret {
+                Some(name) => self.operator.secret_listed(name),
+                None => self.operator.listed(&source),
+            }
+        }
+        if synced && secret.is_none() {
             self.operator.synced(&source);
             if self.operator.waiting().is_empty() {
                 tracing::info!("every list is complete: allocating");
@@ -184,6 +212,34 @@ impl Session {
         }
         if let Some(faults) = faults {
             self.faults.insert(source, faults);
+        }
+    }
+
+    /// Watches the Secrets that CiliumBGPPeerConfigs name, each by its name, and without its content: that it is
+    /// there is all that the operator asks.
+    fn watch_secrets(&mut self) {
+        let wanted = self.operator.secrets();
+        let unwanted: Vec<String> =
+            self.secrets.keys().filter(|name| !wanted.contains(*name)).cloned().collect();
+        for name in unwanted {
+            if let Some(watch) = self.secrets.remove(&name) {
+                watch.abort();
+            }
+            self.operator.forget_secret(&name);
+        }
+        for name in wanted {
+            if self.secrets.contains_key(&name) {
+                continue;
+            }
+            let filter = Filter {
+                namespace: Some(self.spec.namespace.clone()),
+                name: Some(name.clone()),
+                metadata: true,
+                ..Filter::default()
+            };
+            let (client, out) = (self.spec.client.clone(), self.more.clone());
+            let watching = follow(client, ObjectKind::SECRETS, filter, out, self.clock);
+            self.secrets.insert(name, tokio::spawn(watching).abort_handle());
         }
     }
 
@@ -201,17 +257,26 @@ impl Session {
         pools.into_iter().flatten().cloned().collect()
     }
 
+    /// The version in which the API serves the kind of an object.
+    fn version(&self, target: &ObjectRef) -> &'static str {
+        let Some(kind) = patch::kind(target) else { return "" };
+        let first = kind.resource.versions.first().copied().unwrap_or_default();
+        self.served.get(kind.resource.plural).copied().unwrap_or(first)
+    }
+
     fn settle(&mut self) {
+        self.watch_secrets();
         let orders = self.operator.settle(self.clock.now(), self.clock.unix());
         while self.writes.try_join_next().is_some() {}
         for patch in orders.patches {
             let (client, outcomes) = (self.spec.client.clone(), self.outcomes.0.clone());
-            let (lead, limit, pools) = (self.spec.lead.clone(), self.spec.limit, self.pools);
+            let (lead, limit, version) =
+                (self.spec.lead.clone(), self.spec.limit, self.version(&patch.target));
             self.writes.spawn(async move {
                 // Looked at as late as can be: the process may have stood still since it was decided.
                 let leads = lead.borrow().leads();
                 let outcome = if leads {
-                    patch::write(&client, &patch, pools, limit).await
+                    patch::write(&client, &patch, version, limit).await
                 } else {
                     Outcome::NotLeading
                 };
@@ -219,15 +284,24 @@ impl Session {
             });
         }
         for note in orders.notes {
-            if note.reason.is_warning() {
-                tracing::warn!(service = %note.service, "{}: {}", note.reason, note.text);
+            if note.warning {
+                tracing::warn!(object = %note.object, "{}: {}", note.reason, note.text);
             } else {
-                tracing::info!(service = %note.service, "{}: {}", note.reason, note.text);
+                tracing::info!(object = %note.object, "{}: {}", note.reason, note.text);
             }
             // An Event that finds no place is lost; the log has it.
             let _ = self.notes.try_send(note);
         }
     }
+}
+
+/// Before the name in the source of one Secret ([`Filter::source`]).
+const SECRET: &str = "secrets/";
+
+/// The sources that CiliumBGPNodeConfigs wait for.
+pub(super) fn bgp_sources() -> BTreeSet<String> {
+    let kinds = operator_bgp_kinds().into_iter().chain([ObjectKind::NODES]);
+    kinds.map(|kind| kind.resource.plural.to_owned()).collect()
 }
 
 async fn until(deadline: Option<tokio::time::Instant>) {

@@ -55,9 +55,16 @@ fn answer(store: &mut Store, method: &Method, path: &str, body: &Json) -> (u16, 
     let known = store.objects.get(&path);
     let version = known.map(|known| known["metadata"]["resourceVersion"].clone());
     match (method, version) {
-        (&Method::GET, None) | (&Method::PUT | &Method::PATCH, None) => failure(404),
+        (&Method::GET | &Method::PUT | &Method::PATCH | &Method::DELETE, None) => failure(404),
         (&Method::GET, Some(_)) => (200, known.cloned().unwrap_or_default()),
         (&Method::POST, Some(_)) => failure(409),
+        (&Method::DELETE, Some(version)) if body["preconditions"]["resourceVersion"] != version => {
+            failure(409)
+        }
+        (&Method::DELETE, Some(_)) => {
+            store.objects.remove(&path);
+            (200, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}))
+        }
         (&Method::PUT | &Method::PATCH, Some(version)) if body["metadata"]["resourceVersion"] != version => {
             failure(409)
         }
@@ -180,9 +187,9 @@ async fn a_write_goes_to_the_status_and_a_stale_one_is_a_conflict() {
     let path = "/api/v1/namespaces/default/services/web";
     let object = json!({"metadata": {"resourceVersion": "7"}});
     server.lock().unwrap().objects.insert(path.to_owned(), object);
-    assert_eq!(patch::write(&client, &of_service("6"), "v2", limit).await, Outcome::Conflict);
+    assert_eq!(patch::write(&client, &of_service("6"), "v1", limit).await, Outcome::Conflict);
     let written = Outcome::Written { resource_version: "1".to_owned() };
-    assert_eq!(patch::write(&client, &of_service("7"), "v2", limit).await, written);
+    assert_eq!(patch::write(&client, &of_service("7"), "v1", limit).await, written);
     assert_eq!(
         server.lock().unwrap().objects[path]["status"]["loadBalancer"]["ingress"][0]["ip"],
         "192.0.2.1"
@@ -197,7 +204,7 @@ async fn a_write_goes_to_the_status_and_a_stale_one_is_a_conflict() {
     // A pool, where v2alpha1 is all that is served.
     let pool = Patch {
         target: ObjectRef::Pool("blue".to_owned()),
-        change: Change::Pool { conditions: Vec::new() },
+        change: Change::Conditions { conditions: Vec::new() },
         ..of_service("1")
     };
     assert_eq!(patch::write(&client, &pool, "v2alpha1", limit).await, Outcome::Conflict, "it is gone");
@@ -210,16 +217,60 @@ async fn a_write_goes_to_the_status_and_a_stale_one_is_a_conflict() {
     assert!(asked.1.contains("force=true") && asked.2 == "application/apply-patch+yaml", "{asked:?}");
 }
 
+/// The CiliumBGPNodeConfig of a node, written, changed and deleted.
+#[tokio::test]
+async fn a_node_config_is_created_changed_and_deleted_on_top_of_a_version() {
+    let (client, server) = server();
+    let limit = Duration::from_secs(5);
+    let wanted = speaker_core::cilium::operator::NodeConfigWrite {
+        node: "n1".to_owned(),
+        owner: speaker_config::objects::Owner {
+            kind: "CiliumBGPClusterConfig".to_owned(),
+            name: "fabric".to_owned(),
+            uid: "u1".to_owned(),
+        },
+        instances: Vec::new(),
+    };
+    let of = |version: &str, change: Change| Patch {
+        target: ObjectRef::BgpNodeConfig("n1".to_owned()),
+        version: Version { uid: "u".to_owned(), resource_version: version.to_owned() },
+        change,
+    };
+    let create = Patch { version: Version::default(), ..of("", Change::Create(wanted.clone())) };
+    let written = |version: &str| Outcome::Written { resource_version: version.to_owned() };
+    assert_eq!(patch::write(&client, &create, "v2", limit).await, written("1"));
+    assert_eq!(patch::write(&client, &create, "v2", limit).await, Outcome::Conflict, "it is there already");
+    let path = "/apis/cilium.io/v2/ciliumbgpnodeconfigs/n1";
+    assert_eq!(server.lock().unwrap().objects[path]["metadata"]["ownerReferences"][0]["uid"], "u1");
+    assert_eq!(
+        patch::write(&client, &of("0", Change::Spec(wanted.clone())), "v2", limit).await,
+        Outcome::Conflict
+    );
+    assert_eq!(patch::write(&client, &of("1", Change::Spec(wanted)), "v2", limit).await, written("2"));
+    let (method, asked, kind) = server.lock().unwrap().asked.last().cloned().unwrap();
+    assert_eq!((method, kind.as_str()), (Method::PATCH, "application/merge-patch+json"));
+    assert!(!asked.contains("/status"), "{asked}");
+    assert_eq!(patch::write(&client, &of("2", Change::Delete), "v2", limit).await, written(""));
+    assert_eq!(
+        patch::write(&client, &of("2", Change::Delete), "v2", limit).await,
+        Outcome::Conflict,
+        "it is gone"
+    );
+    // The kind is not there at all: nothing will be shown that could be waited for.
+    server.lock().unwrap().refuses = Some(404);
+    assert_eq!(patch::write(&client, &create, "v2", limit).await, Outcome::Failed);
+}
+
 #[tokio::test]
 async fn what_is_refused_or_not_answered_is_a_failure() {
     let (client, server) = server();
     for code in [403, 422, 429, 500] {
         server.lock().unwrap().refuses = Some(code);
-        let outcome = patch::write(&client, &of_service("7"), "v2", Duration::from_secs(5)).await;
+        let outcome = patch::write(&client, &of_service("7"), "v1", Duration::from_secs(5)).await;
         assert_eq!(outcome, Outcome::Failed, "{code}");
     }
     server.lock().unwrap().away = true;
-    let outcome = patch::write(&client, &of_service("7"), "v2", Duration::from_millis(50)).await;
+    let outcome = patch::write(&client, &of_service("7"), "v1", Duration::from_millis(50)).await;
     assert_eq!(outcome, Outcome::Failed);
     let node = Patch { target: ObjectRef::Node("n1".to_owned()), ..of_service("7") };
     let outcome = patch::write(&client, &node, "v2", Duration::from_secs(5)).await;

@@ -12,7 +12,8 @@
 
 pub mod agent;
 pub mod operator;
+pub mod report;
 pub mod status;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

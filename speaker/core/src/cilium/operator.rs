@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use speaker_config::crd::node_config::v2::CiliumBGPNodeConfig;
 use speaker_config::kubernetes::written_node_config;
 use speaker_config::objects::{
-    BgpClusterConfig, BgpInstance, BgpInstanceOverride, BgpNodeConfig, BgpPeerConfig, Condition, Node,
-    ObjectKey, Owner, PeerPlace, Selection,
+    BgpClusterConfig, BgpInstance, BgpInstanceOverride, BgpNodeConfig, BgpPeerConfig, Condition, Node, Owner,
+    PeerPlace, Selection,
 };
 
 use crate::inputs::{BgpObjects, Inputs};
@@ -49,6 +49,12 @@ impl NodeConfigWrite {
     pub fn object(&self) -> CiliumBGPNodeConfig {
         written_node_config(&self.node, &self.owner, &self.instances)
     }
+
+    /// The same as JSON.
+    pub(crate) fn object_json(&self) -> serde_json::Value {
+        // Strings, numbers and lists of them: nothing that JSON could refuse.
+        serde_json::to_value(self.object()).unwrap_or_default()
+    }
 }
 
 /// What the operator is to write. What already stands there is left out, but for conditions, which the
@@ -80,10 +86,9 @@ enum Verdict<'a> {
 
 /// Everything that the operator has to write about BGP.
 ///
-/// `secrets` is the namespace of the Secrets with TCP MD5 keys; absent where the operator cannot see them,
-/// and then nothing is said of them.
+/// `secrets` are those of which it is known whether they are there, by name: of others nothing new is said.
 #[must_use]
-pub fn plan(inputs: &Inputs, secrets: Option<&str>) -> Plan {
+pub fn plan(inputs: &Inputs, secrets: &BTreeMap<String, bool>) -> Plan {
     let bgp = &inputs.bgp;
     let mut plan = Plan::default();
     let mut conflicts: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
@@ -109,12 +114,16 @@ pub fn plan(inputs: &Inputs, secrets: Option<&str>) -> Plan {
                     faults.map(|fault| format!("CiliumBGPNodeConfigOverride {}: {fault}", node.name));
                 unreadable.entry(&config.name).or_default().extend(faults);
             }
-            Verdict::Unselected => plan.delete.extend(owned(node, bgp).map(|config| config.name.clone())),
+            Verdict::Unselected => {
+                let owned = owned(node, bgp).filter(|config| !config.deleting);
+                plan.delete.extend(owned.map(|config| config.name.clone()));
+            }
             Verdict::Frozen | Verdict::Foreign => {}
         }
     }
     let gone = bgp.node_configs.values().filter(|config| !inputs.nodes.contains_key(&config.name));
-    plan.delete.extend(gone.filter(|config| is_ours(config)).map(|config| config.name.clone()));
+    let gone = gone.filter(|config| is_ours(config) && !config.deleting);
+    plan.delete.extend(gone.map(|config| config.name.clone()));
     for (name, config) in &bgp.cluster_configs {
         let conflicts = conflicts.remove(name.as_str()).unwrap_or_default();
         let mut conditions = cluster_conditions(config, bgp, matched.contains(name.as_str()), &conflicts);
@@ -124,7 +133,7 @@ pub fn plan(inputs: &Inputs, secrets: Option<&str>) -> Plan {
         plan.cluster_configs.insert(name.clone(), conditions);
     }
     for (name, config) in &bgp.peer_configs {
-        plan.peer_configs.insert(name.clone(), peer_conditions(config, inputs, secrets));
+        plan.peer_configs.insert(name.clone(), peer_conditions(config, secrets));
     }
     plan
 }
@@ -170,12 +179,13 @@ fn verdict<'a>(node: &Node, bgp: &'a BgpObjects) -> Verdict<'a> {
     eldest.map_or(Verdict::Unselected, Verdict::Owned)
 }
 
-/// `None` where it already stands there, or cannot be told.
+/// `None` where it already stands there, cannot be told, or has to wait until what is there is gone.
 fn write(node: &Node, config: &BgpClusterConfig, bgp: &BgpObjects) -> Option<NodeConfigWrite> {
     let instances = instances(node, config, bgp)?;
     let owner = Owner { kind: CLUSTER_CONFIG.to_owned(), name: config.name.clone(), uid: config.uid.clone() };
     let stands = bgp.node_configs.get(&node.name).is_some_and(|present| {
-        present.instances == instances && present.owner.as_ref() == Some(&owner) && present.faults.is_empty()
+        let same = present.instances == instances && present.owner.as_ref() == Some(&owner);
+        present.deleting || (same && present.faults.is_empty())
     });
     (!stands).then(|| NodeConfigWrite { node: node.name.clone(), owner, instances })
 }
@@ -250,24 +260,20 @@ fn cluster_conditions(
     ]
 }
 
-fn peer_conditions(config: &BgpPeerConfig, inputs: &Inputs, secrets: Option<&str>) -> Vec<Condition> {
-    let mut all = Vec::new();
-    if let Some(namespace) = secrets {
-        let missing = config
-            .auth_secret
-            .as_ref()
-            .filter(|name| !inputs.secrets.contains_key(&ObjectKey::new(namespace, name.as_str())));
+fn peer_conditions(config: &BgpPeerConfig, secrets: &BTreeMap<String, bool>) -> Vec<Condition> {
+    let told = |missing: Option<&String>| {
         let message = missing.map(|name| format!("Referenced Auth Secret {name:?} is missing"));
-        all.push(condition(
-            MISSING_AUTH_SECRET,
-            if missing.is_some() { "True" } else { "False" },
-            "MissingAuthSecret",
-            &message.unwrap_or_default(),
-            config.generation,
-        ));
-    }
-    all.extend(findings(&config.faults, &config.notes, config.generation));
-    all
+        let status = if missing.is_some() { "True" } else { "False" };
+        let message = message.unwrap_or_default();
+        condition(MISSING_AUTH_SECRET, status, "MissingAuthSecret", &message, config.generation)
+    };
+    let recorded = || config.conditions.iter().find(|one| one.kind == MISSING_AUTH_SECRET).cloned();
+    let secret = match config.auth_secret.as_ref().map(|name| (name, secrets.get(name))) {
+        None | Some((_, Some(true))) => Some(told(None)),
+        Some((name, Some(false))) => Some(told(Some(name))),
+        Some((_, None)) => recorded(),
+    };
+    secret.into_iter().chain(findings(&config.faults, &config.notes, config.generation)).collect()
 }
 
 /// Conditions for what cannot be read and for what has no effect.

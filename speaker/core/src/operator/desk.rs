@@ -27,7 +27,7 @@ const LAST_RETRY: Duration = Duration::from_secs(300);
 pub enum Outcome {
     /// It is stored, as this resource version.
     Written {
-        /// `metadata.resourceVersion` of the answer.
+        /// `metadata.resourceVersion` of the answer; empty after a deletion.
         resource_version: String,
     },
     /// The object has changed since, or is gone: its watch will say how.
@@ -42,7 +42,10 @@ pub enum Outcome {
 enum Stage {
     Idle,
     InFlight {
+        /// Empty where the object is to be created.
         from: String,
+        /// The watch has shown that it is gone.
+        gone: bool,
     },
     /// The watch is to show this version or a later one.
     Echo {
@@ -162,7 +165,7 @@ impl<T: Ord + Clone> Desk<T> {
         if let Some(ticket) = slot.ticket.take() {
             self.queue.remove(&ticket);
         }
-        slot.stage = Stage::InFlight { from: from.to_owned() };
+        slot.stage = Stage::InFlight { from: from.to_owned(), gone: false };
         self.in_flight += 1;
     }
 
@@ -176,15 +179,19 @@ impl<T: Ord + Clone> Desk<T> {
         now: Timestamp,
     ) -> bool {
         let Some(slot) = self.slots.get_mut(target) else { return false };
-        let Stage::InFlight { from } = &slot.stage else { return false };
-        let from = from.clone();
+        let Stage::InFlight { from, gone } = &slot.stage else { return false };
+        let (from, gone) = (from.clone(), *gone);
         self.in_flight = self.in_flight.saturating_sub(1);
         slot.stage = match outcome {
+            Outcome::Written { resource_version } if resource_version.is_empty() => {
+                slot.failures = 0;
+                Stage::Change { from: from.clone() }
+            }
             Outcome::Written { resource_version } => {
                 slot.failures = 0;
                 Stage::Echo { version: resource_version.clone() }
             }
-            Outcome::Conflict => Stage::Change { from },
+            Outcome::Conflict => Stage::Change { from: from.clone() },
             Outcome::NotLeading => Stage::Idle,
             Outcome::Failed => {
                 let wait = FIRST_RETRY.saturating_mul(1 << slot.failures.min(16)).min(LAST_RETRY);
@@ -193,8 +200,11 @@ impl<T: Ord + Clone> Desk<T> {
                 Stage::Idle
             }
         };
+        let awaited = matches!(slot.stage, Stage::Echo { .. } | Stage::Change { .. });
         match seen {
             Some(seen) => self.seen(target, seen),
+            // It was to be created: by us or by somebody who was faster, and then the watch is to show it.
+            None if from.is_empty() && !gone => !awaited,
             // It is gone from the watch: there is nothing to wait for.
             None => {
                 self.gone(target);
@@ -218,8 +228,10 @@ impl<T: Ord + Clone> Desk<T> {
     /// The object is gone. A write that is under way ends by itself.
     pub(super) fn gone(&mut self, target: &T) {
         self.content(target);
-        if self.slots.get(target).is_some_and(|slot| !matches!(slot.stage, Stage::InFlight { .. })) {
-            self.slots.remove(target);
+        match self.slots.get_mut(target).map(|slot| &mut slot.stage) {
+            Some(Stage::InFlight { gone, .. }) => *gone = true,
+            Some(_) => drop(self.slots.remove(target)),
+            None => {}
         }
     }
 

@@ -1,9 +1,11 @@
-//! What the leader among the operators does: it allocates, and says what is to be written where.
+//! What the leader among the operators does: it allocates, hands Cilium's BGP routers to nodes, and says what is
+//! to be written where.
 //!
 //! ```text
 //! watches ─► Inputs ─┬─► Ipam     ─┐
-//!                    └─► NodeIpam ─┴─► wishes ─► Desk ─► Patch ─► API server
-//!                           ▲                     ▲        └─► Outcome ─┘
+//!                    ├─► NodeIpam ─┴─► wishes ─► Desk ─► Patch ─► API server
+//!                    └─► Bgp ───────────────────► ▲        └─► Outcome ─┘
+//!                           ▲                     │
 //!                           └──────── echo ───────┘
 //! ```
 //!
@@ -21,6 +23,7 @@ use crate::inputs::{Inputs, Touched};
 use crate::ipam::{Ipam, IpamEvent, IpamSettings, SATISFIED, ServiceStatus};
 use crate::node_ipam::{NodeIpam, NodeIpamSettings, NodeStatus};
 
+mod bgp;
 mod cleanup;
 mod desk;
 pub mod election;
@@ -34,7 +37,9 @@ pub use desk::{Outcome, WRITES_AT_ONCE};
 pub use figures::Figures;
 pub use notes::{EVENT_EVERY, EVENTS_AT_ONCE, EVENTS_WAITING, Note};
 pub use patch::{Change, Patch, PatchKind, Version};
+pub(crate) use patch::{condition_json, dated};
 
+use bgp::Bgp;
 use cleanup::Held;
 use desk::Desk;
 use notes::Notes;
@@ -46,7 +51,7 @@ pub const POOL_STATUS_EVERY: Duration = Duration::from_millis(500);
 pub const POOL_STATUS_AFTER: Duration = Duration::from_millis(100);
 
 /// What the operator is set to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OperatorSettings {
     /// LB IPAM; absent where somebody else allocates.
     pub ipam: Option<IpamSettings>,
@@ -54,6 +59,9 @@ pub struct OperatorSettings {
     pub node_ipam: NodeIpamSettings,
     /// How long a deleted Service is held by a finalizer; zero: not at all.
     pub hold_deleted: Duration,
+    /// Cilium's BGP kinds, and the sources whose whole list ([`Operator::listed`]) they wait for; absent where
+    /// Cilium's own control plane looks after them.
+    pub bgp: Option<BTreeSet<String>>,
 }
 
 /// What is to be done.
@@ -81,7 +89,8 @@ pub struct Operator {
     waiting: BTreeSet<String>,
     ipam: Option<Ipam>,
     node_ipam: NodeIpam,
-    /// Of Services and pools: what a write begins at.
+    bgp: Option<Bgp>,
+    /// Of what is written to: what a write begins at.
     versions: BTreeMap<ObjectRef, Version>,
     wishes: BTreeMap<ObjectKey, Wish>,
     desk: Desk<ObjectRef>,
@@ -91,7 +100,7 @@ pub struct Operator {
     /// Services whose finalizer is being written.
     finalizing: BTreeSet<ObjectKey>,
     /// Events that wait for the write that they belong to.
-    held: BTreeMap<ObjectKey, Vec<Note>>,
+    held: BTreeMap<ObjectRef, Vec<Note>>,
     notes: Notes,
     /// The uid of Services that are gone since the last turn.
     gone: BTreeMap<ObjectKey, String>,
@@ -119,6 +128,7 @@ impl Operator {
             waiting: sources,
             ipam: settings.ipam.map(Ipam::new),
             node_ipam: NodeIpam::new(settings.node_ipam),
+            bgp: settings.bgp.map(Bgp::new),
             versions: BTreeMap::new(),
             wishes: BTreeMap::new(),
             desk: Desk::new(),
@@ -141,27 +151,64 @@ impl Operator {
         {
             return;
         }
+        let free = is_written(&reference) && self.desk.seen(&reference, &version.resource_version);
+        match (&mut self.bgp, &object) {
+            // That it is there is all that counts.
+            (Some(bgp), Object::Secret(secret)) => return bgp.secret(&secret.key.name, true),
+            (Some(bgp), _) if free => bgp.echoed(&object),
+            _ => {}
+        }
         self.inputs.upsert(object, &mut self.touched);
-        if matches!(reference, ObjectRef::Service(_) | ObjectRef::Pool(_)) {
-            let free = self.desk.seen(&reference, &version.resource_version);
+        if is_written(&reference) {
             self.versions.insert(reference.clone(), version);
-            if free {
-                self.want(&reference);
-            }
+        }
+        if free {
+            self.want(&reference);
         }
     }
 
     /// The watch shows that an object is gone.
     pub fn delete(&mut self, reference: &ObjectRef) {
+        if let (Some(bgp), ObjectRef::Secret(key)) = (&mut self.bgp, reference) {
+            return bgp.secret(&key.name, false);
+        }
         self.inputs.remove(reference, &mut self.touched);
         let version = self.versions.remove(reference);
         self.desk.gone(reference);
+        self.held.remove(reference);
         if let ObjectRef::Service(key) = reference {
             self.wishes.remove(key);
-            self.held.remove(key);
             self.deleted.gone(key);
             self.gone.extend(version.map(|version| (key.clone(), version.uid)));
         }
+    }
+
+    /// A source has delivered a whole list, which one of a kind that the API server does not know never does.
+    pub fn listed(&mut self, source: &str) {
+        if let Some(bgp) = &mut self.bgp {
+            bgp.listed(source);
+        }
+    }
+
+    /// The list of one Secret has come: it is there where it was shown before.
+    pub fn secret_listed(&mut self, name: &str) {
+        if let Some(bgp) = &mut self.bgp {
+            bgp.secret_listed(name);
+        }
+    }
+
+    /// A Secret is not looked after any more.
+    pub fn forget_secret(&mut self, name: &str) {
+        if let Some(bgp) = &mut self.bgp {
+            bgp.forget_secret(name);
+        }
+    }
+
+    /// The Secrets of which it must be known whether they are there.
+    #[must_use]
+    pub fn secrets(&self) -> BTreeSet<String> {
+        let configs = self.inputs.bgp.peer_configs.values().filter(|_| self.bgp.is_some());
+        configs.filter_map(|config| config.auth_secret.clone()).collect()
     }
 
     /// A source has delivered its first full list.
@@ -183,16 +230,24 @@ impl Operator {
             Outcome::Failed => self.counters.failed += 1,
             Outcome::NotLeading => {}
         }
+        if let (Some(bgp), false) = (&mut self.bgp, matches!(outcome, Outcome::Written { .. })) {
+            bgp.failed(target);
+        }
         let seen = self.versions.get(target).map(|version| version.resource_version.as_str());
         if self.desk.ended(target, outcome, seen, now) {
             self.want(target);
         }
-        let ObjectRef::Service(key) = target else { return };
-        let finalizer = self.finalizing.remove(key);
-        if let (Outcome::Written { .. }, false) = (outcome, finalizer) {
-            for note in self.held.remove(key).into_iter().flatten() {
-                self.notes.push(note);
+        let finalizer = matches!(target, ObjectRef::Service(key) if self.finalizing.remove(key));
+        match (target, outcome) {
+            _ if finalizer => {}
+            (_, Outcome::Written { .. }) => {
+                for note in self.held.remove(target).into_iter().flatten() {
+                    self.notes.push(note);
+                }
             }
+            // What belongs to a wish waits on with it; what belongs to a condition is said again with the next write.
+            (ObjectRef::Service(_), _) => {}
+            _ => drop(self.held.remove(target)),
         }
     }
 
@@ -203,14 +258,25 @@ impl Operator {
         }
         self.settled = now;
         let touched = std::mem::take(&mut self.touched);
+        self.allocate(&touched, wall);
+        let targets = self.bgp.as_mut().map(|bgp| bgp.settle(&self.inputs, &touched)).unwrap_or_default();
+        for target in targets {
+            self.want(&target);
+        }
+        let patches = self.dispatch(now, wall);
+        Orders { patches, notes: self.notes.take(now) }
+    }
+
+    /// What the allocators make of it.
+    fn allocate(&mut self, touched: &Touched, wall: UnixSeconds) {
         let mut again: BTreeSet<ObjectKey> = touched.services.clone();
         for service in touched.services.iter().filter_map(|key| self.inputs.services.get(key)) {
-            self.deleted.look(service, now);
+            self.deleted.look(service, self.settled);
         }
-        again.extend(self.deleted.due(now));
+        again.extend(self.deleted.due(self.settled));
         let mut events = Vec::new();
         if let Some(ipam) = &mut self.ipam {
-            ipam.touch(&touched);
+            ipam.touch(touched);
             let changes = ipam.reconcile(&self.inputs, wall);
             for status in changes.services {
                 let key = status.key.clone();
@@ -219,18 +285,18 @@ impl Operator {
             }
             for key in changes.moot {
                 self.wishes.entry(key.clone()).or_default().lb = None;
-                self.held.remove(&key);
+                self.held.remove(&ObjectRef::Service(key.clone()));
                 again.insert(key);
             }
             for status in changes.pools {
                 let pool = ObjectRef::Pool(status.name);
                 if self.desk.want(&pool) {
-                    self.desk.rest(&pool, now + POOL_STATUS_AFTER);
+                    self.desk.rest(&pool, self.settled + POOL_STATUS_AFTER);
                 }
             }
             events = changes.events;
         }
-        self.node_ipam.touch(&touched);
+        self.node_ipam.touch(touched);
         let changes = self.node_ipam.reconcile(&self.inputs);
         for (key, decision) in changes.decisions {
             if decision.is_some() || self.wishes.contains_key(&key) {
@@ -243,29 +309,26 @@ impl Operator {
             self.want(&ObjectRef::Service(key));
         }
         self.hold(events);
-        let patches = self.dispatch(now, wall);
-        Orders { patches, notes: self.notes.take(now) }
     }
 
     /// Puts an object in the queue, or takes it out where it is as it should be.
     fn want(&mut self, target: &ObjectRef) {
+        if self.write(target, 0).is_some() {
+            let _new = self.desk.want(target);
+            return;
+        }
+        if let ObjectRef::Service(key) = target {
+            self.wishes.remove(key);
+        }
+        self.desk.content(target);
+    }
+
+    /// What an object lacks; `None` where it is as it should be.
+    fn write(&self, target: &ObjectRef, wall: UnixSeconds) -> Option<Change> {
         match target {
-            ObjectRef::Service(key) => {
-                if self.service_patch(key, 0).is_some() {
-                    let _new = self.desk.want(target);
-                } else {
-                    self.wishes.remove(key);
-                    self.desk.content(target);
-                }
-            }
-            ObjectRef::Pool(name) => {
-                if self.pool_patch(name, 0).is_some() {
-                    let _new = self.desk.want(target);
-                } else {
-                    self.desk.content(target);
-                }
-            }
-            _ => {}
+            ObjectRef::Service(key) => self.service_write(key, wall),
+            ObjectRef::Pool(name) => self.pool_write(name, wall),
+            other => self.bgp.as_ref()?.write(other, &self.inputs.bgp, wall),
         }
     }
 
@@ -277,9 +340,9 @@ impl Operator {
             let uid = self.versions.get(&target).map(|version| &version.uid).or_else(|| gone.get(&service));
             let Some(uid) = uid.cloned() else { continue };
             let written = self.wishes.contains_key(&service);
-            let note = Note { service: service.clone(), uid, reason, text: note };
+            let note = Note::of_service(service, uid, reason, note);
             if written {
-                self.held.entry(service).or_default().push(note);
+                self.held.entry(target).or_default().push(note);
             } else {
                 self.notes.push(note);
             }
@@ -289,18 +352,10 @@ impl Operator {
     fn dispatch(&mut self, now: Timestamp, wall: UnixSeconds) -> Vec<Patch> {
         let mut patches = Vec::new();
         for target in self.desk.due(now) {
-            let change = match &target {
-                ObjectRef::Service(key) => {
-                    let change = self.service_patch(key, wall);
-                    if matches!(change, Some(Change::Finalizer { .. })) {
-                        self.finalizing.insert(key.clone());
-                    }
-                    change
-                }
-                ObjectRef::Pool(name) => self.pool_patch(name, wall),
-                _ => None,
-            };
-            let (Some(change), Some(version)) = (change, self.versions.get(&target)) else {
+            let version = self.versions.get(&target).cloned();
+            let (Some(write), Some(version)) =
+                (self.write(&target, wall), version.or_else(|| created(&target)))
+            else {
                 self.desk.content(&target);
                 continue;
             };
@@ -308,17 +363,40 @@ impl Operator {
             if matches!(target, ObjectRef::Pool(_)) {
                 self.desk.rest(&target, now + POOL_STATUS_EVERY);
             }
-            patches.push(Patch { target, version: version.clone(), change });
+            self.hold_warnings(&target, &version, &write);
+            if let (ObjectRef::Service(key), Change::Finalizer { .. }) = (&target, &write) {
+                self.finalizing.insert(key.clone());
+            }
+            if let Some(bgp) = &mut self.bgp {
+                bgp.begun(&target, &write);
+            }
+            patches.push(Patch { target, version, change: write });
         }
         patches
     }
 
-    fn pool_patch(&self, name: &str, wall: UnixSeconds) -> Option<Change> {
+    /// Events about conditions of Cilium's BGP kinds go out when these are stored.
+    fn hold_warnings(&mut self, target: &ObjectRef, version: &Version, write: &Change) {
+        let bgp = &self.inputs.bgp;
+        let recorded = match target {
+            ObjectRef::BgpClusterConfig(name) => bgp.cluster_configs.get(name).map(|one| &one.conditions),
+            ObjectRef::BgpPeerConfig(name) => bgp.peer_configs.get(name).map(|one| &one.conditions),
+            _ => None,
+        };
+        let Some(recorded) = recorded else { return };
+        let note = |condition| Note::of_condition(target.clone(), version.uid.clone(), condition);
+        let notes: Vec<Note> = bgp::warnings(write, recorded).map(note).collect();
+        if !notes.is_empty() {
+            self.held.insert(target.clone(), notes);
+        }
+    }
+
+    fn pool_write(&self, name: &str, wall: UnixSeconds) -> Option<Change> {
         let status = self.ipam.as_ref()?.pool_status(&self.inputs, name)?;
         Change::pool(&self.inputs.pools.get(name)?.pool, &status, wall)
     }
 
-    fn service_patch(&self, key: &ObjectKey, wall: UnixSeconds) -> Option<Change> {
+    fn service_write(&self, key: &ObjectKey, wall: UnixSeconds) -> Option<Change> {
         let service = self.inputs.services.get(key)?;
         // Before an address is given, and after its routes are gone.
         if let Some(set) = self.deleted.change(service, self.settled) {
@@ -358,6 +436,23 @@ impl Operator {
     pub fn ipam(&self) -> Option<&Ipam> {
         self.ipam.as_ref()
     }
+}
+
+/// Objects that are written to.
+const fn is_written(reference: &ObjectRef) -> bool {
+    matches!(
+        reference,
+        ObjectRef::Service(_)
+            | ObjectRef::Pool(_)
+            | ObjectRef::BgpClusterConfig(_)
+            | ObjectRef::BgpPeerConfig(_)
+            | ObjectRef::BgpNodeConfig(_)
+    )
+}
+
+/// The version of an object that is to be created: none. The other kinds are people's to make.
+fn created(target: &ObjectRef) -> Option<Version> {
+    matches!(target, ObjectRef::BgpNodeConfig(_)).then(Version::default)
 }
 
 /// Whether a Service is worth keeping: one that needs an address, or has a condition of ours to be removed.

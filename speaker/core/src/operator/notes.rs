@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bgp_proto::types::Timestamp;
-use speaker_config::objects::ObjectKey;
+use speaker_config::objects::{Condition, ObjectKey, ObjectRef};
 
 use crate::ipam::EventReason;
 
@@ -15,17 +15,38 @@ pub const EVENT_EVERY: Duration = Duration::from_millis(100);
 /// How many Events may wait; beyond it the oldest that is no warning is dropped, and counted.
 pub const EVENTS_WAITING: usize = 2048;
 
-/// A Kubernetes Event about a Service.
+/// A Kubernetes Event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// The Service.
-    pub service: ObjectKey,
+    /// The object that it is about.
+    pub object: ObjectRef,
     /// Its `metadata.uid`.
     pub uid: String,
-    /// What happened.
-    pub reason: EventReason,
+    /// What happened, in one word.
+    pub reason: String,
+    /// Of type `Warning`, not `Normal`.
+    pub warning: bool,
+    /// Of those about one object with one reason the newest alone counts.
+    pub newest: bool,
     /// The text.
     pub text: String,
+}
+
+impl Note {
+    /// About the addresses of a Service.
+    pub(super) fn of_service(service: ObjectKey, uid: String, reason: EventReason, text: String) -> Self {
+        // Of what a Service lacks the newest word counts; of addresses each.
+        let newest = matches!(reason, EventReason::AllocationFailed | EventReason::NodesLeftOut);
+        let object = ObjectRef::Service(service);
+        Self { object, uid, reason: reason.to_string(), warning: reason.is_warning(), newest, text }
+    }
+
+    /// About a condition that has become True, or says something else.
+    pub(super) fn of_condition(object: ObjectRef, uid: String, condition: &Condition) -> Self {
+        let word = condition.kind.rsplit('/').next().unwrap_or_default();
+        let text = condition.message.clone();
+        Self { object, uid, reason: word.to_owned(), warning: true, newest: true, text }
+    }
 }
 
 /// Events that wait.
@@ -51,13 +72,11 @@ impl Notes {
     }
 
     pub(super) fn push(&mut self, note: Note) {
-        let queue = if note.reason.is_warning() { &mut self.warnings } else { &mut self.others };
-        // Of what a Service lacks the newest word counts; of addresses each.
-        let newest = matches!(note.reason, EventReason::AllocationFailed | EventReason::NodesLeftOut);
+        let queue = if note.warning { &mut self.warnings } else { &mut self.others };
         let same = |other: &&mut Note| {
-            other.service == note.service
+            other.object == note.object
                 && other.reason == note.reason
-                && (newest || other.text == note.text)
+                && (note.newest || other.text == note.text)
         };
         if let Some(waiting) = queue.iter_mut().find(same) {
             *waiting = note;

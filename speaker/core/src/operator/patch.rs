@@ -1,4 +1,4 @@
-//! What is written into an object's status, and how.
+//! What is written into objects, and how.
 
 use std::net::IpAddr;
 
@@ -7,6 +7,7 @@ use speaker_config::objects::{
     CLEANUP_FINALIZER, CLEANUP_MARK, Condition, ObjectRef, Pool, Service, UnixSeconds,
 };
 
+use crate::cilium::operator::{CLUSTER_CONFIG, NodeConfigWrite};
 use crate::ipam::{POOL_CONDITIONS, PoolStatus, SATISFIED};
 use crate::node_ipam::NODE_SATISFIED;
 use crate::rfc3339;
@@ -28,25 +29,31 @@ pub struct Version {
 pub struct Patch {
     /// The object.
     pub target: ObjectRef,
-    /// The version that was decided on.
+    /// The version that was decided on; empty where the object is to be created.
     pub version: Version,
     /// What is to be there.
     pub change: Change,
 }
 
-/// How the body of a [`Patch`] is to be understood.
+/// How a [`Patch`] is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PatchKind {
     /// A strategic merge patch, which knows that conditions are a map by `type`. Core kinds alone take it.
     StrategicMerge,
-    /// Server-side apply, which knows it from the schema.
+    /// Server-side apply of the status, which knows it from the schema.
     Apply,
+    /// The body is a new object.
+    Create,
+    /// A merge patch of the object (RFC 7396).
+    Merge,
+    /// The object is to go; there is no body.
+    Delete,
 }
 
 /// What is to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Of a Service.
+    /// The status of a Service.
     Service {
         /// The whole of `status.loadBalancer.ingress`; absent: it stays.
         ingress: Option<Vec<IpAddr>>,
@@ -60,11 +67,17 @@ pub enum Change {
         /// Set.
         set: bool,
     },
-    /// Of a pool: all of our conditions.
-    Pool {
+    /// The status of a pool, a CiliumBGPClusterConfig or a CiliumBGPPeerConfig: all of our conditions.
+    Conditions {
         /// The conditions.
         conditions: Vec<Condition>,
     },
+    /// A CiliumBGPNodeConfig that is not there.
+    Create(NodeConfigWrite),
+    /// Owner and specification of a CiliumBGPNodeConfig that is there.
+    Spec(NodeConfigWrite),
+    /// No CiliumBGPNodeConfig.
+    Delete,
 }
 
 impl Change {
@@ -92,26 +105,36 @@ impl Change {
 
     /// The same for a pool.
     pub(super) fn pool(pool: &Pool, status: &PoolStatus, now: UnixSeconds) -> Option<Self> {
-        let recorded = |kind: &str| pool.conditions.iter().find(|condition| condition.kind == kind);
-        let same =
-            |wanted: &Condition| recorded(&wanted.kind).is_some_and(|known| known.says_the_same(wanted));
-        let ours = pool.conditions.iter().filter(|known| POOL_CONDITIONS.contains(&&*known.kind)).count();
-        if ours == status.conditions.len() && status.conditions.iter().all(same) {
-            return None;
-        }
-        let dated = status.conditions.iter().map(|wanted| dated(wanted, recorded(&wanted.kind), now));
-        Some(Self::Pool { conditions: dated.collect() })
+        conditions(&POOL_CONDITIONS, &pool.conditions, &status.conditions, now)
     }
+}
+
+/// What makes our conditions, those of types `ours`, among the `recorded` ones what is `wanted`; `None`: they are
+/// that already.
+pub(super) fn conditions(
+    ours: &[&str],
+    recorded: &[Condition],
+    wanted: &[Condition],
+    now: UnixSeconds,
+) -> Option<Change> {
+    let known = |kind: &str| recorded.iter().find(|condition| condition.kind == kind);
+    let same = |wanted: &Condition| known(&wanted.kind).is_some_and(|known| known.says_the_same(wanted));
+    let count = recorded.iter().filter(|known| ours.contains(&&*known.kind)).count();
+    if count == wanted.len() && wanted.iter().all(same) {
+        return None;
+    }
+    let dated = wanted.iter().map(|wanted| dated(wanted, known(&wanted.kind), now));
+    Some(Change::Conditions { conditions: dated.collect() })
 }
 
 /// "The last time the condition transitioned from one status to another" (metav1.Condition): a new message alone
 /// changes no time.
-fn dated(wanted: &Condition, known: Option<&Condition>, now: UnixSeconds) -> Condition {
+pub(crate) fn dated(wanted: &Condition, known: Option<&Condition>, now: UnixSeconds) -> Condition {
     let kept = known.filter(|known| known.status == wanted.status && known.since != 0);
     Condition { since: kept.map_or(now, |known| known.since), ..wanted.clone() }
 }
 
-fn condition(condition: &Condition) -> Json {
+pub(crate) fn condition_json(condition: &Condition) -> Json {
     let Condition { kind, status, reason, message, observed_generation, since } = condition;
     json!({
         "type": kind, "status": status, "reason": reason, "message": message,
@@ -120,32 +143,35 @@ fn condition(condition: &Condition) -> Json {
 }
 
 impl Patch {
-    /// How the body is to be sent.
+    /// How it is to be sent.
     #[must_use]
-    pub fn kind(&self) -> PatchKind {
+    pub const fn kind(&self) -> PatchKind {
         match self.change {
             Change::Service { .. } | Change::Finalizer { .. } => PatchKind::StrategicMerge,
-            Change::Pool { .. } => PatchKind::Apply,
+            Change::Conditions { .. } => PatchKind::Apply,
+            Change::Create(_) => PatchKind::Create,
+            Change::Spec(_) => PatchKind::Merge,
+            Change::Delete => PatchKind::Delete,
         }
     }
 
     /// What of the object is written: `status`, or the object itself.
     #[must_use]
-    pub fn subresource(&self) -> Option<&'static str> {
+    pub const fn subresource(&self) -> Option<&'static str> {
         match self.change {
-            Change::Service { .. } | Change::Pool { .. } => Some("status"),
-            Change::Finalizer { .. } => None,
+            Change::Service { .. } | Change::Conditions { .. } => Some("status"),
+            Change::Finalizer { .. } | Change::Create(_) | Change::Spec(_) | Change::Delete => None,
         }
     }
 
-    /// The body of the request, in the version of its API that is served.
+    /// The body of the request, in the version of the object's API that is served.
     #[must_use]
     pub fn body(&self, api_version: &str) -> Json {
         let version = &self.version.resource_version;
         match &self.change {
             Change::Service { ingress, set, remove } => {
                 let removed = remove.iter().map(|kind| json!({"$patch": "delete", "type": kind}));
-                let conditions: Vec<Json> = set.iter().map(condition).chain(removed).collect();
+                let conditions: Vec<Json> = set.iter().map(condition_json).chain(removed).collect();
                 let mut status = Map::new();
                 if !conditions.is_empty() {
                     status.insert("conditions".to_owned(), conditions.into());
@@ -165,18 +191,39 @@ impl Patch {
                 "resourceVersion": version, "$deleteFromPrimitiveList/finalizers": [CLEANUP_FINALIZER],
                 "annotations": {CLEANUP_MARK: null},
             }}),
-            Change::Pool { conditions } => {
-                let name = match &self.target {
-                    ObjectRef::Pool(name) => name.as_str(),
-                    _ => "",
+            Change::Conditions { conditions } => {
+                let (kind, name) = match &self.target {
+                    ObjectRef::Pool(name) => ("CiliumLoadBalancerIPPool", name.as_str()),
+                    ObjectRef::BgpClusterConfig(name) => (CLUSTER_CONFIG, name.as_str()),
+                    ObjectRef::BgpPeerConfig(name) => ("CiliumBGPPeerConfig", name.as_str()),
+                    _ => ("", ""),
                 };
-                let conditions: Vec<Json> = conditions.iter().map(condition).collect();
+                let conditions: Vec<Json> = conditions.iter().map(condition_json).collect();
                 json!({
-                    "apiVersion": api_version, "kind": "CiliumLoadBalancerIPPool",
+                    "apiVersion": api_version, "kind": kind,
                     "metadata": {"name": name, "resourceVersion": version},
                     "status": {"conditions": conditions},
                 })
             }
+            Change::Create(wanted) => node_config(wanted, api_version),
+            Change::Spec(wanted) => {
+                let object = node_config(wanted, api_version);
+                let owners = object.pointer("/metadata/ownerReferences").cloned().unwrap_or_default();
+                let spec = object.get("spec").cloned().unwrap_or_default();
+                json!({"metadata": {"resourceVersion": version, "ownerReferences": owners}, "spec": spec})
+            }
+            Change::Delete => Json::Null,
         }
     }
+}
+
+/// A CiliumBGPNodeConfig in a version of its API. What is written stands in both, in the same words.
+fn node_config(wanted: &NodeConfigWrite, api_version: &str) -> Json {
+    let mut object = wanted.object_json();
+    for pointer in ["/apiVersion", "/metadata/ownerReferences/0/apiVersion"] {
+        if let Some(text) = object.pointer_mut(pointer) {
+            *text = api_version.into();
+        }
+    }
+    object
 }

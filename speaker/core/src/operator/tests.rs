@@ -1,4 +1,5 @@
 mod api;
+mod bgp;
 mod cilium;
 mod cleanup;
 mod history;

@@ -1,4 +1,4 @@
-//! What the agent of one node asks the API server for.
+//! What the agent of one node asks the API server for, and the operator of Cilium's BGP kinds.
 
 use std::time::Duration;
 
@@ -42,6 +42,17 @@ pub(crate) fn agent_kinds(node: &str, bgp: bool, l2: bool) -> Vec<(ObjectKind, F
         ]);
     }
     kinds
+}
+
+/// The kinds of Cilium's BGP control plane that the operator reads, but for Nodes. A cluster without them is no
+/// worse for it.
+pub(crate) fn operator_bgp_kinds() -> [ObjectKind; 4] {
+    [
+        ObjectKind::BGP_CLUSTER_CONFIGS,
+        ObjectKind::BGP_OVERRIDES,
+        ObjectKind::BGP_NODE_CONFIGS,
+        ObjectKind::BGP_PEER_CONFIGS,
+    ]
 }
 
 /// Whether Cilium's own BGP control plane is on: two speakers must not read the same objects (design §5,

@@ -1,4 +1,4 @@
-//! Kubernetes Events about Services. Nobody waits for them, and one that is lost is lost.
+//! Kubernetes Events. Nobody waits for them, and one that is lost is lost.
 
 use std::time::Duration;
 
@@ -8,11 +8,12 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Client;
 use kube::api::{Api, PostParams};
+use speaker_config::objects::ObjectRef;
 use speaker_core::operator::Note;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::patch::MANAGER;
+use super::patch::{self, MANAGER};
 
 /// How long one may take; those behind it wait.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -36,8 +37,9 @@ pub(crate) async fn publish(client: Client, instance: String, mut notes: mpsc::R
 
 /// `told`: a failure was logged and nothing has succeeded since.
 async fn publish_one(client: &Client, instance: &str, note: &Note, told: &mut bool) {
-    let events: Api<Event> = Api::namespaced(client.clone(), &note.service.namespace);
-    let event = event(note, instance);
+    let about = About::of(&note.object);
+    let events: Api<Event> = Api::namespaced(client.clone(), &about.event_namespace);
+    let event = event(note, about, instance);
     let trouble = match timeout(LIMIT, events.create(&PostParams::default(), &event)).await {
         Ok(Ok(_)) => {
             *told = false;
@@ -49,31 +51,63 @@ async fn publish_one(client: &Client, instance: &str, note: &Note, told: &mut bo
         Err(_) => format!("no answer for {LIMIT:?}"),
     };
     if !std::mem::replace(told, true) {
-        tracing::warn!(service = %note.service, "Events are not published: {trouble}");
+        tracing::warn!(object = %note.object, "Events are not published: {trouble}");
     }
 }
 
-fn event(note: &Note, instance: &str) -> Event {
+/// What an Event names.
+struct About {
+    api_version: &'static str,
+    kind: &'static str,
+    namespace: Option<String>,
+    name: String,
+    /// Events about objects without a namespace are kept in `default`, where kubectl looks for them.
+    event_namespace: String,
+    action: &'static str,
+}
+
+impl About {
+    fn of(object: &ObjectRef) -> Self {
+        let kind = patch::kind(object).map(|kind| kind.resource);
+        let (namespace, name) = match object {
+            ObjectRef::Service(key) => (Some(key.namespace.clone()), key.name.clone()),
+            ObjectRef::BgpClusterConfig(name) | ObjectRef::BgpPeerConfig(name) | ObjectRef::Pool(name) => {
+                (None, name.clone())
+            }
+            _ => (None, String::new()),
+        };
+        Self {
+            api_version: if namespace.is_some() { "v1" } else { "cilium.io/v2" },
+            kind: kind.map_or("", |kind| kind.kind),
+            event_namespace: namespace.clone().unwrap_or_else(|| "default".to_owned()),
+            action: if namespace.is_some() { "Allocate" } else { "Reconcile" },
+            namespace,
+            name,
+        }
+    }
+}
+
+fn event(note: &Note, about: About, instance: &str) -> Event {
     let now = Wall::now();
     // As client-go names them: the object and the time; the name of an object leaves room for both.
-    let mut name = note.service.name.clone();
+    let mut name = about.name.clone();
     name.truncate(230);
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{name}.{:x}", now.as_nanosecond())),
-            namespace: Some(note.service.namespace.clone()),
+            namespace: Some(about.event_namespace),
             ..ObjectMeta::default()
         },
         event_time: Some(MicroTime(now)),
-        type_: Some(if note.reason.is_warning() { "Warning" } else { "Normal" }.to_owned()),
-        reason: Some(note.reason.to_string()),
+        type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
+        reason: Some(note.reason.clone()),
         note: Some(cut(&note.text)),
-        action: Some("Allocate".to_owned()),
+        action: Some(about.action.to_owned()),
         regarding: Some(ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Service".to_owned()),
-            namespace: Some(note.service.namespace.clone()),
-            name: Some(note.service.name.clone()),
+            api_version: Some(about.api_version.to_owned()),
+            kind: Some(about.kind.to_owned()),
+            namespace: about.namespace,
+            name: Some(about.name),
             uid: Some(note.uid.clone()),
             ..ObjectReference::default()
         }),

@@ -14,6 +14,7 @@ mod kind;
 pub(crate) mod lease;
 mod leases;
 mod mirror;
+pub(crate) mod node_status;
 pub(crate) mod patch;
 mod secrets;
 mod watch;
@@ -22,14 +23,14 @@ use speaker_config::objects::{Object, ObjectRef};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-pub(crate) use agent::{agent_kinds, cilium_speaks_bgp, probe};
+pub(crate) use agent::{agent_kinds, cilium_speaks_bgp, operator_bgp_kinds, probe};
 pub(crate) use client::{Connection, connect};
 pub(crate) use kind::ObjectKind;
 pub(crate) use leases::spawn as spawn_leases;
 pub use leases::{LeaseCall, LeaseEvent};
 pub(crate) use mirror::Delta;
 pub(crate) use secrets::SecretWatches;
-pub(crate) use watch::{Batch, Filter, follow};
+pub(crate) use watch::{Batch, Filter, Part, follow};
 
 use super::clock::Clock;
 use super::source::{ObjectChange, SourceBatch};

@@ -53,6 +53,8 @@ pub(crate) struct Filter {
     pub(crate) name: Option<String>,
     /// It is no fault where the API server does not know the kind.
     pub(crate) optional: bool,
+    /// `metadata` alone: that an object is there is all that is asked.
+    pub(crate) metadata: bool,
 }
 
 impl Filter {
@@ -241,7 +243,9 @@ impl<K: Kind> Follower<K> {
     async fn page(&mut self, params: &ListParams) -> Result<Page, Trouble> {
         let versions = self.mirror.kind().resource().versions.len();
         for _ in 0..versions {
-            let request = self.request().list(params).map_err(|error| Trouble::Failed(error.to_string()))?;
+            let request = if self.filter.metadata { Request::list_metadata } else { Request::list };
+            let request =
+                request(&self.request(), params).map_err(|error| Trouble::Failed(error.to_string()))?;
             match answer(self.client.request::<Page>(request)).await {
                 Err(Trouble::Absent) => self.version = (self.version + 1) % versions,
                 other => return other,
@@ -300,7 +304,8 @@ impl<K: Kind> Follower<K> {
             timeout: Some(WATCH),
             ..WatchParams::default()
         };
-        let request = match self.request().watch(&params, version) {
+        let request = if self.filter.metadata { Request::watch_metadata } else { Request::watch };
+        let request = match request(&self.request(), &params, version) {
             Ok(request) => request,
             Err(error) => return Ok(End::Broken(Trouble::Failed(error.to_string()))),
         };

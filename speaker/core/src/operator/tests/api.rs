@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use bgp_proto::types::{Family, Timestamp};
 use speaker_config::objects::{
-    Block, Condition, IpFamilyPolicy, Object, ObjectKey, ObjectRef, Pool, Selector, Service, ServicePort,
-    TrafficPolicy,
+    BgpInstance, Block, Condition, IpFamilyPolicy, Object, ObjectKey, ObjectRef, Pool, Selector, Service,
+    ServicePort, TrafficPolicy,
 };
 
 use super::super::*;
+use crate::cilium::operator::NodeConfigWrite;
 use crate::ipam::POOL_CONDITIONS;
 
 pub(super) fn service(name: &str) -> Service {
@@ -74,11 +75,16 @@ pub(super) fn foreign_condition() -> Condition {
 }
 
 pub(super) fn settings() -> OperatorSettings {
-    OperatorSettings {
-        ipam: Some(IpamSettings::default()),
-        node_ipam: NodeIpamSettings::default(),
-        hold_deleted: Duration::ZERO,
+    OperatorSettings { ipam: Some(IpamSettings::default()), ..OperatorSettings::default() }
+}
+
+/// What becomes of instances in the store.
+fn stored(instances: &[BgpInstance], prunes: bool) -> Vec<BgpInstance> {
+    let mut instances = instances.to_vec();
+    for peer in instances.iter_mut().flat_map(|one| &mut one.peers).filter(|_| prunes) {
+        peer.asn = None;
     }
+    instances
 }
 
 /// The store. Answers and echoes wait until they are asked for, unless `prompt`.
@@ -96,6 +102,8 @@ pub(super) struct Api {
     /// Stored writes of each object.
     pub(super) stored: BTreeMap<ObjectRef, usize>,
     pub(super) notes: Vec<String>,
+    /// It drops the ASN of peers.
+    pub(super) prunes: bool,
 }
 
 impl Api {
@@ -105,8 +113,8 @@ impl Api {
 
     pub(super) fn with(settings: OperatorSettings) -> Self {
         Self {
+            operator: Operator::new(settings.clone(), BTreeSet::new()),
             settings,
-            operator: Operator::new(settings, BTreeSet::new()),
             objects: BTreeMap::new(),
             version: 0,
             now: Timestamp::ZERO + Duration::from_secs(1000),
@@ -115,6 +123,7 @@ impl Api {
             patches: VecDeque::new(),
             stored: BTreeMap::new(),
             notes: Vec::new(),
+            prunes: false,
         }
     }
 
@@ -180,17 +189,24 @@ impl Api {
     pub(super) fn turn(&mut self) {
         let orders = self.operator.settle(self.now, self.wall);
         self.patches.extend(orders.patches);
-        self.notes.extend(
-            orders.notes.iter().map(|note| format!("{} {} {}", note.service, note.reason, note.text)),
-        );
+        self.notes
+            .extend(orders.notes.iter().map(|note| format!("{} {} {}", note.object, note.reason, note.text)));
         assert!(self.patches.len() <= WRITES_AT_ONCE, "{} writes under way", self.patches.len());
     }
 
     /// The server takes a patch.
     pub(super) fn store(&mut self, patch: &Patch) -> Outcome {
+        if let Change::Create(wanted) = &patch.change {
+            return self.create(&patch.target, wanted);
+        }
         let Some((object, version)) = self.objects.get(&patch.target) else { return Outcome::Conflict };
         if version.to_string() != patch.version.resource_version {
             return Outcome::Conflict;
+        }
+        if patch.change == Change::Delete {
+            assert_eq!(patch.version.uid, format!("uid of {}", patch.target));
+            self.remove(&patch.target);
+            return Outcome::Written { resource_version: String::new() };
         }
         let before = object.clone();
         let mut after = object.clone();
@@ -210,9 +226,20 @@ impl Api {
                 );
                 service.cleanup = if *set { Cleanup::Ours } else { Cleanup::None };
             }
-            (Change::Pool { conditions }, Object::Pool(pool)) => {
+            (Change::Conditions { conditions }, Object::Pool(pool)) => {
                 pool.conditions.retain(|one| !POOL_CONDITIONS.contains(&&*one.kind));
                 pool.conditions.extend(conditions.iter().cloned());
+            }
+            (Change::Conditions { conditions }, Object::BgpClusterConfig(one)) => {
+                one.conditions.clone_from(conditions);
+            }
+            (Change::Conditions { conditions }, Object::BgpPeerConfig(one)) => {
+                one.conditions.clone_from(conditions);
+            }
+            (Change::Spec(wanted), Object::BgpNodeConfig(one)) => {
+                one.owner = Some(wanted.owner.clone());
+                one.instances = stored(&wanted.instances, self.prunes);
+                one.generation += 1;
             }
             other => panic!("{other:?}"),
         }
@@ -224,6 +251,19 @@ impl Api {
             self.put(after);
         }
         *self.stored.entry(patch.target.clone()).or_default() += 1;
+        Outcome::Written { resource_version: self.version.to_string() }
+    }
+
+    fn create(&mut self, target: &ObjectRef, wanted: &NodeConfigWrite) -> Outcome {
+        if self.objects.contains_key(target) {
+            return Outcome::Conflict;
+        }
+        let body = serde_json::to_value(wanted.object()).unwrap();
+        let mut config = speaker_config::kubernetes::bgp_node_config(&body).unwrap();
+        config.instances = stored(&config.instances, self.prunes);
+        config.generation = 1;
+        self.put(Object::BgpNodeConfig(config));
+        *self.stored.entry(target.clone()).or_default() += 1;
         Outcome::Written { resource_version: self.version.to_string() }
     }
 
@@ -257,7 +297,7 @@ impl Api {
     /// Another process takes over: it finds the objects alone.
     pub(super) fn fail_over(&mut self) {
         let mut sources = BTreeSet::from(["all".to_owned()]);
-        self.operator = Operator::new(self.settings, std::mem::take(&mut sources));
+        self.operator = Operator::new(self.settings.clone(), std::mem::take(&mut sources));
         self.operator.waiting.insert("all".to_owned());
         self.patches.clear();
         self.echoes.clear();

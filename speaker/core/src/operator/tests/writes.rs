@@ -254,9 +254,9 @@ fn events_follow_what_they_tell_and_are_bounded() {
     api.turn();
     assert_eq!(api.notes, [""; 0], "nothing is told before it is stored");
     api.settle();
-    assert_eq!(api.notes, ["default/web IPAllocated Assigned 10.0.0.0"]);
+    assert_eq!(api.notes, ["Service default/web IPAllocated Assigned 10.0.0.0"]);
     api.delete("web");
-    assert_eq!(api.notes[1..], ["default/web IPReleased Released 10.0.0.0: the Service is deleted"]);
+    assert_eq!(api.notes[1..], ["Service default/web IPReleased Released 10.0.0.0: the Service is deleted"]);
     // So many at once, then one now and then; what people must know goes first.
     api.notes.clear();
     let start = api.now + Duration::from_secs(60);
@@ -294,10 +294,11 @@ fn more_events_than_may_wait_are_dropped_and_counted() {
             crate::ipam::EventReason::Allocated
         };
         let key = ObjectKey::new("default", index.to_string());
-        notes.push(Note { service: key, uid: String::new(), reason, text: String::new() });
+        notes.push(Note::of_service(key, String::new(), reason, String::new()));
     }
     assert_eq!(notes.dropped, 10);
-    assert_eq!(notes.take(Timestamp::ZERO)[0].service.name, "3");
+    let first = notes.take(Timestamp::ZERO).remove(0);
+    assert_eq!(first.object, ObjectRef::Service(ObjectKey::new("default", "3")));
 }
 
 #[test]
@@ -373,6 +374,7 @@ fn a_service_changes_hands_between_the_two_allocators() {
         hold_deleted: Duration::ZERO,
         ipam: Some(IpamSettings { default_class, ..IpamSettings::default() }),
         node_ipam: NodeIpamSettings { enabled: true, default_class },
+        ..OperatorSettings::default()
     };
     api.fail_over();
     api.settle();
