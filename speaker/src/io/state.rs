@@ -77,6 +77,13 @@ pub(crate) enum Record {
     PoolGone(String),
 }
 
+impl Record {
+    /// Whether it says that an object is gone.
+    pub(crate) fn is_deletion(&self) -> bool {
+        matches!(self, Self::ServiceGone(_) | Self::PoolGone(_))
+    }
+}
+
 /// The state in memory, which is what the journal says.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct State {

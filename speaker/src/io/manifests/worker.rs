@@ -25,6 +25,9 @@ const POLL: Duration = Duration::from_secs(15);
 const POLL_MISSING: Duration = Duration::from_secs(1);
 /// How long a missing file or folder holds the first list back.
 pub(crate) const ABSENT: Duration = Duration::from_secs(30);
+/// Deletions and counts of pools are written so much later: nobody waits for them, while the peers' tasks that pass
+/// a deletion on want the processor.
+const LATER: Duration = Duration::from_millis(5);
 /// Between two attempts to write the state.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -46,6 +49,10 @@ pub(super) struct Worker {
     faults_moved: bool,
     /// Statuses that are not on the disk yet.
     unsaved: BTreeMap<ObjectRef, StatusPatch>,
+    /// Deletions that the hub knows of and the disk does not.
+    owed: Vec<Record>,
+    /// When to write what nobody waits for.
+    later: Option<Timestamp>,
     retry_at: Option<Timestamp>,
     write_fault: Option<FileFault>,
     started: Timestamp,
@@ -79,6 +86,8 @@ impl Worker {
             told_faults: Vec::new(),
             faults_moved: false,
             unsaved: BTreeMap::new(),
+            owed: Vec::new(),
+            later: None,
             retry_at: None,
             write_fault: None,
             started,
@@ -111,7 +120,9 @@ impl Worker {
     }
 
     fn next(&self) -> Option<Timestamp> {
-        let saving = self.retry_at.or((!self.unsaved.is_empty()).then_some(Timestamp::ZERO));
+        let waits = !self.unsaved.is_empty() || !self.owed.is_empty();
+        let later = if self.is_urgent() { None } else { self.later };
+        let saving = self.retry_at.or_else(|| waits.then(|| later.unwrap_or(Timestamp::ZERO)));
         let telling = self.faults_moved.then_some(Timestamp::ZERO);
         [Some(self.next_scan), self.due.next(), saving, telling].into_iter().flatten().min()
     }
@@ -134,6 +145,7 @@ impl Worker {
                     };
                     self.unsaved.insert(reference, patch);
                 }
+                self.later = self.later.or(Some(self.clock.now() + LATER));
             }
             Message::Stop => return Err(Gone),
         }
@@ -152,10 +164,17 @@ impl Worker {
             touched.append(&mut self.read(path));
         }
         self.deliver_objects(first.unwrap_or(now), touched)?;
-        if self.retry_at.is_none_or(|at| at <= now) {
+        let now = self.clock.now();
+        let due = self.is_urgent() || self.later.is_none_or(|at| at <= now);
+        if due && self.retry_at.is_none_or(|at| at <= now) {
             self.save()?;
         }
         Ok(())
+    }
+
+    /// A Service is announced when its status is recorded.
+    fn is_urgent(&self) -> bool {
+        self.unsaved.keys().any(|reference| matches!(reference, ObjectRef::Service(_)))
     }
 
     /// Compares what there is with what was read.
@@ -197,6 +216,10 @@ impl Worker {
 
     /// Tells the hub what of `touched` has changed, and of faults.
     fn deliver_objects(&mut self, at: Timestamp, touched: BTreeSet<ObjectRef>) -> Result<(), Gone> {
+        if !self.owed.is_empty() && (self.orphans || !touched.is_empty()) {
+            // What comes back under a name that was deleted finds nothing of its predecessor.
+            self.write_owed();
+        }
         let (mut changes, mut records) = (Vec::new(), Vec::new());
         for reference in touched {
             match self.catalogue.get(&reference) {
@@ -229,10 +252,23 @@ impl Worker {
         }
         self.send(at, changes, synced)?;
         // After the hub was told: a withdrawal does not wait for the disk.
-        if !self.append(&records) {
+        if records.iter().all(Record::is_deletion) {
+            if !records.is_empty() {
+                self.owed.extend(records);
+                self.later = self.later.or(Some(self.clock.now() + LATER));
+            }
+        } else if !self.append(&records) {
             self.orphans = true;
         }
         Ok(())
+    }
+
+    /// Says whether the deletions are on the disk. Those that are not are found again as orphans.
+    fn write_owed(&mut self) -> bool {
+        let owed = std::mem::take(&mut self.owed);
+        let written = self.append(&owed);
+        self.orphans |= !written;
+        written
     }
 
     /// Whether what is not there is gone: nothing hides from us, and nothing waits to be read.
@@ -333,8 +369,12 @@ impl Worker {
         services.chain(pools).filter(|reference| !self.delivered.contains_key(reference)).collect()
     }
 
-    /// Records the statuses that wait, and delivers their objects again.
+    /// Records the deletions and statuses that wait, and delivers their objects again.
     fn save(&mut self) -> Result<(), Gone> {
+        self.later = None;
+        if !self.write_owed() {
+            return Ok(());
+        }
         let mut records = Vec::new();
         let mut echoed = Vec::new();
         self.unsaved.retain(|reference, _| self.delivered.contains_key(reference));
@@ -459,6 +499,42 @@ mod tests {
             matches!(&found.changes[..], [ObjectChange::Upsert(Object::Service(service))] if service.ingress == ingress),
             "{found:?}"
         );
+    }
+
+    /// The successor of a Service that was deleted a moment ago gets nothing of what was kept of it.
+    #[test]
+    fn a_deletion_is_on_the_disk_before_its_name_is_used_again() {
+        let (folder, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let file = folder.path().join("a.yaml");
+        fs::write(&file, SERVICE).unwrap();
+        let (mut worker, mut batches) = worker(&[folder.path()], state.path(), Clock::start());
+        let ingress: Vec<IpAddr> = vec!["192.0.2.1".parse().unwrap()];
+        assert!(worker.turn().is_ok() && worker.take(patch(&ingress)).is_ok() && worker.turn().is_ok());
+        assert_eq!(batches.try_recv().unwrap().changes.len() + batches.try_recv().unwrap().changes.len(), 2);
+        let key = ObjectKey::new("default", "a");
+
+        let touch = |worker: &mut Worker| {
+            worker.due.changed(file.clone(), worker.clock.now(), Duration::ZERO);
+            assert!(worker.turn().is_ok());
+        };
+        fs::remove_file(&file).unwrap();
+        touch(&mut worker);
+        assert!(matches!(&batches.try_recv().unwrap().changes[..], [ObjectChange::Delete(_)]));
+        assert!(worker.store.service(&key).is_some(), "the withdrawal goes first");
+        assert!(worker.next().unwrap() <= worker.clock.now() + LATER);
+        fs::write(&file, SERVICE).unwrap();
+        touch(&mut worker);
+        let again = batches.try_recv().unwrap().changes;
+        assert!(
+            matches!(&again[..], [ObjectChange::Upsert(Object::Service(service))] if service.ingress.is_empty()),
+            "{again:?}"
+        );
+
+        fs::remove_file(&file).unwrap();
+        touch(&mut worker);
+        assert!(worker.take(Message::Stop).is_err() && worker.save().is_ok());
+        drop(worker);
+        assert_eq!(Store::open(state.path()).unwrap().service(&key), None);
     }
 
     #[test]
