@@ -159,7 +159,8 @@ fn rows_have_every_key() {
             "pathId": null, "nextHop": "2001:db8::2", "linkLocalNextHop": null, "origin": "igp",
             "asPath": [{"kind": "sequence", "asns": [64500]}], "med": 1, "localPreference": null,
             "communities": [], "largeCommunities": [], "extendedCommunities": [],
-            "valid": true, "best": false, "since": "2026-11-21T12:00:00Z",
+            "valid": true, "best": false, "multipath": false, "stale": false, "learned": false, "reason": null,
+            "since": "2026-11-21T12:00:00Z",
         }])
     );
     let mut counted = AdjRibIn::new(Receive::Count, FamilyMap::default());
