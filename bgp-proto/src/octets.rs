@@ -57,6 +57,10 @@ impl Octets {
         self.take(4, what).map(|mut octets| octets.get_u32())
     }
 
+    pub(crate) fn u64(&mut self, what: &str) -> Result<u64, Malformed> {
+        self.take(8, what).map(|mut octets| octets.get_u64())
+    }
+
     pub(crate) fn v4(&mut self, what: &str) -> Result<Ipv4Addr, Malformed> {
         self.u32(what).map(Ipv4Addr::from_bits)
     }

@@ -47,8 +47,29 @@ pub struct SpeakerConfig {
     pub readiness_address: Option<SocketAddr>,
     /// `drain`.
     pub drain: DrainSettings,
+    /// `bmp`, in the order of the file.
+    pub bmp: Vec<BmpCollector>,
     /// `api`.
     pub api: Api,
+}
+
+/// One of `bmp[]`: a monitoring station (RFC 7854).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BmpCollector {
+    /// `name`.
+    pub name: String,
+    /// `address`: a name or an address, and a port; an IPv6 address in brackets.
+    pub address: String,
+    /// `monitor` has `adj-rib-in`.
+    pub adj_rib_in: bool,
+    /// `monitor` has `adj-rib-out` (RFC 8671).
+    pub adj_rib_out: bool,
+    /// `monitor` has `loc-rib` (RFC 9069).
+    pub loc_rib: bool,
+    /// `statistics`: between two reports; absent is none.
+    pub statistics: Option<Duration>,
+    /// `connectRetry`: the first wait after a connection was lost; doubled by each further failure.
+    pub connect_retry: Duration,
 }
 
 /// `router`: the BGP instance "default".

@@ -17,6 +17,7 @@ use crate::selector::is_dns_subdomain;
 use crate::tree::{self, Node, Value};
 
 mod advertisement;
+mod bmp;
 mod peers;
 mod reader;
 mod report;
@@ -100,6 +101,7 @@ fn read(table: &Table<'_>, report: &Report, base_dir: &Path) -> SpeakerConfig {
         readiness,
         readiness_address,
         drain: drain(table),
+        bmp: bmp::collectors(table, report),
         api: api(table, base_dir),
         peers: peers.into_iter().map(|peer| peer.value).collect(),
         dynamic_peers: dynamic.into_iter().map(|peer| peer.value).collect(),

@@ -30,7 +30,7 @@ use crate::io::http::{self, Paths};
 use crate::io::listen::ListenStatus;
 use crate::io::peer::PeerContext;
 use crate::io::{
-    api, bfd, boot, carrier, clock::Clock, egress, health, kernel, kube, learn, link, listen, manifests,
+    api, bfd, bmp, boot, carrier, clock::Clock, egress, health, kernel, kube, learn, link, listen, manifests,
     neighbors,
 };
 use crate::load::{self, Loaded};
@@ -119,7 +119,15 @@ impl App {
 
         let bfd = bfd::Bfd::new(clock);
         let carriers = carrier::Carriers::watch().context("cannot follow the state of interfaces")?;
-        let context = PeerContext { events: peer_events, clock, egress, bfd: bfd.clone(), carriers, learn };
+        let context = PeerContext {
+            events: peer_events,
+            clock,
+            egress,
+            bfd: bfd.clone(),
+            carriers,
+            learn,
+            pulse: bmp::Pulse::default(),
+        };
         let hub = Hub::new(HubSpec {
             loaded,
             node,

@@ -27,6 +27,7 @@ pub mod process;
 #[cfg(test)]
 mod rfcs;
 pub mod speaker;
+pub mod station;
 pub mod tors;
 pub mod traffic;
 pub mod wait;

@@ -173,6 +173,10 @@ pub struct Negotiated {
     pub enhanced_refresh: bool,
     /// The peer's graceful restart capability, where both sides have it.
     pub graceful_restart: Option<GracefulRestart>,
+    /// Our OPEN, the whole message as it went out.
+    pub sent_open: Bytes,
+    /// The peer's OPEN, the whole message as it came.
+    pub received_open: Bytes,
     /// What we announced.
     pub our_capabilities: Vec<Capability>,
     /// What the peer announced.

@@ -26,6 +26,8 @@ pub(super) struct Link {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
     buffer: BytesMut,
+    /// The peer's last OPEN, as it came.
+    pub(super) open: Bytes,
     /// Octets handed over for sending and not reported as written.
     unsent: usize,
 }
@@ -37,7 +39,15 @@ impl Link {
         local: SocketAddr,
         remote: SocketAddr,
     ) -> Box<Self> {
-        Box::new(Self { conn, direction, local, remote, buffer: BytesMut::new(), unsent: 0 })
+        Box::new(Self {
+            conn,
+            direction,
+            local,
+            remote,
+            buffer: BytesMut::new(),
+            open: Bytes::new(),
+            unsent: 0,
+        })
     }
 
     /// Takes in what came. At most one unfinished message stays in the buffer when all were read.
@@ -57,6 +67,9 @@ impl Link {
         decode: &DecodeContext,
     ) -> Result<Option<Message>, End> {
         let kind = MessageKind::of(&self.buffer);
+        if kind == Some(MessageKind::Open) {
+            self.open = front(&self.buffer);
+        }
         match read_message(&mut self.buffer, decode) {
             Ok(None) => Ok(None),
             Ok(Some(message)) => {
@@ -82,4 +95,11 @@ impl Link {
     pub(super) const fn has_unsent(&self) -> bool {
         self.unsent > 0
     }
+}
+
+/// The message at the front of `buffer`, as far as it is there.
+fn front(buffer: &[u8]) -> Bytes {
+    let length = buffer.get(16..18).into_iter().flatten();
+    let length = length.fold(0, |length, octet| (length << 8) | usize::from(*octet));
+    Bytes::copy_from_slice(buffer.get(..length.min(buffer.len())).unwrap_or_default())
 }

@@ -63,6 +63,8 @@ pub(super) fn negotiate(
     let route_refresh = both(&Capability::RouteRefresh);
     Ok(Negotiated {
         conn: link.conn,
+        sent_open: ours.encode(),
+        received_open: link.open.clone(),
         local: link.local,
         remote: link.remote,
         local_asn: config.local_asn,

@@ -43,6 +43,7 @@ pub(crate) const FILE: Section = Section::new(
         "readiness",
         "readinessAddress",
         "drain",
+        "bmp",
         "api",
     ],
 );
@@ -144,10 +145,12 @@ pub(crate) const REQUIREMENT: Section =
 pub(crate) const DATAPATH: Section = Section::new("datapath", &["loops", "local"]);
 pub(crate) const L2: Section = Section::new("l2", &["enabled", "interfaces", "leaseDuration"]);
 pub(crate) const DRAIN: Section = Section::new("drain", &["for", "taint", "excludeLabel"]);
+pub(crate) const BMP: Section =
+    Section::new("bmp[]", &["name", "address", "monitor", "statistics", "connectRetry"]);
 pub(crate) const API: Section = Section::new("api", &["socket", "http"]);
 
 /// Every section.
-pub(crate) const ALL: [&Section; 40] = [
+pub(crate) const ALL: [&Section; 41] = [
     &FILE,
     &NODE,
     &ROUTER,
@@ -187,6 +190,7 @@ pub(crate) const ALL: [&Section; 40] = [
     &DATAPATH,
     &L2,
     &DRAIN,
+    &BMP,
     &API,
 ];
 

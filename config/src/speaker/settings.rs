@@ -16,10 +16,10 @@ mod authentication;
 mod values;
 use authentication::authentication;
 use values::{
-    add_path, at_least_a_second, bfd, graceful_restart, hold, learn, long_lived_restart, next_hop_ipv4,
-    next_hop_ipv6, peer_asn, prefix_limit, role, shutdown, ttl, unless_off,
+    add_path, bfd, graceful_restart, hold, learn, long_lived_restart, next_hop_ipv4, next_hop_ipv6, peer_asn,
+    prefix_limit, role, shutdown, ttl,
 };
-pub(super) use values::{asn, check_unicast, export_rule, interface, unicast};
+pub(super) use values::{asn, at_least_a_second, check_unicast, export_rule, interface, unicast, unless_off};
 
 /// The settings as one mapping of the file has them; what it does not say is `None`.
 #[derive(Debug, Clone, Default)]

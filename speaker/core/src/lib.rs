@@ -7,6 +7,7 @@
 //! ```
 
 pub mod announce;
+pub mod bmp;
 pub mod cilium;
 pub mod cover;
 pub mod danger;

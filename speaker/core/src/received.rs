@@ -18,6 +18,11 @@ use speaker_config::objects::UnixSeconds;
 use crate::dump;
 use crate::rfc3339::rfc3339;
 
+mod followers;
+
+use followers::Followers;
+pub use followers::{Follow, News};
+
 /// `maxPrefixes` where the settings say nothing.
 pub const DEFAULT_MAX_PREFIXES: u32 = 10_000;
 
@@ -128,6 +133,7 @@ pub struct AdjRibIn {
     families: FamilyMap<Received>,
     sets: BTreeSet<Arc<PathAttributes>>,
     sweep_at: usize,
+    followers: Followers,
 }
 
 impl AdjRibIn {
@@ -138,7 +144,8 @@ impl AdjRibIn {
             limit: max_prefixes.get(family).unwrap_or(DEFAULT_MAX_PREFIXES),
             ..Received::default()
         });
-        Self { mode, receiver: Receiver::default(), families, sets: BTreeSet::new(), sweep_at: 0 }
+        let (receiver, followers) = (Receiver::default(), Followers::default());
+        Self { mode, receiver, families, sets: BTreeSet::new(), sweep_at: 0, followers }
     }
 
     /// The same for a session of which our side is known.
@@ -149,7 +156,12 @@ impl AdjRibIn {
 
     /// Empty again, with other rules for the same session.
     pub fn reset(&mut self, mode: Receive, max_prefixes: FamilyMap<Option<u32>>) {
+        let mut followers = std::mem::take(&mut self.followers);
+        for family in Family::ALL {
+            followers.forget(family);
+        }
         *self = Self::of(mode, max_prefixes, std::mem::take(&mut self.receiver));
+        self.followers = followers;
     }
 
     /// Takes an UPDATE in at `now`.
@@ -187,6 +199,9 @@ impl AdjRibIn {
         if let Some(family) = update.end_of_rib {
             self.families.get_mut(family).end_of_rib = true;
         }
+        if self.is_followed() {
+            self.tell_followers(update);
+        }
         noticed
     }
 
@@ -195,6 +210,7 @@ impl AdjRibIn {
         let received = self.families.get_mut(family);
         *received =
             Received { limit: received.limit, end_of_rib: received.end_of_rib, ..Received::default() };
+        self.followers.forget(family);
         self.sweep();
     }
 

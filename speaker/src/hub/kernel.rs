@@ -37,6 +37,7 @@ impl Hub {
         if !keep {
             learn.stop(true).await;
         }
+        self.stations.stop(&mut self.peers).await;
         let Some(kernel) = self.kernel else { return };
         if remove && !self.world.announcer().carriage().wanted.is_empty() {
             tokio::time::sleep(LAST_PACKETS).await;

@@ -3,6 +3,7 @@
 mod answers;
 mod bfd;
 mod bgp_status;
+mod bmp;
 mod draining;
 mod kernel;
 mod mrt;
@@ -42,6 +43,7 @@ use crate::load::{self, LoadError, Loaded, Secrets};
 use crate::question::Asked;
 use crate::record::Recorder;
 pub use bgp_status::Reported;
+use bmp::Stations;
 use draining::Draining;
 use observe::Freshness;
 pub use observe::Observation;
@@ -149,6 +151,7 @@ pub struct Hub {
     kernel_problems: Vec<String>,
     draining: Draining,
     health: watch::Sender<Option<SocketAddr>>,
+    stations: Stations,
     precedence: Precedence,
     /// Other Secrets may be referred to than those that are watched.
     secrets_stale: bool,
@@ -195,6 +198,7 @@ impl Hub {
         let world = World::new(&loaded.config, &start);
         let neighbors = Neighbors::new(neighbors);
         let secrets_of = Secrets::of(Some(namespace));
+        let pulse = context.pulse.clone();
         let peers = Peers::new(context, listener, node, predecessor, secrets_of, neighbors);
         let mut hub = Self {
             first_config: loaded.config.clone(),
@@ -207,6 +211,7 @@ impl Hub {
             kernel_problems: Vec::new(),
             draining: Draining::new(keeper),
             health,
+            stations: Stations::new(pulse),
             precedence: Precedence::new(several),
             secrets_stale: true,
             listening,
@@ -220,6 +225,7 @@ impl Hub {
             faults: BTreeMap::new(),
             freshness,
         };
+        hub.stations.configure(&hub.config, &mut hub.world);
         hub.record(&Event::Start { text: loaded.text, start });
         hub.follow_health();
         hub
@@ -282,7 +288,7 @@ impl Hub {
     fn take(&mut self, message: Message) {
         match message {
             Message::Batch(batch) => self.take_batch(batch),
-            Message::Peer(name, event) => self.peers.event(&mut self.world, &name, event),
+            Message::Peer(name, event) => self.take_peer(&name, event),
             Message::Listen(ListenEvent::Incoming(incoming)) => {
                 if self.world.is_complete() {
                     self.peers.incoming(&self.config, incoming, &mut self.world);
@@ -316,6 +322,14 @@ impl Hub {
             }
             Message::Stop => {}
         }
+    }
+
+    fn take_peer(&mut self, name: &PeerName, event: PeerEvent) {
+        // The last words of a task that was replaced say nothing of its successor's session.
+        if self.peers.get(name).is_some_and(|peer| Arc::ptr_eq(peer.handle.name(), name)) {
+            self.stations.heard(name, &event);
+        }
+        self.peers.event(&mut self.world, name, event);
     }
 
     fn take_batch(&mut self, batch: SourceBatch) {
@@ -391,6 +405,7 @@ impl Hub {
         }
         if self.world.is_complete() {
             if self.peers.reconcile(&self.config, &mut self.world) {
+                self.stations.touch();
                 self.secrets_stale = true;
                 self.watch_secrets();
                 let listen = peers::listen_addresses(&self.config, &self.world);
@@ -400,6 +415,7 @@ impl Hub {
         }
         // First of all the peers: what follows is for the disk and for people.
         self.peers.follow(&self.world, &changes, self.since.take());
+        self.stations.follow(&self.config, &mut self.peers, &self.world, &changes);
         self.settle_segments();
         self.tell_allocation(std::mem::take(&mut changes.ipam));
     }
@@ -453,6 +469,7 @@ impl Hub {
         let node = self.world.node().to_owned();
         self.config = loaded.config;
         self.world.configure(&self.config, &node);
+        self.stations.configure(&self.config, &mut self.world);
         self.record(&Event::Configure { text: loaded.text, node });
         self.follow_health();
         self.secrets_stale = true;

@@ -50,6 +50,8 @@ pub(super) struct Peers {
     pub(super) neighbors: Neighbors,
     /// Tasks that are sending their last words.
     ending: Vec<tokio::task::JoinHandle<()>>,
+    /// Sessions that we have ended for good, for those who are told of sessions.
+    pub(super) parted: Vec<(PeerName, DownReason)>,
     stale: bool,
     /// The version of the peers in force that was acted upon.
     version: u64,
@@ -75,6 +77,7 @@ impl Peers {
             running: BTreeMap::new(),
             neighbors,
             ending: Vec::new(),
+            parted: Vec::new(),
             stale: true,
             version: 0,
             refusals: RefusalLog::default(),
@@ -269,8 +272,10 @@ impl Peers {
     }
 
     fn finish(&mut self, running: Running, subcode: u8, text: &str) {
-        let reason =
-            StopReason { notification: Some(Notification::cease(subcode, text)), hard: true, restart: false };
+        let notification = Notification::cease(subcode, text);
+        let said = DownReason::Sent(notification.clone(), text.to_owned());
+        self.parted.push((Arc::clone(running.handle.name()), said));
+        let reason = StopReason { notification: Some(notification), hard: true, restart: false };
         self.ending.retain(|task| !task.is_finished());
         self.ending.push(running.handle.shutdown(reason, FLUSH));
     }
@@ -370,6 +375,10 @@ impl Peers {
         for (_, running) in std::mem::take(&mut self.running) {
             let notification = (!running.keeps_routes())
                 .then(|| Notification::cease(cease::ADMINISTRATIVE_SHUTDOWN, "the speaker is stopping"));
+            let said = notification
+                .clone()
+                .map_or(DownReason::Stopped, |sent| DownReason::Sent(sent, String::new()));
+            self.parted.push((Arc::clone(running.handle.name()), said));
             self.ending.push(
                 running.handle.shutdown(StopReason { notification, hard: false, restart: false }, FLUSH),
             );

@@ -4,6 +4,7 @@
 pub(crate) mod allocator;
 pub mod api;
 pub mod bfd;
+pub mod bmp;
 pub mod boot;
 pub mod carrier;
 pub mod clock;

@@ -45,7 +45,7 @@ pub(super) fn hold(field: &Field<'_>) -> Option<HoldTime> {
 
 /// "KEEPALIVE messages MUST NOT be sent more frequently than one per second" (RFC 4271 §4.4); nor is it
 /// kind to dial more often.
-pub(super) fn at_least_a_second(field: &Field<'_>) -> Option<Duration> {
+pub(in crate::speaker) fn at_least_a_second(field: &Field<'_>) -> Option<Duration> {
     let duration = field.duration()?;
     if duration < Duration::from_secs(1) {
         field.error(format!("{duration:?} is less than a second"), "write 1s or more");
@@ -55,7 +55,10 @@ pub(super) fn at_least_a_second(field: &Field<'_>) -> Option<Duration> {
 }
 
 /// Reads a mapping that `false` switches off, which a peer may want to do with what its group has on.
-pub(super) fn unless_off<T>(field: &Field<'_>, read: impl Fn(&Field<'_>) -> Option<T>) -> Option<Option<T>> {
+pub(in crate::speaker) fn unless_off<T>(
+    field: &Field<'_>,
+    read: impl Fn(&Field<'_>) -> Option<T>,
+) -> Option<Option<T>> {
     if field.is_false() { Some(None) } else { read(field).map(Some) }
 }
 

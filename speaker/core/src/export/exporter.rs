@@ -8,6 +8,7 @@ use bgp_proto::wire::{EncodeContext, NextHop, PathAttributes};
 use speaker_config::model::ExportRule;
 
 use super::group::Group;
+use super::local::LocalTables;
 use super::policy::{Chosen, Conflict, Held, PeerOut, SessionClass};
 use super::table::Table;
 use crate::drain::Drain;
@@ -20,6 +21,8 @@ pub struct Changes {
     pub pending: BTreeSet<Arc<str>>,
     /// Peers that belong to other tables now: give them [`Exporter::tables`] to migrate to.
     pub moved: BTreeSet<Arc<str>>,
+    /// The tables of [`Exporter::local_tables`] have something new.
+    pub local: bool,
 }
 
 /// What a peer is told of one prefix, and why.
@@ -62,6 +65,8 @@ pub struct Exporter {
     audiences: BTreeMap<BTreeSet<String>, u64>,
     groups: BTreeMap<u64, Group>,
     peers: BTreeMap<Arc<str>, Member>,
+    /// The Loc-RIB as tables, where somebody follows it.
+    local: Option<LocalTables>,
 }
 
 impl Exporter {
@@ -78,7 +83,29 @@ impl Exporter {
         for group in self.groups.values() {
             group.table.set_complete();
         }
-        Changes { pending: self.peers.keys().cloned().collect(), moved: BTreeSet::new() }
+        if let Some(local) = &self.local {
+            local.set_complete();
+        }
+        Changes { pending: self.peers.keys().cloned().collect(), local: true, ..Changes::default() }
+    }
+
+    /// Keeps the Loc-RIB as tables too, for those who follow it with a [`super::Cursor`], or no longer. Walks it where that is
+    /// new.
+    pub fn follow_local(&mut self, wanted: bool, rib: &LocRib) {
+        match (wanted, &self.local) {
+            (true, None) => {
+                let id = self.next_id();
+                self.local = Some(LocalTables::new(id, self.complete, rib));
+            }
+            (false, Some(_)) => self.local = None,
+            _ => {}
+        }
+    }
+
+    /// The Loc-RIB as tables, where that was asked for.
+    #[must_use]
+    pub fn local_tables(&self) -> Option<FamilyMap<Arc<Table>>> {
+        self.local.as_ref().map(LocalTables::tables)
     }
 
     /// Whether [`Self::set_complete`] was called.
@@ -123,7 +150,7 @@ impl Exporter {
         self.drain = drain;
         let names: Vec<Arc<str>> = self.peers.keys().cloned().collect();
         let moved: BTreeSet<Arc<str>> = names.into_iter().filter(|name| self.place(name, rib)).collect();
-        Changes { pending: moved.clone(), moved }
+        Changes { pending: moved.clone(), moved, local: false }
     }
 
     /// Established peers with what decides their export, by name.
@@ -138,7 +165,8 @@ impl Exporter {
 
     /// Routes of the Loc-RIB came, changed or went. Costs what the changed ones cost, for each group.
     pub fn apply(&mut self, changed: &BTreeSet<Prefix>, rib: &LocRib) -> Changes {
-        let mut changes = Changes::default();
+        let local = self.local.as_mut().is_some_and(|local| local.apply(changed, rib));
+        let mut changes = Changes { local, ..Changes::default() };
         if self.learn(changed, rib) {
             let names: Vec<Arc<str>> = self.peers.keys().cloned().collect();
             changes.moved = names.into_iter().filter(|name| self.place(name, rib)).collect();

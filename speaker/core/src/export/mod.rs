@@ -17,6 +17,7 @@ mod exporter;
 mod feed;
 mod group;
 mod limit;
+mod local;
 mod next_hop;
 mod outbox;
 mod policy;

@@ -152,6 +152,8 @@ pub struct Changes {
     pub pending: BTreeSet<Arc<str>>,
     /// Peers that belong to other tables now.
     pub moved: BTreeSet<Arc<str>>,
+    /// The Loc-RIB's tables have something new for those who follow them.
+    pub local: bool,
     /// What the kernel is to carry from now on, where that changed.
     pub kernel: Option<Arc<Wanted>>,
     /// Every source has delivered with this batch: sessions may start.
@@ -322,6 +324,7 @@ impl World {
         let changed = self.announcer.reconcile(&self.inputs, now);
         let exported = self.exporter.apply(&changed, self.announcer.rib());
         let drained = std::mem::take(&mut self.drained);
+        changes.local = exported.local;
         changes.pending = exported.pending;
         changes.pending.extend(drained.pending);
         changes.moved = exported.moved;
@@ -384,6 +387,11 @@ impl World {
     /// A session ended.
     pub fn peer_down(&mut self, name: &str) {
         self.exporter.peer_down(name);
+    }
+
+    /// Whether somebody follows the Loc-RIB ([`Exporter::local_tables`]).
+    pub fn follow_local(&mut self, wanted: bool) {
+        self.exporter.follow_local(wanted, self.announcer.rib());
     }
 
     /// The tables of an established peer.

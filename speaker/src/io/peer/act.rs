@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bgp_proto::session::{Action, DownReason, Input, Negotiated, State};
 use bgp_proto::types::{Family, FamilySet};
-use bgp_proto::wire::{RefreshKind, Update};
+use bgp_proto::wire::{Disposition, RefreshKind, Update};
 use speaker_core::export::Feed;
 use speaker_core::received::{AdjRibIn, Receiver};
 use tracing::{debug, info, warn};
@@ -131,6 +131,9 @@ impl Task {
             return;
         }
         let noticed = self.received.apply(update, self.context.clock.unix());
+        if self.received.is_followed() {
+            self.context.pulse.beat();
+        }
         if noticed.own_next_hop.is_some() {
             self.note("ignored routes whose next hop is our own address (RFC 4271 §6.3)".to_owned());
         }
@@ -150,6 +153,7 @@ impl Task {
     pub(super) fn faulty(&mut self, update: &Update) {
         let now = self.now();
         self.faulty += 1;
+        self.treated_as_withdraw += u64::from(update.disposition() == Disposition::TreatAsWithdraw);
         if self.faulty_logged.is_some_and(|last| now.since(last) < FAULTY_INTERVAL) {
             return;
         }

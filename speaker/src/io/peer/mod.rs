@@ -14,11 +14,12 @@ use bgp_proto::types::{FamilyMap, FamilySet, Prefix, Timestamp};
 use speaker_config::model::PeerSettings;
 use speaker_core::dump;
 use speaker_core::export::Table;
-use speaker_core::received::{ReceivedCount, ReceivedRoute};
+use speaker_core::received::{Follow, News, ReceivedCount, ReceivedRoute};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::bfd::{self as bfd_port, Bfd};
+use super::bmp::Pulse;
 use super::carrier::Carriers;
 use super::clock::Clock;
 use super::egress::{EgressAddresses, EgressLookup};
@@ -95,6 +96,8 @@ pub struct PeerView {
     pub in_queue: u64,
     /// Octets that wait for the peer to read, in this process and in the kernel.
     pub out_queue: u64,
+    /// UPDATEs that were treated as withdrawals (RFC 7606).
+    pub treated_as_withdraw: u64,
     /// The peer has been handed everything, End-of-RIB included, and it has left this process.
     pub caught_up: bool,
     /// Prefixes that the peer announces at present.
@@ -137,6 +140,30 @@ pub struct PeerContext {
     pub carriers: Carriers,
     /// Where routes go that are learned.
     pub learn: Learn,
+    /// Whoever follows what peers announce.
+    pub pulse: Pulse,
+}
+
+/// Asks a peer task what a monitoring station is to know. It does not keep the task alive.
+#[derive(Debug, Clone)]
+pub struct PeerLine(mpsc::WeakUnboundedSender<Command>);
+
+impl PeerLine {
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (answer, asked) = oneshot::channel();
+        self.0.upgrade()?.send(command(answer)).ok()?;
+        asked.await.ok()
+    }
+
+    /// What has changed of the peer's announcements in the session on `conn`; `None` where that is no longer up.
+    pub async fn news(&self, conn: ConnId, follow: Follow, most: usize) -> Option<News> {
+        self.ask(|answer| Command::News(conn, follow, most, answer)).await.flatten()
+    }
+
+    /// What operators see.
+    pub async fn view(&self) -> Option<PeerView> {
+        self.ask(Command::View).await
+    }
 }
 
 /// Tells a peer task what to do. Dropping it ends the task without a word to the peer.
@@ -166,6 +193,7 @@ pub(crate) enum Command {
     View(oneshot::Sender<PeerView>),
     Received(Wanted, oneshot::Sender<Vec<ReceivedRoute>>),
     Routes(Wanted, oneshot::Sender<Vec<dump::Route>>),
+    News(ConnId, Follow, usize, oneshot::Sender<Option<News>>),
     Shutdown { reason: StopReason, flush: Duration },
 }
 
@@ -184,6 +212,12 @@ impl PeerHandle {
     #[must_use]
     pub fn name(&self) -> &PeerName {
         &self.name
+    }
+
+    /// For monitoring stations.
+    #[must_use]
+    pub fn line(&self) -> PeerLine {
+        PeerLine(self.commands.downgrade())
     }
 
     fn send(&self, command: Command) {

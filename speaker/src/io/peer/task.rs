@@ -59,6 +59,8 @@ pub(super) struct Task {
     pub(super) stopping: Option<Stopping>,
     /// Faulty UPDATEs so far, and when the last of them was logged.
     pub(super) faulty: u64,
+    /// Those of them that were treated as withdrawals.
+    pub(super) treated_as_withdraw: u64,
     pub(super) faulty_logged: Option<Timestamp>,
     pub(super) limits: Limits,
     /// Failures that were logged since the session was last up: the same again is said more quietly.
@@ -157,6 +159,7 @@ impl Task {
             lingering: JoinSet::new(),
             stopping: None,
             faulty: 0,
+            treated_as_withdraw: 0,
             faulty_logged: None,
             limits: Limits::default(),
             said: Vec::new(),
@@ -324,6 +327,10 @@ impl Task {
             Command::Routes(wanted, answer) => {
                 let _ = answer.send(self.received.routes(wanted));
             }
+            Command::News(conn, follow, most, answer) => {
+                let up = self.up.as_ref().is_some_and(|up| up.conn == conn);
+                let _ = answer.send(up.then(|| self.received.news(&follow, most)));
+            }
             Command::Shutdown { mut reason, flush } => {
                 reason.restart = false;
                 self.say_farewell(None);
@@ -408,6 +415,7 @@ impl Task {
             refresh_markers_sent: self.sent.refreshes,
             in_queue,
             out_queue,
+            treated_as_withdraw: self.treated_as_withdraw,
             caught_up: self.caught_up(),
             received: FamilyMap::from_fn(|family| self.received.count(family)),
             propagation: self.delays.propagation(),

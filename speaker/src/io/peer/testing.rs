@@ -21,6 +21,7 @@ pub(crate) fn context(events: mpsc::Sender<(PeerName, PeerEvent)>, clock: Clock)
         clock,
         egress: EgressLookup::open().unwrap(),
         bfd: Bfd::new(clock),
+        pulse: crate::io::bmp::Pulse::default(),
         carriers: Carriers::watch().unwrap(),
         learn: crate::io::learn::spawn(None, clock).unwrap(),
     }

@@ -1,0 +1,5 @@
+module tests/bmp
+
+go 1.24
+
+require github.com/osrg/gobgp/v3 v3.37.0
