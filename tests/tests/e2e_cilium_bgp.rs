@@ -588,8 +588,25 @@ data: {enable-bgp-control-plane: 'true'}
     });
     let told = writes(&world, before, OPERATOR_ACCOUNT, "ciliumbgp");
     assert!(told.is_empty(), "{told:?}");
+    // Cilium's is switched off, and on again, while ours leads.
     world.cluster.kubectl(&["delete", "configmap", "-n", "kube-system", "cilium-config"]);
-    world.operator.process().kill();
-    world.operator.start_again();
     wait_peer(&world, "n1", "written once it is off", |peer| peer["peeringState"] == "established");
+    world.cluster.apply(config);
+    eventually(SOON, "the operator sees that it is on", || {
+        let log = world.operator.process().log();
+        if log.contains("its BGP kinds are left alone") { Ok(()) } else { Err(log) }
+    });
+    let before = world.cluster.audit().len();
+    label(&world, "n2", "r1");
+    world.cluster.kubectl(&["delete", "ciliumbgpclusterconfig", "fabric"]);
+    always(Duration::from_secs(2), "nothing is written and nothing deleted", || {
+        let told = writes(&world, before, OPERATOR_ACCOUNT, "ciliumbgp");
+        if told.is_empty() { Ok(()) } else { Err(format!("{told:?}")) }
+    });
+    label(&world, "n2", "r2");
+    world.cluster.kubectl(&["delete", "configmap", "-n", "kube-system", "cilium-config"]);
+    eventually(SOON, "what nobody selects is deleted once it is off", || {
+        let object = node_config(&world, "n1");
+        if object.is_null() { Ok(()) } else { Err(object.to_string()) }
+    });
 }

@@ -22,12 +22,14 @@ use speaker_core::world::ipam_settings;
 use tokio::sync::{mpsc, watch};
 
 mod candidate;
+mod cilium;
 mod observe;
 mod session;
 #[cfg(test)]
 mod tests;
 
 use candidate::Leadership;
+use cilium::Cilium;
 use observe::{Look, Question, Replica};
 use session::{Session, SessionSpec};
 
@@ -130,11 +132,8 @@ async fn follow(
             leads = standby => if !leads { break },
             () = &mut stopped => break,
         }
-        // Two control planes must not write the same objects (design §5, "Beside Cilium").
-        let bgp = match cilium_bgp {
-            Some(said) => said,
-            None => !kube::cilium_speaks_bgp(&connection).await,
-        };
+        let cilium = Cilium::begin(cilium_bgp, &connection).await;
+        let bgp = !cilium.is_on();
         tracing::info!(bgp_kinds = bgp, "leading: reading everything anew");
         let session = Session::start(SessionSpec {
             client: client.clone(),
@@ -143,11 +142,16 @@ async fn follow(
             limit,
             instance: instance.clone(),
             lead: lead.clone(),
+            cilium,
         });
-        if session.run(&mut questions, stopped.as_mut()).await == session::End::Stopped {
-            break;
+        match session.run(&mut questions, stopped.as_mut()).await {
+            session::End::Stopped => break,
+            session::End::Cilium => tracing::warn!(
+                "Cilium's own BGP control plane was switched {}",
+                if bgp { "on: its BGP kinds are left alone" } else { "off: its BGP kinds are ours" }
+            ),
+            session::End::Lost => tracing::warn!("leading no more"),
         }
-        tracing::warn!("leading no more");
     }
     // Everything that was being written has ended: somebody else may begin.
     let _ = halt.send(true);

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::candidate::Leadership;
+use super::cilium::Cilium;
 use super::observe::{Look, Question};
 use crate::io::clock::{Clock, boot_time};
 use crate::io::kube::{Batch, Delta, Filter, ObjectKind, Part, events, follow, operator_bgp_kinds, patch};
@@ -35,6 +36,8 @@ pub(super) struct SessionSpec {
     /// Who we are, in Events.
     pub(super) instance: String,
     pub(super) lead: watch::Receiver<Leadership>,
+    /// Whose Cilium's BGP kinds are.
+    pub(super) cilium: Cilium,
 }
 
 /// Why it ended.
@@ -44,6 +47,8 @@ pub(super) enum End {
     Lost,
     /// The process ends.
     Stopped,
+    /// Cilium's BGP kinds are somebody else's than before: it is to begin anew.
+    Cilium,
 }
 
 /// What became of a write, and of what it wrote.
@@ -132,6 +137,7 @@ impl Session {
         mut stopped: Pin<&mut (impl Future<Output = ()> + Send)>,
     ) -> End {
         let mut taken = Vec::with_capacity(BATCHES);
+        let theirs = self.spec.settings.bgp.is_none();
         let end = loop {
             let left = self.left();
             if left.is_zero() {
@@ -165,6 +171,7 @@ impl Session {
                     continue;
                 }
                 () = tokio::time::sleep(left) => continue,
+                () = self.spec.cilium.differs(theirs) => break End::Cilium,
                 () = &mut stopped => break End::Stopped,
             }
             self.settle();

@@ -1,7 +1,8 @@
 //! When the status of this node's CiliumBGPNodeConfig is written, and what.
 //!
 //! A change is written when the next look at it comes, but for a peer that flaps: then one write in
-//! [`EVERY`]. What stands there already is not written again.
+//! [`EVERY`]. The steps of a session that does not come up are worth one in [`MINOR_EVERY`]. What stands there
+//! already is not written again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +19,9 @@ use crate::operator::{condition_json, dated};
 pub const AT_ONCE: u32 = 5;
 /// One write in this time, when [`AT_ONCE`] are used up.
 pub const EVERY: Duration = Duration::from_secs(10);
+/// A session that tries to come up goes through its states for as long as the peer is away: such a change alone
+/// is written no more often than this.
+pub const MINOR_EVERY: Duration = Duration::from_secs(60);
 /// The back-off after a write that failed: doubled from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
@@ -31,6 +35,8 @@ pub struct Reporter {
     written: Option<(String, Status)>,
     /// What is being written.
     trying: Option<(String, Status)>,
+    /// When that was.
+    at: Timestamp,
     tokens: u32,
     filled: Timestamp,
     not_before: Timestamp,
@@ -44,6 +50,7 @@ impl Default for Reporter {
         Self {
             written: None,
             trying: None,
+            at: Timestamp::ZERO,
             tokens: AT_ONCE,
             filled: Timestamp::ZERO,
             not_before: Timestamp::ZERO,
@@ -70,7 +77,9 @@ impl Reporter {
             return None;
         }
         let status = node_status(outcome, &sessions, object.generation);
-        if self.written.as_ref().is_some_and(|(uid, known)| *uid == object.uid && *known == status) {
+        if let Some((_, known)) = self.written.as_ref().filter(|(uid, _)| *uid == object.uid)
+            && (*known == status || (now.since(self.at) < MINOR_EVERY && alike(known) == alike(&status)))
+        {
             return None;
         }
         self.tokens -= 1;
@@ -91,6 +100,7 @@ impl Reporter {
         let tried = self.trying.take();
         if stored {
             self.written = tried;
+            self.at = now;
             self.failures = 0;
         } else {
             let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(16)).min(LAST_RETRY);
@@ -123,6 +133,17 @@ impl Reporter {
     }
 }
 
+/// A status in which all sessions that are not up are alike.
+fn alike(status: &Status) -> Status {
+    let mut status = status.clone();
+    let peers = status.status.bgp_instances.iter_mut().flat_map(|instance| &mut instance.peers);
+    for state in peers.filter_map(|peer| peer.peering_state.as_mut()).filter(|state| *state != "established")
+    {
+        state.clear();
+    }
+    status
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +174,11 @@ status: {conditions: [{type: example.com/Other, status: 'True', reason: x, messa
         }
 
         fn step(&mut self, established: Option<UnixSeconds>, received: u64) -> Option<Json> {
+            let state = if established.is_some() { "Established" } else { "Active" };
+            self.step_in(state, established, received)
+        }
+
+        fn step_in(&mut self, state: &str, established: Option<UnixSeconds>, received: u64) -> Option<Json> {
             let (host, settings) = (Host::default(), CiliumBgp::default());
             let sight = Sight {
                 node: "n1",
@@ -162,7 +188,7 @@ status: {conditions: [{type: example.com/Other, status: 'True', reason: x, messa
                 settings: &settings,
             };
             let session = Session {
-                state: if established.is_some() { "Established" } else { "Active" }.into(),
+                state: state.into(),
                 established,
                 routes: bgp_proto::types::FamilyMap::from_fn(|_| established.map(|_| (received, 1))),
                 ..Session::default()
@@ -229,6 +255,22 @@ status: {conditions: [{type: example.com/Other, status: 'True', reason: x, messa
         assert!(last.is_some_and(
             |body| body["status"]["bgpInstances"][0]["peers"][0]["routeCount"][0]["received"] == 9
         ));
+    }
+
+    #[test]
+    fn a_peer_that_stays_away_is_written_of_once_a_minute() {
+        let mut node = Node::new();
+        let mut written = Vec::new();
+        for second in 0..300 {
+            let state = if second % 3 == 0 { "Connect" } else { "Active" };
+            if node.step_in(state, None, 0).is_some() {
+                written.push(second);
+                node.reporter.ended(true, node.now);
+            }
+            node.wait(Duration::from_secs(1));
+        }
+        assert!((4..=5).contains(&written.len()), "{written:?}");
+        assert!(node.step(Some(1_700_000_000), 0).is_some(), "that it is up is told at once");
     }
 
     #[test]

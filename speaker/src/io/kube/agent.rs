@@ -55,28 +55,56 @@ pub(crate) fn operator_bgp_kinds() -> [ObjectKind; 4] {
     ]
 }
 
-/// Whether Cilium's own BGP control plane is on: two speakers must not read the same objects (design §5,
-/// "Beside Cilium"). Where that cannot be told, it is not.
-pub(crate) async fn cilium_speaks_bgp(connection: &Connection) -> bool {
+/// Whether Cilium's own BGP control plane is on.
+pub(crate) enum CiliumBgp {
+    /// It is.
+    On,
+    /// It is not, or there is no Cilium.
+    Off,
+    /// We may not know; in words.
+    Refused(String),
+    /// Nobody answers; in words.
+    Unknown(String),
+}
+
+/// Asks whether Cilium's own BGP control plane is on.
+pub(crate) async fn ask_cilium(connection: &Connection) -> CiliumBgp {
     let (namespace, name) = CILIUM;
     let configs: Api<ConfigMap> = Api::namespaced(connection.client.clone(), namespace);
     let found = match timeout(ANSWER, configs.get_opt(name)).await {
         Ok(Ok(found)) => found,
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 401 | 403) => {
+            return CiliumBgp::Refused(format!(
+                "ConfigMap {namespace}/{name} cannot be read: {}; sources.kubernetes.ciliumBGP says it for sure",
+                status.message
+            ));
+        }
         Ok(Err(error)) => {
-            tracing::warn!(
-                "ConfigMap {namespace}/{name} cannot be read, so that Cilium's BGP counts as off: {error}; sources.kubernetes.ciliumBGP says it for sure"
-            );
-            return false;
+            return CiliumBgp::Unknown(format!("ConfigMap {namespace}/{name} cannot be read: {error}"));
         }
-        Err(_) => {
-            tracing::warn!(
-                "the API server does not answer, so that Cilium's BGP counts as off; sources.kubernetes.ciliumBGP says it for sure"
-            );
-            return false;
-        }
+        Err(_) => return CiliumBgp::Unknown("the API server does not answer".to_owned()),
     };
     let data = found.and_then(|config| config.data).unwrap_or_default();
-    data.get("enable-bgp-control-plane").is_some_and(|value| value == "true")
+    if data.get("enable-bgp-control-plane").is_some_and(|value| value == "true") {
+        CiliumBgp::On
+    } else {
+        CiliumBgp::Off
+    }
+}
+
+/// The same for an agent, which asks once: two speakers must not read the same objects (design §5, "Beside
+/// Cilium"). Where that cannot be told, it is not on.
+pub(crate) async fn cilium_speaks_bgp(connection: &Connection) -> bool {
+    match ask_cilium(connection).await {
+        CiliumBgp::On => true,
+        CiliumBgp::Off => false,
+        CiliumBgp::Refused(why) | CiliumBgp::Unknown(why) => {
+            tracing::warn!(
+                "Cilium's BGP counts as off, for that cannot be told: {why}; sources.kubernetes.ciliumBGP says it for sure"
+            );
+            false
+        }
+    }
 }
 
 /// Whether the API server gives what the agent needs: what is missing, in words.

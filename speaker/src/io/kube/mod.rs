@@ -23,7 +23,7 @@ use speaker_config::objects::{Object, ObjectRef};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-pub(crate) use agent::{agent_kinds, cilium_speaks_bgp, operator_bgp_kinds, probe};
+pub(crate) use agent::{CiliumBgp, agent_kinds, ask_cilium, cilium_speaks_bgp, operator_bgp_kinds, probe};
 pub(crate) use client::{Connection, connect};
 pub(crate) use kind::ObjectKind;
 pub(crate) use leases::spawn as spawn_leases;
