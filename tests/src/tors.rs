@@ -74,6 +74,12 @@ impl Rack {
                 on.address(dev, &format!("10.0.{at}.{v4}/24"));
                 on.address(dev, &format!("fd00:{at}::{v6}/64"));
             }
+            // FRR 8.4 that starts before it has one may refuse sessions over IPv6 for good.
+            eventually(SOON, "the router has a link-local address", || {
+                let text =
+                    router.ip(&["-6", "address", "show", "dev", "eth0", "scope", "link", "-tentative"]);
+                if text.contains("fe80::") { Ok(()) } else { Err(text) }
+            });
             router.address("lo", &format!("{FAR4}/32"));
             router.address("lo", &format!("{FAR6}/128"));
             nft(router, SEEN);

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tests::daemon::{Frr, Router as _};
+use tests::fabric::nft;
 use tests::speaker::{Speaker, binary};
 use tests::tors::{FAR4, FAR6, PEERS, ROUTES, Rack, SOON, config, frr_config, wait_sessions};
 use tests::wait::{always, eventually};
@@ -251,4 +252,50 @@ peers:
     let route = rack.node.ip(&["route", "show", "198.51.100.0/24"]);
     assert!(route.contains("via inet6 ") && route.contains("dev eth0"), "{route}");
     assert_eq!(rack.spread(FAR4), [64, 0]);
+}
+
+#[test]
+fn a_path_that_bfd_finds_dead_is_left_at_once_whatever_graceful_restart_says() {
+    let rack = Rack::new();
+    let mut text = frr_config(&ROUTES);
+    for ours in ["10.0.0.1", "fd00:0::1"] {
+        let line = format!(" neighbor {ours} timers 3 9\n");
+        text =
+            text.replace(&line, &format!("{line} neighbor {ours} bfd\n neighbor {ours} bfd profile lab\n"));
+    }
+    let timing =
+        "bfd\n profile lab\n  detect-multiplier 3\n  transmit-interval 200\n  receive-interval 200\n exit\n";
+    let _frr = Frr::with_bfd(&rack.frr, 64500, &text, timing);
+    let _bird = rack.bird();
+    let group = format!("{EVERYTHING}, bfd: {{transmit: 200ms, receive: 200ms}}");
+    let speaker = Speaker::start(&rack.node, &config(&group, ""), &[]);
+    wait_sessions(&speaker);
+    rack.wait_learned(&by(2));
+    for peer in &PEERS[..2] {
+        eventually(SOON, &format!("BFD with {peer} is up"), || {
+            let bfd = speaker.peer(peer)["bfd"]["state"].clone();
+            if bfd == "Up" { Ok(()) } else { Err(bfd.to_string()) }
+        });
+    }
+    // Nothing of BFD comes through any more; TCP does.
+    nft(
+        &rack.frr,
+        "table inet deaf {
+  chain input {
+    type filter hook input priority 0; policy accept;
+    udp dport 3784 drop
+  }
+  chain output {
+    type filter hook output priority 0; policy accept;
+    udp dport 3784 drop
+  }
+}
+",
+    );
+    eventually(Duration::from_secs(6), "BIRD alone is left", || {
+        let learned = rack.learned();
+        let left = learned.iter().all(|(_, by)| by.len() == 1 && by[0].ends_with("dev eth1"));
+        if learned.len() == 4 && left { Ok(()) } else { Err(format!("{learned:?}")) }
+    });
+    assert!(row(&speaker, "frr4", "0.0.0.0/0").is_null(), "nothing is kept for a restart");
 }

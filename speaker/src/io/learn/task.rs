@@ -19,6 +19,9 @@ use crate::metrics::errors::{self, Component};
 /// Messages taken in before the kernel's next step.
 const BATCH: usize = 64;
 
+/// How long messages are taken in before the kernel's next step, while there are any.
+const INTAKE: Duration = Duration::from_millis(50);
+
 /// Routes written in one step.
 const STEP: usize = 256;
 
@@ -101,6 +104,10 @@ impl Task {
                 count = told.recv_many(&mut batch, BATCH), if !told.is_closed() || !told.is_empty() => {
                     let now = self.clock.now();
                     for (name, session, one) in batch.drain(..count) {
+                        self.take(&name, session, one, now);
+                    }
+                    // A table in full flow: what is better a moment later need not be written now.
+                    while self.clock.now().since(now) < INTAKE && let Ok((name, session, one)) = told.try_recv() {
                         self.take(&name, session, one, now);
                     }
                 }

@@ -93,6 +93,7 @@ fn dial(local: Ipv4Addr, asn: u32) -> Dial {
         id: local.octets(),
         remote: IpAddr::V4(ADDRESS),
         receive_buffer: None,
+        ipv6: false,
     }
 }
 

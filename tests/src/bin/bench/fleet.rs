@@ -32,6 +32,8 @@ pub(crate) struct Dial {
     pub(crate) remote: IpAddr,
     /// The size of its receive buffer, where it is to be small.
     pub(crate) receive_buffer: Option<usize>,
+    /// It has IPv6 unicast besides.
+    pub(crate) ipv6: bool,
 }
 
 /// One fake peer.
@@ -133,8 +135,11 @@ impl Peer {
             node.inside(|| connect(dial)).map_err(|e| e.to_string())
         });
         let mut open = Open::new(dial.asn, dial.id);
-        // IPv4 unicast and 4-octet AS numbers are all that is measured.
-        open.capabilities.retain(|(code, value)| matches!((code, &**value), (1, [0, 1, 0, 1]) | (65, _)));
+        // Unicast and 4-octet AS numbers are all that is measured.
+        open.capabilities.retain(|(code, value)| {
+            matches!((code, &**value), (1, [0, 1, 0, 1]) | (65, _))
+                || dial.ipv6 && (*code, &**value) == (1, &[0, 2, 0, 1])
+        });
         let mut peer = Self {
             stream,
             unread: Vec::new(),

@@ -15,6 +15,7 @@ mod fleet;
 mod full;
 mod kernel;
 mod kubernetes;
+mod learn;
 mod listener;
 mod report;
 mod seen;
@@ -29,10 +30,11 @@ use daemons::Kind;
 use kubernetes::METALLB;
 
 const HELP: &str = "\
-usage: tests/bench [all|codec|full|dump|slow|change|kernel|kubernetes …] [options], as root
+usage: tests/bench [all|codec|full|learn|dump|slow|change|kernel|kubernetes …] [options], as root
 
   codec    decoding and encoding of UPDATEs on one core
   full     1,000,000 routes received from one peer
+  learn    1,000,000 IPv4 and 250,000 IPv6 routes from each of two peers, learned and put into the kernel, or not
   dump     200,000 routes with 100 attribute sets told to 1, 10 and 50 peers
   slow     one of 50 peers reads nothing while all routes change
   change   one of 10,000 Services deleted, until its withdrawal is read
@@ -44,6 +46,7 @@ usage: tests/bench [all|codec|full|dump|slow|change|kernel|kubernetes …] [opti
   --runs N          repetitions of full and dump, of which the median counts (default: 3; gobgp 1)
   --stall SECONDS   how long the slow peer reads nothing (default: 60)
   --samples N       deletions (default: 200)
+  --routes N        IPv4 routes of learn, and a quarter as many of IPv6 (default: 1000000)
 ";
 
 /// What the command line asks for.
@@ -55,6 +58,7 @@ pub(crate) struct Options {
     runs: usize,
     stall: Duration,
     samples: usize,
+    routes: u64,
 }
 
 impl Options {
@@ -93,6 +97,9 @@ fn main() {
         full::run(&options);
     }
     let all_peers = options.peers.is_empty();
+    if options.wants("learn") {
+        learn::run(&options);
+    }
     if options.wants("dump") {
         if all_peers {
             options.peers = vec![1, 10, 50];
@@ -124,12 +131,13 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         runs: 3,
         stall: Duration::from_secs(60),
         samples: 200,
+        routes: 1_000_000,
     };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
         let number = |text: String| text.parse::<usize>().map_err(|e| format!("{text:?}: {e}"));
         match arg.as_str() {
-            "all" | "codec" | "full" | "dump" | "slow" | "change" | "kernel" | "kubernetes" => {
+            "all" | "codec" | "full" | "learn" | "dump" | "slow" | "change" | "kernel" | "kubernetes" => {
                 options.suites.push(arg);
             }
             "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
@@ -139,6 +147,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             }
             "--runs" => options.runs = number(value()?)?.max(1),
             "--stall" => options.stall = Duration::from_secs(number(value()?)? as u64),
+            "--routes" => options.routes = number(value()?)?.max(4) as u64,
             "--samples" => options.samples = number(value()?)?.max(1),
             _ => return Err(format!("{arg:?} is not understood")),
         }

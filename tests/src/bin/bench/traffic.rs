@@ -1,7 +1,7 @@
 //! Tables as octets, made once before the clock starts.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use tests::bgp::{Type, frame};
@@ -48,6 +48,49 @@ pub(crate) fn internet(prefixes: u64, asn: u32, next_hop: Ipv4Addr) -> Traffic {
     traffic.finish()
 }
 
+/// The same for IPv6: prefixes of 2001::/16, of lengths 32 to 48.
+pub(crate) fn internet6(prefixes: u64, asn: u32, next_hop: Ipv6Addr) -> Traffic {
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let mut known = BTreeSet::new();
+    let mut traffic = Builder::default();
+    let mut left = prefixes;
+    while left > 0 {
+        let count = u64::from(1 + dice.roll(10)).min(left);
+        let hops: Vec<u32> = (0..1 + dice.roll(5)).map(|_| 100_000 + dice.roll(300_000)).collect();
+        let mut nlri = Vec::new();
+        for _ in 0..count {
+            nlri.extend(new_prefix6(&mut dice, &mut known));
+        }
+        let path: Vec<u32> = [asn].into_iter().chain(hops).collect();
+        let mut attributes = origin_and_path(&path);
+        let length = u16::try_from(21 + nlri.len()).expect("few prefixes");
+        attributes.extend([0x90, 14]);
+        attributes.extend(length.to_be_bytes());
+        attributes.extend([0, 2, 1, 16]);
+        attributes.extend(next_hop.octets());
+        attributes.push(0);
+        attributes.extend(nlri);
+        traffic.update(&attributes, &[]);
+        traffic.prefixes += count;
+        left -= count;
+    }
+    traffic.finish()
+}
+
+/// In wire form.
+fn new_prefix6(dice: &mut Dice, known: &mut BTreeSet<(u32, u8)>) -> Vec<u8> {
+    loop {
+        let length = u8::try_from(32 + dice.roll(17)).expect("below 49");
+        // The 32 bits behind 2001.
+        let bits = dice.roll(0x7fff_ffff) & (u32::MAX << (48 - length));
+        if known.insert((bits, length)) {
+            let mut wire = vec![length, 0x20, 0x01];
+            wire.extend(&bits.to_be_bytes()[..usize::from((length - 16).div_ceil(8))]);
+            return wire;
+        }
+    }
+}
+
 fn new_prefix(dice: &mut Dice, known: &mut BTreeSet<(u32, u8)>) -> (u32, u8) {
     loop {
         // Three of five prefixes of the real table are /24.
@@ -79,10 +122,15 @@ fn attributes(dice: &mut Dice, asn: u32, next_hop: Ipv4Addr) -> Vec<u8> {
     octets
 }
 
-fn origin_path_and_next_hop(path: &[u32], next_hop: Ipv4Addr) -> Vec<u8> {
+fn origin_and_path(path: &[u32]) -> Vec<u8> {
     let hops = u8::try_from(path.len()).expect("a short path");
     let mut octets = vec![0x40, 1, 1, 0, 0x40, 2, 2 + 4 * hops, 2, hops];
     octets.extend(path.iter().flat_map(|asn| asn.to_be_bytes()));
+    octets
+}
+
+fn origin_path_and_next_hop(path: &[u32], next_hop: Ipv4Addr) -> Vec<u8> {
+    let mut octets = origin_and_path(path);
     octets.extend([0x40, 3, 4]);
     octets.extend(next_hop.octets());
     octets
