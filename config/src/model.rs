@@ -330,6 +330,19 @@ pub enum PeerAddress {
     Interface(String),
 }
 
+impl PeerAddress {
+    /// Whether both may be the same neighbor: whoever is found on an interface may well have the address that another
+    /// peer names there.
+    #[must_use]
+    pub fn may_be(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Interface(one), Self::Address { zone: Some(other), .. })
+            | (Self::Address { zone: Some(other), .. }, Self::Interface(one)) => one == other,
+            (one, other) => one == other,
+        }
+    }
+}
+
 /// The settings that peers and groups share.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PeerSettings {

@@ -350,6 +350,65 @@ fn routers_with_one_link_local_address_on_two_links_are_two_peers() {
     assert_eq!(speaker.peer("tor")["state"], "Established");
 }
 
+/// A node of a fabric without addresses: its default routes come from the router, over the same session.
+#[test]
+fn a_node_learns_its_default_routes_from_the_router_of_its_link() {
+    let nodes = Nodes::new();
+    nodes.node.sysctl("net/ipv6/conf/eth0/accept_ra", "0");
+    let theirs = link_local(&nodes.router, LINK);
+    let frr = frr(&nodes.router, "", "");
+    let speaker = speaker(&nodes.node, ", learn: default");
+    wait_up(&speaker, &frr);
+    for family in ["ipv4", "ipv6"] {
+        let family = format!("address-family {family} unicast");
+        frr.vtysh(&["configure terminal", "router bgp 64502", &family, "neighbor eth0 default-originate"]);
+    }
+    for (family, via) in [("-4", "via inet6"), ("-6", "via")] {
+        let route = eventually(SOON, "the node's default route", || {
+            let text = nodes.node.ip(&[family, "route", "show", "default"]);
+            let there = text.contains(&format!("{via} {theirs} dev {LINK}"));
+            if there { Ok(text) } else { Err(format!("{text:?} {}", speaker.process().log_tail(5))) }
+        });
+        println!("the node's kernel: {}", route.trim());
+    }
+    nodes.wait_served();
+    // The link goes, and the routes with it.
+    nodes.router.ip(&["link", "set", LINK, "down"]);
+    eventually(SOON, "no default route is left", || {
+        let text = nodes.node.ip(&["-4", "route", "show", "default"]);
+        if text.trim().is_empty() { Ok(()) } else { Err(text) }
+    });
+}
+
+#[test]
+fn two_speakers_on_a_link_are_each_others_neighbors() {
+    let nodes = Nodes::new();
+    let one = speaker(&nodes.node, "");
+    let config = config(", receive: all")
+        .replace("asn: 64501, routerId: 10.0.0.1", "asn: 64502, routerId: 10.0.0.2")
+        .replace("node: {name: n1}", "node: {name: n2}");
+    let other = tests::speaker::Speaker::start(&nodes.router, &config, &[]);
+    for (speaker, theirs) in [(&one, &nodes.router), (&other, &nodes.node)] {
+        speaker.wait_state("tor", "Established", SOON);
+        let peer = speaker.peer("tor");
+        assert_eq!(peer["neighborAddress"], format!("{}%{LINK}", link_local(theirs, LINK)), "{peer}");
+    }
+    eventually(SOON, "both prefixes are received", || {
+        let received = other.received("tor");
+        if received == ["2001:db8:1::/112", "203.0.113.0/24"] { Ok(()) } else { Err(format!("{received:?}")) }
+    });
+    // The other comes again, as another process.
+    let mut other = other;
+    other.process().kill();
+    eventually(SOON, "the session is down", || {
+        let state = one.peer("tor")["state"].clone();
+        if state == "Established" { Err(state.to_string()) } else { Ok(()) }
+    });
+    other.start_again();
+    other.wait_state("tor", "Established", SOON);
+    one.wait_state("tor", "Established", SOON);
+}
+
 /// The peer comes and goes with the file.
 #[test]
 fn a_reload_adds_and_removes_an_interface_peer() {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use speaker_config::diagnostic::Severity::{self, Warning};
-use speaker_config::model::{Learn, LoopGuard, SpeakerConfig};
+use speaker_config::model::{Learn, LoopGuard, PeerAddress, SpeakerConfig};
 
 use crate::io::kernel;
 
@@ -36,6 +36,10 @@ fn sysctls(root: &Path, config: &SpeakerConfig) -> Vec<String> {
             ));
         }
     }
+    found.extend(config.peers.iter().filter_map(|peer| match &peer.address {
+        PeerAddress::Interface(interface) => without_address(root, interface, &peer.name),
+        PeerAddress::Address { .. } => None,
+    }));
     let strict: Vec<String> = interfaces(root).into_iter().filter(|one| is_strict(one, &number)).collect();
     if !strict.is_empty() && config.peers.len() + config.dynamic_peers.len() > 1 {
         found.push(format!(
@@ -60,6 +64,22 @@ fn sysctls(root: &Path, config: &SpeakerConfig) -> Vec<String> {
         );
     }
     found
+}
+
+/// Why nobody can be found on an interface as it is now.
+fn without_address(root: &Path, interface: &str, peer: &str) -> Option<String> {
+    let settings = root.join("net/ipv6/conf");
+    if settings.is_dir() && !settings.join(interface).is_dir() {
+        return Some(format!(
+            "peer {peer}: there is no interface {interface}; the session begins once there is one"
+        ));
+    }
+    let off = std::fs::read_to_string(settings.join(interface).join("disable_ipv6")).ok()?;
+    (off.trim() == "1").then(|| {
+        format!(
+            "net.ipv6.conf.{interface}.disable_ipv6 is 1: peer {peer} is found by its link-local IPv6 address, and {interface} has none"
+        )
+    })
 }
 
 /// Whether packets are dropped on the interface that came in by another way than their answers go out: "the max
@@ -110,6 +130,19 @@ mod tests {
         assert!(said[0].starts_with("net.ipv4.ip_forward is 0"), "{said:?}");
         assert!(found(&settings, "datapath: {local: announced}\n").is_empty());
         assert!(found(&[], "").is_empty(), "a kernel without IPv6 has nothing to tell");
+    }
+
+    #[test]
+    fn an_interface_that_a_peer_names_is_there_and_has_ipv6() {
+        let conf = |settings: &[(&str, &str)]| {
+            let peer = "  - {name: leaf, interface: eth1, asn: external}\ndatapath: {local: announced}\n";
+            found(settings, peer)
+        };
+        let other = [("net/ipv6/conf/eth0/disable_ipv6", "0")];
+        assert!(conf(&other)[0].starts_with("peer leaf: there is no interface eth1"));
+        let off = [("net/ipv6/conf/eth1/disable_ipv6", "1")];
+        assert!(conf(&off)[0].starts_with("net.ipv6.conf.eth1.disable_ipv6 is 1: peer leaf"));
+        assert_eq!(conf(&[("net/ipv6/conf/eth1/disable_ipv6", "0")]), Vec::<String>::new());
     }
 
     #[test]

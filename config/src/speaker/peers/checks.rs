@@ -324,11 +324,6 @@ fn same_place(one: &Peer, other: &Peer, router: &Router) -> bool {
         (Some(one), Some(other)) => one == other,
         _ => true,
     };
-    match (&one.address, &other.address) {
-        // Whoever is found on an interface may well have the address that another peer names there.
-        (PeerAddress::Interface(one), PeerAddress::Address { zone: Some(other), .. })
-        | (PeerAddress::Address { zone: Some(other), .. }, PeerAddress::Interface(one))
-        | (PeerAddress::Interface(one), PeerAddress::Interface(other)) => one == other && nodes,
-        (one, other) => one == other && ports && nodes,
-    }
+    let by_interface = [one, other].iter().any(|peer| matches!(peer.address, PeerAddress::Interface(_)));
+    one.address.may_be(&other.address) && (ports || by_interface) && nodes
 }

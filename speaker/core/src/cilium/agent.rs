@@ -419,8 +419,13 @@ fn refuse_namesakes(outcome: &mut Outcome) {
 /// The same with regard to peers of `speaker.yaml`, which come first.
 pub(crate) fn refuse_taken(outcome: &mut Outcome, taken: &BTreeMap<PeerAddress, String>) {
     for peer in &mut outcome.peers {
-        if let Some(first) = taken.get(&peer.peer.address) {
-            let refused = format!("peer {first} of speaker.yaml has the same address");
+        let first = taken.iter().find(|(address, _)| address.may_be(&peer.peer.address));
+        if let Some((address, first)) = first {
+            let what = match address {
+                PeerAddress::Address { .. } if *address == peer.peer.address => "has the same address",
+                PeerAddress::Address { .. } | PeerAddress::Interface(_) => "is on the same interface",
+            };
+            let refused = format!("peer {first} of speaker.yaml {what}");
             outcome.errors.push(format!("{}: peer {}: {refused}", peer.instance, peer.name));
             peer.refused = Some(refused);
         }

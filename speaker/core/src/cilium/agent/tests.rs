@@ -170,6 +170,27 @@ fn a_peer_is_found_behind_the_default_gateway() {
 }
 
 #[test]
+fn an_unnumbered_peer_is_whoever_is_on_its_interface_and_one_alone() {
+    let place = "autoDiscovery: {mode: Unnumbered, unnumbered: {interface: eth1}}";
+    let mut inputs = inputs(&CLUSTER.replace("peerAddress: 10.0.0.254", place));
+    add(&mut inputs, PEER);
+    let eth1 = PeerAddress::Interface("eth1".to_owned());
+    for (taken, why) in [
+        (eth1.clone(), Some("peer own of speaker.yaml is on the same interface")),
+        (PeerAddress::Interface("eth2".to_owned()), None),
+        (
+            PeerAddress::Address { address: "fe80::1".parse().unwrap(), zone: Some("eth1".to_owned()) },
+            Some("peer own of speaker.yaml is on the same interface"),
+        ),
+    ] {
+        let mut outcome = seen(&inputs);
+        assert_eq!((&outcome.peers[0].peer.address, &outcome.errors), (&eth1, &vec![]));
+        refuse_taken(&mut outcome, &BTreeMap::from([(taken, "own".to_owned())]));
+        assert_eq!(outcome.peers[0].refused.as_deref(), why);
+    }
+}
+
+#[test]
 fn the_later_of_two_peers_with_one_address_is_refused() {
     let twice = "        - {name: again, peerAddress: 10.0.0.254}\n";
     let mut inputs = inputs(&format!("{CLUSTER}{twice}"));
