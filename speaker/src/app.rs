@@ -119,15 +119,8 @@ impl App {
 
         let bfd = bfd::Bfd::new(clock);
         let carriers = carrier::Carriers::watch().context("cannot follow the state of interfaces")?;
-        let context = PeerContext {
-            events: peer_events,
-            clock,
-            egress,
-            bfd: bfd.clone(),
-            carriers,
-            learn,
-            pulse: bmp::Pulse::default(),
-        };
+        let (events, pulse) = (peer_events, bmp::Pulse::default());
+        let context = PeerContext { events, clock, egress, bfd: bfd.clone(), carriers, learn, pulse };
         let hub = Hub::new(HubSpec {
             loaded,
             node,

@@ -146,6 +146,8 @@ pub struct Update {
     pub end_of_rib: Option<Family>,
     /// What was wrong with it and survived.
     pub issues: Vec<AttributeIssue>,
+    /// Where something was: the whole message, for the log.
+    pub faulty: Bytes,
 }
 
 /// NOTIFICATION (RFC 4271 §4.5). Codes are an open registry: an unknown one survives a round trip.

@@ -305,6 +305,8 @@ macro_rules! interop_suite {
             sessions::md5_right,
             sessions::md5_wrong,
             sessions::hold_timer,
+            sessions::local_as,
+            sessions::add_path,
             transport::ttl_security,
             transport::multihop,
             transport::dynamic,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::manifests::{POOL_PREFIXES, SERVICE_ROUTES};
 use super::{Bench, SESSIONS, SOON, Setup};
 use crate::bgp;
-use crate::daemon::Kind;
+use crate::daemon::{self, Kind, RouteSpec};
 use crate::pair::nodes;
 use crate::pcap::Capture;
 use crate::wait::{always, eventually};
@@ -32,6 +32,49 @@ pub fn md5_right(kind: Kind) {
     }
     let log = bench.speaker.process().log();
     assert!(!log.contains("s3cret"), "the password stands in the log");
+}
+
+/// `localAsn`: towards this peer we are another AS, in the OPEN and in the paths.
+///
+/// # Panics
+/// If the daemon sees anything else.
+pub fn local_as(kind: Kind) {
+    let setup =
+        Setup { our_as: 64777, peer_keys: "asn: 64502, localAsn: 64777".to_owned(), ..Setup::new(kind) };
+    let bench = setup.establish();
+    for ((_, family), prefix) in SESSIONS.into_iter().zip(POOL_PREFIXES) {
+        let seen = daemon::wait_route(&*bench.router, Bench::ours(family), prefix, SOON, |_| true);
+        assert_eq!(seen.as_path, [64777], "{seen:?}");
+    }
+    bench.wait_same_tables();
+}
+
+/// ADD-PATH both ways (RFC 7911): with identifiers before the prefixes both sides see the same tables.
+///
+/// # Panics
+/// If not.
+pub fn add_path(kind: Kind) {
+    let setup = Setup {
+        router_add_path: true,
+        peer_keys: "asn: 64502, addPath: both".to_owned(),
+        ..Setup::new(kind)
+    };
+    let mut bench = setup.establish();
+    for (name, _) in SESSIONS {
+        let theirs = bench.speaker.peer(name)["peerCapabilities"].clone();
+        let said = theirs.as_array().into_iter().flatten().any(|capability| capability["code"] == 69);
+        assert!(said, "{name}: {theirs}");
+    }
+    bench.wait_same_tables();
+    bench.router.announce(&[RouteSpec::new("192.0.2.0/25"), RouteSpec::new("2001:db8:8::/48")]);
+    for ((name, _), prefix) in SESSIONS.into_iter().zip(["192.0.2.0/25", "2001:db8:8::/48"]) {
+        eventually(SOON, &format!("{name} brings {prefix}"), || {
+            let have = bench.speaker.received(name);
+            if have.iter().any(|one| one == prefix) { Ok(()) } else { Err(format!("{have:?}")) }
+        });
+    }
+    bench.speaker.remove_manifest("web.yaml");
+    bench.wait_prefixes(&[]);
 }
 
 /// Different passwords: no session, and no message gets through.

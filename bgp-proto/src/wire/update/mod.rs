@@ -63,6 +63,10 @@ pub(super) fn decode(
     let mut update = Box::<Update>::default();
     let attributes = attributes::decode(frame, fields.attributes, context, &mut update)?;
     Parts { withdrawn, nlri, attributes }.finish(context.families, &mut update)?;
+    if !update.issues.is_empty() {
+        // RFC 7606 §8: what is logged of a malformed UPDATE is the whole of it.
+        update.faulty = frame.clone();
+    }
     Ok(update)
 }
 

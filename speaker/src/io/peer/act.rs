@@ -166,8 +166,9 @@ impl Task {
             ?treatment,
             others,
             count = self.faulty,
-            "faulty UPDATE: {}",
-            issue.detail
+            "faulty UPDATE: {}; the whole message: {}",
+            issue.detail,
+            words::hex(&update.faulty),
         );
     }
 

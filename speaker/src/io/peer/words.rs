@@ -80,6 +80,16 @@ fn received_advice(notification: &Notification) -> Option<&'static str> {
     }
 }
 
+/// Octets as a decoder takes them.
+pub(super) fn hex(octets: &[u8]) -> String {
+    use std::fmt::Write as _;
+    octets.iter().fold(String::with_capacity(2 * octets.len()), |mut out, octet| {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{octet:02x}");
+        out
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
