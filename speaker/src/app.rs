@@ -74,13 +74,7 @@ impl App {
         let AppSpec { loaded, file, record, metrics, kernel: look_after_kernel } = spec;
         let clock = Clock::start();
         let node = load::node_name(&loaded.config).map_err(anyhow::Error::msg)?;
-        let recorder = match record {
-            Some(file) => Some(
-                crate::record::Recorder::create(&file)
-                    .with_context(|| format!("cannot record events in {}", file.display()))?,
-            ),
-            None => None,
-        };
+        let recorder = record.as_deref().map(recorder).transpose()?;
         let (messages, inbox) = mpsc::channel(HUB_QUEUE);
         let (listening, listening_seen) = watch::channel(Vec::new());
         let egress = egress::EgressLookup::open()?;
@@ -107,8 +101,7 @@ impl App {
         let host = own_addresses(&egress).await;
         helpers.push(tokio::spawn(follow_host(egress.clone(), messages.clone())));
         let predecessor = predecessor(&loaded.config)?;
-        let (learn, kernel) =
-            routes(look_after_kernel, kernel_reports, clock).context("cannot read the kernel's routes")?;
+        let (learn, kernel) = routes(look_after_kernel, kernel_reports, clock)?;
         helpers.push(link::spawn(held_here, link_events));
         helpers.push(neighbors::spawn(seek, found, clock, egress.clone()));
         let listener = listen::spawn(&loaded.config.router.listen, listen_events);
@@ -169,15 +162,21 @@ impl App {
     }
 }
 
+fn recorder(file: &Path) -> anyhow::Result<crate::record::Recorder> {
+    crate::record::Recorder::create(file)
+        .with_context(|| format!("cannot record events in {}", file.display()))
+}
+
 /// Those who deal with the kernel's routes: what is learned, and what carries what is announced.
 fn routes(
     look_after: bool,
     reports: mpsc::Sender<kernel::KernelReport>,
     clock: Clock,
-) -> std::io::Result<(learn::Learn, Option<kernel::KernelHandle>)> {
+) -> anyhow::Result<(learn::Learn, Option<kernel::KernelHandle>)> {
+    let unread = "cannot read the kernel's routes";
     let holder = kernel::Holder::default();
-    let learn = learn::spawn(look_after.then(|| holder.clone()), clock)?;
-    let kernel = look_after.then(|| kernel::spawn(reports, holder, clock)).transpose()?;
+    let learn = learn::spawn(look_after.then(|| holder.clone()), clock).context(unread)?;
+    let kernel = look_after.then(|| kernel::spawn(reports, holder, clock)).transpose().context(unread)?;
     Ok((learn, kernel))
 }
 
