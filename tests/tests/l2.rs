@@ -230,3 +230,44 @@ fn the_interface_may_come_later_and_change() {
         other => Err(format!("{other:?}")),
     });
 }
+
+#[test]
+fn an_address_that_the_kernel_answers_for_is_refused_until_arp_ignore_is_set() {
+    let segment = Segment::new();
+    let host = segment.host("host", 11);
+    host.sysctl("net/ipv4/ip_forward", "1");
+    let config = CONFIG.replace("{loops: none}", "{loops: none, local: announced}")
+        + "advertisements: [{name: none, serviceRoutes: {which: all, when: allocated}}]\n";
+    let manifests = [("pool.yaml", POOL.to_owned()), ("web.yaml", service("web", ""))];
+    let speaker = Speaker::start(&host, &config, &manifests);
+    // One address of the two is held back, which the command says by its status too.
+    let kernels = |speaker: &Speaker| -> serde_json::Value {
+        let text = speaker.try_cli(&["explain", "default/web", "-o", "json"]).unwrap_or_else(|held| held);
+        let json = text.find('{').map(|at| &text[at..]).unwrap_or_default();
+        let story: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+        story["segment"].clone()
+    };
+    eventually(PATIENCE, "the IPv4 address is refused, the IPv6 address is held", || {
+        let now = kernels(&speaker);
+        let held = |address: &str| {
+            let mut all = now.as_array().into_iter().flatten();
+            all.find(|one| one["address"] == address).is_some_and(|one| one["answered"] == true)
+        };
+        if !held(V4) && held(V6) { Ok(()) } else { Err(now.to_string()) }
+    });
+    let story = speaker.try_cli(&["explain", "default/web"]).unwrap_or_else(|held| held);
+    assert!(
+        story.contains("HELD kernel: refused on eth0: datapath.local delivers 192.0.2.100 on this host and arp_ignore is 0"),
+        "{story}"
+    );
+    // The kernel does answer, as the refusal says.
+    segment.client.exec(&["arping", "-c", "1", "-w", "2", "-I", "eth0", V4]);
+    host.sysctl("net/ipv4/conf/all/arp_ignore", "1");
+    eventually(PATIENCE, "the IPv4 address is held", || {
+        let now = kernels(&speaker);
+        let mut all = now.as_array().into_iter().flatten();
+        let held = all.find(|one| one["address"] == V4).is_some_and(|one| one["answered"] == true);
+        if held { Ok(()) } else { Err(now.to_string()) }
+    });
+    segment.client.exec(&["arping", "-c", "1", "-w", "2", "-I", "eth0", V4]);
+}

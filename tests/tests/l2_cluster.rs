@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tests::cluster::{Backend, Cluster, NodeSpec};
+use tests::e2e::Operator;
 use tests::lab::{Lab, Node};
 use tests::speaker::Speaker;
 use tests::wait::{always, eventually};
@@ -48,7 +49,7 @@ struct Bench {
     hosts: Vec<Host>,
     client: Node,
     cluster: Cluster,
-    _lab: Lab,
+    lab: Lab,
 }
 
 impl Bench {
@@ -80,7 +81,7 @@ impl Bench {
         });
         let hosts: Vec<Host> = hosts.collect();
         hosts.iter().for_each(|host| host.speaker.wait_ready());
-        Self { hosts, client, cluster, _lab: lab }
+        Self { hosts, client, cluster, lab }
     }
 
     /// A Service that somebody has given an address.
@@ -233,4 +234,105 @@ fn addresses_are_spread_and_a_lease_goes_with_its_service() {
         }
     });
     assert_eq!(bench.answerers("192.0.2.100"), Vec::<String>::new());
+}
+
+#[test]
+fn a_faulty_policy_says_so_in_its_status_and_in_explain() {
+    let bench = Bench::start();
+    bench.service("web", VIP, "Cluster");
+    bench.holder(VIP, &["n1", "n2"]);
+    // Where its Lease is.
+    bench.cluster.kubectl(&["create", "namespace", tests::e2e::NAMESPACE]);
+    let node = bench.lab.node("op1");
+    let address = bench.cluster.join(&bench.lab, &node);
+    let config = "l2: {enabled: true}\noperator: {leaseDuration: 6s}\n";
+    let _operator = Operator::start(&node, address, config, &bench.cluster.admin());
+    bench.cluster.apply(&POLICY.replace("{name: segment}", "{name: typo}").replace("^eth0$", "'eth('"));
+    let condition = |status: &str| {
+        eventually(SOON, &format!("the condition is {status}"), || {
+            let policy = bench.cluster.kubectl_json(&["get", "l2announcement", "typo"]);
+            let mut all = policy["status"]["conditions"].as_array().cloned().unwrap_or_default().into_iter();
+            match all.find(|one| one["type"] == "io.cilium/bad-interface-regex") {
+                Some(one) if one["status"] == status && one["reason"] == "error" => Ok(one),
+                _ => Err(policy.to_string()),
+            }
+        })
+    };
+    let said = condition("True");
+    assert!(said["message"].as_str().unwrap().contains("is not a regular expression"), "{said}");
+    // The other policy goes on, and explain tells of both.
+    let story = eventually(SOON, "explain tells of the faulty policy", || {
+        let story = bench.hosts[0].speaker.cli(&["explain", "default/web"]);
+        if story.contains("HELD policy typo: it is left out") { Ok(story) } else { Err(story) }
+    });
+    assert!(story.contains("ok   policy: 192.0.2.100 is announced by segment"), "{story}");
+    assert!(story.contains("ok   interface: on eth0"), "{story}");
+    assert!(story.contains("by Lease cilium-l2announce-default-web"), "{story}");
+    let third = bench.hosts[2].speaker.cli(&["explain", "default/web"]);
+    assert!(third.contains("HELD nodeSelector: segment do not select node 'n3'"), "{third}");
+    bench.cluster.apply(&POLICY.replace("{name: segment}", "{name: typo}"));
+    condition("False");
+}
+
+/// 300 of them; 2,000 with `E2E_LONG`.
+#[test]
+fn many_services_are_each_held_by_one_node_and_move_when_it_goes() {
+    let count: u32 = if std::env::var_os("E2E_LONG").is_some() { 2000 } else { 300 };
+    let long = Duration::from_secs(240);
+    let bench = Bench::start();
+    let path = "/api/v1/namespaces/default/services";
+    let address = |n: u32| std::net::Ipv4Addr::from(0x0a46_0000 + n).to_string();
+    let spec =
+        json!({"type": "LoadBalancer", "ports": [{"port": 80}], "allocateLoadBalancerNodePorts": false});
+    let object = |n: u32| {
+        let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": format!("s{n:04}")}, "spec": spec});
+        (path.to_owned(), object)
+    };
+    let rest = bench.cluster.rest();
+    rest.send_all(&hyper::http::Method::POST, (0..count).map(object).collect());
+    let begun = Instant::now();
+    for n in 0..count {
+        let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": address(n)}]}}});
+        rest.patch(&format!("{path}/s{n:04}/status"), &status);
+    }
+    let held_by = || {
+        let mut by: BTreeMap<String, u32> = BTreeMap::new();
+        for (name, holder) in bench.leases() {
+            if name.starts_with("cilium-l2announce-default-s") && !holder.is_empty() {
+                *by.entry(holder).or_default() += 1;
+            }
+        }
+        by
+    };
+    let spread = eventually(long, &format!("{count} are held"), || {
+        let by = held_by();
+        if by.values().sum::<u32>() == count { Ok(by) } else { Err(format!("{by:?}")) }
+    });
+    println!(
+        "{count} Services are held {} ms after the first got its address: {spread:?}",
+        begun.elapsed().as_millis()
+    );
+    assert!(spread.len() == 2 && spread.values().all(|n| *n > count / 4), "{spread:?}");
+    // While nothing changes, nobody writes but for the nodes' own Leases.
+    let before = bench.cluster.audit().len();
+    always(Duration::from_secs(4), "all stay held", || {
+        let by = held_by();
+        if by == spread { Ok(()) } else { Err(format!("{by:?}")) }
+    });
+    let audit = bench.cluster.audit();
+    let writes =
+        audit[before..].iter().filter(|one| one.resource == "leases" && one.verb == "update").count();
+    assert!(writes < 40, "{writes} writes of Leases in 4 s");
+    // All of one node's go over to the other, each at once with its first answer.
+    let begun = Instant::now();
+    bench.hosts[0].speaker.process().terminate();
+    eventually(long, "the other node holds all", || {
+        let by = held_by();
+        if by.get("n2") == Some(&count) { Ok(()) } else { Err(format!("{by:?}")) }
+    });
+    println!("the other node holds all {} ms after SIGTERM", begun.elapsed().as_millis());
+    bench.client.ip(&["address", "add", "10.70.255.254/16", "dev", "eth0"]);
+    for n in (0..count).step_by(usize::try_from(count / 20).unwrap()) {
+        assert_eq!(bench.hosts[bench.holder(&address(n), &["n2"])].name, "n2");
+    }
 }

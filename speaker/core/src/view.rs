@@ -419,6 +419,20 @@ pub struct PrefixStory {
     pub peers: Vec<PeerVerdict>,
 }
 
+/// What becomes of an address on the segments, as one node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SegmentStory {
+    /// The address.
+    pub address: IpAddr,
+    /// Gates in order, the election last.
+    pub gates: Vec<GateView>,
+    /// The node that holds the address.
+    pub holder: Option<String>,
+    /// This node answers for it.
+    pub answered: bool,
+}
+
 /// `speaker explain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -429,6 +443,9 @@ pub struct Explanation {
     pub gates: Vec<GateView>,
     /// Prefix by prefix.
     pub prefixes: Vec<PrefixStory>,
+    /// Address by address, where L2 announcements are on.
+    #[serde(default)]
+    pub segment: Vec<SegmentStory>,
     /// Nothing is held back.
     pub announced: bool,
     /// Things that work and will surprise.
@@ -451,6 +468,7 @@ impl Explanation {
             target: target.to_owned(),
             gates: Vec::new(),
             prefixes: Vec::new(),
+            segment: Vec::new(),
             announced: false,
             warnings: Vec::new(),
             learned,

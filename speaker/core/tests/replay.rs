@@ -53,7 +53,9 @@ fn replay(file: &Path) -> String {
             }
             Event::Delete { object } => world.as_mut().unwrap().delete(&object),
             Event::Kernel { report } => world.as_mut().unwrap().kernel(report),
-            Event::Interfaces { interfaces } => world.as_mut().unwrap().set_interfaces(interfaces),
+            Event::Interfaces { interfaces, answering } => {
+                world.as_mut().unwrap().set_interfaces(interfaces, answering);
+            }
             Event::Synced { source } => world.as_mut().unwrap().synced(&source),
             Event::Settle { now } => {
                 let changes = world.as_mut().unwrap().settle(now);

@@ -130,6 +130,15 @@ pub(crate) fn explanation(explanation: &Explanation) -> String {
     for route in &explanation.learned {
         out.push_str(&learned(route));
     }
+    for story in &explanation.segment {
+        let verdict = match (&story.holder, story.answered) {
+            (_, true) => "answered for by this node".to_owned(),
+            (Some(holder), false) => format!("held by {holder}"),
+            (None, false) => "not held".to_owned(),
+        };
+        let _ = writeln!(out, "  {} on the segment ({verdict})", story.address);
+        out.push_str(&gates(&story.gates, "    "));
+    }
     for warning in &explanation.warnings {
         let _ = writeln!(out, "  warning: {warning}");
     }

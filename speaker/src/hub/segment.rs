@@ -41,9 +41,9 @@ impl Segments {
 impl Hub {
     pub(super) fn take_link(&mut self, event: LinkEvent) {
         match event {
-            LinkEvent::Interfaces(interfaces) => {
-                self.world.set_interfaces(interfaces.clone());
-                self.record(&Event::Interfaces { interfaces });
+            LinkEvent::Interfaces { interfaces, answering } => {
+                self.world.set_interfaces(interfaces.clone(), answering.clone());
+                self.record(&Event::Interfaces { interfaces, answering });
             }
             LinkEvent::Foreign { address, by, interface } => {
                 tracing::warn!(%address, %by, interface, "another host on the segment has an address of ours");

@@ -63,13 +63,46 @@ impl<T> Links<T> {
             self.stale = true;
             tokio::time::sleep(PAUSE).await;
         }
-        while self.changes.try_recv().is_ok() {}
+        loop {
+            while self.changes.try_recv().is_ok() {}
+            match self.look().await {
+                Ok(found) => {
+                    self.stale = false;
+                    return Ok(found);
+                }
+                // The answer to an earlier look, of which the future was dropped, is still under way.
+                Err(rtnetlink::Error::NetlinkError(error))
+                    if error.to_io().kind() == io::ErrorKind::ResourceBusy =>
+                {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<BTreeMap<String, T>, rtnetlink::Error> {
         let mut found = BTreeMap::new();
         let mut messages = self.handle.link().get().execute();
-        while let Some(message) = messages.try_next().await.map_err(io::Error::other)? {
+        while let Some(message) = messages.try_next().await? {
             found.extend((self.read)(&message));
         }
-        self.stale = false;
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_that_was_given_up_disturbs_no_other() {
+        let mut links = Links::open(|message| Some((message.header.index.to_string(), ()))).unwrap();
+        for _ in 0..50 {
+            // Polled once, so that the question is on its way, and dropped.
+            assert!(futures_util::poll!(Box::pin(links.next())).is_pending());
+            tokio::task::yield_now().await;
+        }
+        assert!(!links.next().await.unwrap().is_empty());
     }
 }

@@ -85,6 +85,7 @@ struct ReplicaSpec {
 fn settings(config: &SpeakerConfig) -> OperatorSettings {
     OperatorSettings {
         ipam: config.ipam.enabled.then(|| ipam_settings(config)),
+        l2_policies: config.l2.enabled && config.sources.cilium_l2 != Some(false),
         hold_deleted: config.operator.hold_deleted,
         node_ipam: NodeIpamSettings { enabled: config.node_ipam, default_class: config.ipam.default_class },
         bgp: None,

@@ -81,6 +81,9 @@ fn kinds(settings: &OperatorSettings) -> Vec<(ObjectKind, Filter)> {
     if settings.ipam.is_some() {
         kinds.push((ObjectKind::POOLS, Filter::default()));
     }
+    if settings.l2_policies {
+        kinds.push((ObjectKind::L2_POLICIES, Filter { optional: true, ..Filter::default() }));
+    }
     if settings.node_ipam.enabled {
         kinds.push((ObjectKind::ENDPOINT_SLICES, of_services));
     }

@@ -65,6 +65,8 @@ pub struct Planner {
     /// For each rule, this node's interfaces that it names.
     links: Vec<BTreeSet<String>>,
     interfaces: BTreeSet<String>,
+    /// Interfaces on which the kernel answers by itself for what is delivered on this host.
+    answering: BTreeSet<String>,
     shares: BTreeMap<ObjectKey, Share>,
     /// Who asks for an address, the eldest first.
     claimants: BTreeMap<IpAddr, BTreeSet<(UnixSeconds, ObjectKey)>>,
@@ -83,6 +85,7 @@ impl Planner {
             nodes: Vec::new(),
             links: Vec::new(),
             interfaces: BTreeSet::new(),
+            answering: BTreeSet::new(),
             shares: BTreeMap::new(),
             claimants: BTreeMap::new(),
             units: BTreeMap::new(),
@@ -103,6 +106,15 @@ impl Planner {
         if self.interfaces != interfaces {
             self.interfaces = interfaces;
             self.judge_links();
+            self.everything = true;
+        }
+    }
+
+    /// On these interfaces the kernel itself answers ARP for every address that is delivered on this host, and each of
+    /// the announced ones is: nothing is announced there.
+    pub fn set_answering(&mut self, answering: BTreeSet<String>) {
+        if self.answering != answering {
+            self.answering = answering;
             self.everything = true;
         }
     }
@@ -175,34 +187,31 @@ impl Planner {
     }
 
     fn share(&self, service: &Service, inputs: &Inputs) -> Share {
-        let ours = match service.class.as_deref() {
-            None => self.default_class != DefaultClass::NodeIpam,
-            Some(class) => class == L2_CLASS,
-        };
+        let ours = class_serves(service, self.default_class);
         let mut share = Share { created: service.created, ..Share::default() };
         // A Service that is being deleted is withdrawn before its endpoints are gone.
         if !ours || service.deleting {
             return share;
         }
         for (index, rule) in self.rules.iter().enumerate() {
-            let selected = match &rule.services {
-                Selection::These(selector) => service.selected_by(selector),
-                other => other.matches(&service.labels),
-            };
-            if !selected {
-                continue;
-            }
-            let balanced = service.load_balancer && rule.load_balancer_ips;
-            let ingress = service.ingress.iter().filter(|_| balanced);
-            let external = service.external_ips.iter().filter(|_| rule.external_ips);
-            for address in ingress.chain(external) {
-                share.addresses.entry(*address).or_default().insert(index);
+            for address in asked(rule, service) {
+                share.addresses.entry(address).or_default().insert(index);
             }
         }
-        if service.external_traffic_policy == TrafficPolicy::Local {
-            share.local = local_nodes(service, inputs);
-        }
+        share.local = self.local(service, inputs);
         share
+    }
+
+    /// Of IPv6 addresses the kernel answers for its own alone, those that are merely delivered here left out.
+    fn kernel_answers(&self, address: IpAddr, link: &String) -> bool {
+        address.is_ipv4() && self.answering.contains(link)
+    }
+
+    /// The nodes that a Service with the policy Local may be announced from; absent for any.
+    fn local(&self, service: &Service, inputs: &Inputs) -> Option<BTreeSet<String>> {
+        (service.external_traffic_policy == TrafficPolicy::Local)
+            .then(|| local_nodes(service, inputs))
+            .flatten()
     }
 
     /// Builds a Service's unit anew; says whether it changed.
@@ -233,7 +242,8 @@ impl Planner {
                 let asked = self.shares.get(claimant).and_then(|share| share.addresses.get(address));
                 for rule in asked.into_iter().flatten() {
                     rules.insert(*rule);
-                    here.extend(self.links.get(*rule).into_iter().flatten().cloned());
+                    let links = self.links.get(*rule).into_iter().flatten();
+                    here.extend(links.filter(|link| !self.kernel_answers(*address, link)).cloned());
                 }
                 sharers.insert(claimant);
             }
@@ -264,5 +274,26 @@ fn local_nodes(service: &Service, inputs: &Inputs) -> Option<BTreeSet<String>> {
     (!nowhere).then(|| ready.into_iter().flatten().cloned().collect())
 }
 
+/// Whether only the segment's announcer, or everybody, may announce a Service.
+fn class_serves(service: &Service, default_class: DefaultClass) -> bool {
+    match service.class.as_deref() {
+        None => default_class != DefaultClass::NodeIpam,
+        Some(class) => class == L2_CLASS,
+    }
+}
+
+/// The addresses of a Service that a rule announces.
+fn asked<'a>(rule: &'a Rule, service: &'a Service) -> impl Iterator<Item = IpAddr> + 'a {
+    let selected = match &rule.services {
+        Selection::These(selector) => service.selected_by(selector),
+        other => other.matches(&service.labels),
+    };
+    let balanced = service.load_balancer && rule.load_balancer_ips;
+    let ingress = service.ingress.iter().filter(move |_| selected && balanced);
+    let external = service.external_ips.iter().filter(move |_| selected && rule.external_ips);
+    ingress.chain(external).copied()
+}
+
+mod explain;
 #[cfg(test)]
 mod tests;

@@ -7,11 +7,14 @@ use std::time::Duration;
 use bgp_proto::types::Timestamp;
 use regex::RegexSet;
 use speaker_config::model::{self, DefaultClass};
-use speaker_config::objects::{L2AnnouncementPolicy, ObjectKey, Selection};
+use speaker_config::objects::{Condition, L2AnnouncementPolicy, ObjectKey, Selection, Service};
+
+use crate::ipam::condition;
 
 use super::election::{Election, LeaseSeen, NodeSeen, Op, Params, Wanted};
 use super::planner::{Planner, Rule, Unit};
 use crate::inputs::{Inputs, Touched};
+use crate::view::{GateView, SegmentStory};
 
 /// The addresses that this node answers for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -56,6 +59,11 @@ impl Segment {
         self.planner.set_rules(rules);
     }
 
+    /// Where the kernel answers by itself: see [`Planner::set_answering`].
+    pub fn set_answering(&mut self, answering: BTreeSet<String>) {
+        self.planner.set_answering(answering);
+    }
+
     /// This node has these interfaces, and they are up.
     pub fn set_interfaces(&mut self, interfaces: BTreeSet<String>) {
         self.planner.set_interfaces(interfaces);
@@ -74,10 +82,7 @@ impl Segment {
         let changed = self.planner.reconcile(inputs, touched);
         let Some(election) = &mut self.election else { return };
         for service in changed {
-            let wanted = self.planner.units().get(&service).map(|unit| Wanted {
-                addresses: unit.addresses.keys().copied().collect(),
-                candidates: unit.candidates.clone(),
-            });
+            let wanted = self.planner.units().get(&service).map(|unit| wanted(unit, &self.node));
             election.set_unit(&lease_name(&service), wanted);
         }
     }
@@ -143,15 +148,25 @@ impl Segment {
         }
     }
 
-    /// What is announced of a Service, and who holds it: for `explain`.
+    /// What stands between an address of a Service and this node's segments, and who answers for it; for `explain`.
     #[must_use]
-    pub fn unit(&self, service: &ObjectKey) -> Option<(&Unit, Option<&str>)> {
-        let unit = self.planner.units().get(service)?;
-        let holder = match &self.election {
-            Some(election) => election.holder(&lease_name(service)),
-            None => unit.candidates.contains(&self.node).then_some(self.node.as_str()),
-        };
-        Some((unit, holder))
+    pub fn explain(&self, service: &Service, address: IpAddr, inputs: &Inputs) -> SegmentStory {
+        let mut gates = self.planner.explain(service, address, inputs);
+        let answered = self.held().addresses.contains_key(&address);
+        let owner = self.planner.units().values().find(|unit| unit.addresses.contains_key(&address));
+        let mut holder = answered.then(|| self.node.clone());
+        if let (Some(unit), Some(election)) = (owner, &self.election) {
+            let lease = lease_name(&unit.service);
+            holder = election.holder(&lease).map(str::to_owned);
+            let detail = match &holder {
+                None => format!("nobody holds it yet: Lease {lease} names no holder"),
+                Some(one) if *one != self.node => format!("{one} holds it by Lease {lease}"),
+                Some(_) if answered => format!("this node holds it by Lease {lease}"),
+                Some(_) => format!("this node is written down in Lease {lease}, and has not confirmed it"),
+            };
+            gates.push(GateView { gate: "lease".to_owned(), passed: holder.is_some(), detail });
+        }
+        SegmentStory { address, gates, holder, answered }
     }
 
     fn with(&mut self, act: impl FnOnce(&mut Election)) {
@@ -159,6 +174,19 @@ impl Segment {
             act(election);
         }
     }
+}
+
+/// What this node may stand for: not for addresses that it has no interface for, where it would hold what it
+/// cannot answer for.
+fn wanted(unit: &Unit, node: &str) -> Wanted {
+    let here = unit.addresses.iter().filter(|(_, links)| !links.is_empty());
+    let addresses: BTreeSet<IpAddr> = here.map(|(address, _)| *address).collect();
+    let mut candidates = unit.candidates.clone();
+    if addresses.is_empty() {
+        candidates.remove(node);
+        return Wanted { addresses: unit.addresses.keys().copied().collect(), candidates };
+    }
+    Wanted { addresses, candidates }
 }
 
 /// The Lease of a Service's unit: `cilium-l2announce-<namespace>-<service>`, as Cilium names it. Where the
@@ -196,7 +224,7 @@ pub fn file_rule(l2: &model::L2) -> Option<Rule> {
 #[must_use]
 pub fn policy_rule(policy: &L2AnnouncementPolicy) -> Option<Rule> {
     let interfaces = (!policy.interfaces.is_empty()).then(|| RegexSet::new(&policy.interfaces));
-    policy.faults.is_empty().then_some(())?;
+    policy_faults(policy).is_empty().then_some(())?;
     Some(Rule {
         name: policy.name.clone(),
         nodes: policy.nodes.clone(),
@@ -205,6 +233,43 @@ pub fn policy_rule(policy: &L2AnnouncementPolicy) -> Option<Rule> {
         load_balancer_ips: policy.load_balancer_ips,
         external_ips: policy.external_ips,
     })
+}
+
+/// The conditions of a policy with something wrong in it, in Cilium's names, and what each of them is about.
+pub const POLICY_CONDITIONS: [(&str, &str); 3] = [
+    ("io.cilium/bad-node-selector", "nodeSelector"),
+    ("io.cilium/bad-interface-regex", "interfaces"),
+    ("io.cilium/bad-service-selector", "serviceSelector"),
+];
+
+/// What cannot be read of a policy: what could not be parsed, and expressions that are none.
+#[must_use]
+pub fn policy_faults(policy: &L2AnnouncementPolicy) -> Vec<String> {
+    let expressions = policy.interfaces.iter().enumerate().filter_map(|(index, pattern)| {
+        let error = regex::Regex::new(pattern).err()?.to_string();
+        let last = error.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned();
+        Some(format!("spec.interfaces[{index}]: {pattern:?} is not a regular expression: {last}"))
+    });
+    policy.faults.iter().cloned().chain(expressions).collect()
+}
+
+/// The conditions that a policy is to have, as Cilium has them: one comes when there is an error, and stays, `False`,
+/// when there is none any more.
+#[must_use]
+pub fn policy_conditions(policy: &L2AnnouncementPolicy) -> Vec<Condition> {
+    let faults = policy_faults(policy);
+    let of = |(kind, field): &(&str, &str)| {
+        let about: Vec<&str> = faults
+            .iter()
+            .filter(|fault| fault.contains(&format!("spec.{field}")))
+            .map(String::as_str)
+            .collect();
+        let known = policy.conditions.iter().any(|one| one.kind == *kind);
+        let status = if about.is_empty() { "False" } else { "True" };
+        (known || !about.is_empty())
+            .then(|| condition(kind, status, "error", &about.join("; "), policy.generation))
+    };
+    POLICY_CONDITIONS.iter().filter_map(of).collect()
 }
 
 #[cfg(test)]
@@ -219,6 +284,45 @@ mod tests {
         assert_ne!(name("a-b", "c"), name("a", "b-c"));
         assert!(name("a-b", "c").starts_with("cilium-l2announce-a-b-c."));
         assert!(name(&"a-".repeat(31), &"b".repeat(63)).len() <= 253);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_policy_is_said_in_ciliums_words() {
+        let mut policy = L2AnnouncementPolicy {
+            name: "broken".to_owned(),
+            generation: 3,
+            interfaces: vec!["^eth[0-9]+$".to_owned(), "eth(".to_owned()],
+            ..L2AnnouncementPolicy::default()
+        };
+        let said = policy_conditions(&policy);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert_eq!(
+            (said[0].kind.as_str(), said[0].status.as_str()),
+            ("io.cilium/bad-interface-regex", "True")
+        );
+        assert_eq!((said[0].reason.as_str(), said[0].observed_generation), ("error", 3));
+        assert!(said[0].message.starts_with("spec.interfaces[1]: \"eth(\" is not a regular expression: "));
+        assert!(policy_rule(&policy).is_none());
+        policy.conditions = said;
+        policy.interfaces.pop();
+        let said = policy_conditions(&policy);
+        assert_eq!((said[0].status.as_str(), said[0].message.as_str()), ("False", ""));
+        assert!(policy_rule(&policy).is_some());
+    }
+
+    #[test]
+    fn a_node_stands_for_what_it_can_answer_for() {
+        let links = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let (four, six): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        let mut unit = Unit {
+            service: ObjectKey::new("default", "web"),
+            addresses: [(four, links(&[])), (six, links(&["eth0"]))].into(),
+            candidates: links(&["n1", "n2"]),
+        };
+        assert_eq!(wanted(&unit, "n1").addresses, [six].into());
+        unit.addresses.insert(six, links(&[]));
+        let wanted = wanted(&unit, "n1");
+        assert_eq!((wanted.addresses.len(), wanted.candidates), (2, links(&["n2"])));
     }
 
     #[test]

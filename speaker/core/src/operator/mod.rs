@@ -21,6 +21,7 @@ use speaker_config::objects::{Cleanup, Condition, Object, ObjectKey, ObjectRef, 
 
 use crate::inputs::{Inputs, Touched};
 use crate::ipam::{Ipam, IpamEvent, IpamSettings, SATISFIED, ServiceStatus};
+use crate::l2::segment::{POLICY_CONDITIONS, policy_conditions};
 use crate::node_ipam::{NodeIpam, NodeIpamSettings, NodeStatus};
 
 mod bgp;
@@ -57,6 +58,8 @@ pub struct OperatorSettings {
     pub ipam: Option<IpamSettings>,
     /// Node IPAM.
     pub node_ipam: NodeIpamSettings,
+    /// Conditions of CiliumL2AnnouncementPolicies are written.
+    pub l2_policies: bool,
     /// How long a deleted Service is held by a finalizer; zero: not at all.
     pub hold_deleted: Duration,
     /// Cilium's BGP kinds, and the sources whose whole list ([`Operator::listed`]) they wait for; absent where
@@ -274,6 +277,9 @@ impl Operator {
             self.deleted.look(service, self.settled);
         }
         again.extend(self.deleted.due(self.settled));
+        for policy in &touched.l2_policies {
+            self.want(&ObjectRef::L2AnnouncementPolicy(policy.clone()));
+        }
         let mut events = Vec::new();
         if let Some(ipam) = &mut self.ipam {
             ipam.touch(touched);
@@ -328,6 +334,7 @@ impl Operator {
         match target {
             ObjectRef::Service(key) => self.service_write(key, wall),
             ObjectRef::Pool(name) => self.pool_write(name, wall),
+            ObjectRef::L2AnnouncementPolicy(name) => self.policy_write(name, wall),
             other => self.bgp.as_ref()?.write(other, &self.inputs.bgp, wall),
         }
     }
@@ -396,6 +403,12 @@ impl Operator {
         Change::pool(&self.inputs.pools.get(name)?.pool, &status, wall)
     }
 
+    fn policy_write(&self, name: &str, wall: UnixSeconds) -> Option<Change> {
+        let policy = self.inputs.l2_policies.get(name)?;
+        let ours = POLICY_CONDITIONS.map(|(kind, _)| kind);
+        patch::conditions(&ours, &policy.conditions, &policy_conditions(policy), wall)
+    }
+
     fn service_write(&self, key: &ObjectKey, wall: UnixSeconds) -> Option<Change> {
         let service = self.inputs.services.get(key)?;
         // Before an address is given, and after its routes are gone.
@@ -447,6 +460,7 @@ const fn is_written(reference: &ObjectRef) -> bool {
             | ObjectRef::BgpClusterConfig(_)
             | ObjectRef::BgpPeerConfig(_)
             | ObjectRef::BgpNodeConfig(_)
+            | ObjectRef::L2AnnouncementPolicy(_)
     )
 }
 

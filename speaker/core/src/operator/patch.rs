@@ -67,7 +67,7 @@ pub enum Change {
         /// Set.
         set: bool,
     },
-    /// The status of a pool, a CiliumBGPClusterConfig or a CiliumBGPPeerConfig: all of our conditions.
+    /// The status of a pool, a CiliumBGPClusterConfig, a CiliumBGPPeerConfig or a CiliumL2AnnouncementPolicy: all of our conditions.
     Conditions {
         /// The conditions.
         conditions: Vec<Condition>,
@@ -194,6 +194,7 @@ impl Patch {
             Change::Conditions { conditions } => {
                 let (kind, name) = match &self.target {
                     ObjectRef::Pool(name) => ("CiliumLoadBalancerIPPool", name.as_str()),
+                    ObjectRef::L2AnnouncementPolicy(name) => ("CiliumL2AnnouncementPolicy", name.as_str()),
                     ObjectRef::BgpClusterConfig(name) => (CLUSTER_CONFIG, name.as_str()),
                     ObjectRef::BgpPeerConfig(name) => ("CiliumBGPPeerConfig", name.as_str()),
                     _ => ("", ""),

@@ -47,6 +47,9 @@ pub enum Event {
     Interfaces {
         /// Their names.
         interfaces: BTreeSet<String>,
+        /// Those on which the kernel answers ARP for every address that is delivered on this host.
+        #[serde(default)]
+        answering: BTreeSet<String>,
     },
     /// A source has delivered its first full list.
     Synced {

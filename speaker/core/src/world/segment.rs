@@ -1,13 +1,18 @@
 //! The world's part in announcing on the segment.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use regex::RegexSet;
 use speaker_config::model::SpeakerConfig;
+use speaker_config::objects::Service;
 
 use super::World;
+use crate::announce::Subject;
+use crate::drain::Drain;
 use crate::inputs::{Inputs, Touched};
-use crate::l2::segment::{Held, Segment, file_rule, policy_rule};
+use crate::l2::segment::{Held, Segment, file_rule, policy_faults, policy_rule};
+use crate::view::{GateView, SegmentStory};
 
 /// L2 announcements, where they are on.
 #[derive(Debug)]
@@ -17,6 +22,10 @@ pub(super) struct L2 {
     /// hold one. Else the file's `l2` alone does.
     policies: Policies,
     interfaces: BTreeSet<String>,
+    /// Those of them on which the kernel answers ARP for every address that is delivered on this host.
+    answering: BTreeSet<String>,
+    /// `datapath.local` is `announced`.
+    delivered: bool,
     /// What `l2.interfaces` lets through; absent is every interface.
     named: Option<RegexSet>,
     config: speaker_config::model::L2,
@@ -46,8 +55,15 @@ impl L2 {
             (true, _) => Policies::Decide,
             (false, _) => Policies::WhereThereAreAny,
         };
-        let mut l2 =
-            Self { segment, policies, interfaces: BTreeSet::new(), named: None, config: config.l2.clone() };
+        let mut l2 = Self {
+            segment,
+            policies,
+            interfaces: BTreeSet::new(),
+            answering: BTreeSet::new(),
+            delivered: false,
+            named: None,
+            config: config.l2.clone(),
+        };
         l2.configure(config, &Inputs::default());
         Some(l2)
     }
@@ -57,18 +73,22 @@ impl L2 {
         // The reader has compiled each of them.
         let patterns = &config.l2.interfaces;
         self.named = (!patterns.is_empty()).then(|| RegexSet::new(patterns).unwrap_or_default());
+        self.delivered = config.datapath.local_announced;
         self.judge_interfaces();
         self.judge_rules(inputs);
     }
 
-    fn set_interfaces(&mut self, interfaces: BTreeSet<String>) {
+    fn set_interfaces(&mut self, interfaces: BTreeSet<String>, answering: BTreeSet<String>) {
         self.interfaces = interfaces;
+        self.answering = answering;
         self.judge_interfaces();
     }
 
     fn judge_interfaces(&mut self) {
         let named = |name: &&String| self.named.as_ref().is_none_or(|named| named.is_match(name));
         self.segment.set_interfaces(self.interfaces.iter().filter(named).cloned().collect());
+        let answering = if self.delivered { self.answering.clone() } else { BTreeSet::new() };
+        self.segment.set_answering(answering);
     }
 
     fn judge_rules(&mut self, inputs: &Inputs) {
@@ -94,11 +114,62 @@ impl L2 {
 }
 
 impl World {
-    /// This node has these interfaces, and they are up.
-    pub fn set_interfaces(&mut self, interfaces: BTreeSet<String>) {
+    /// This node has these interfaces, and they are up; on those of `answering` the kernel answers ARP for every address
+    /// that is delivered on this host (`arp_ignore` is 0).
+    pub fn set_interfaces(&mut self, interfaces: BTreeSet<String>, answering: BTreeSet<String>) {
         if let Some(l2) = &mut self.l2 {
-            l2.set_interfaces(interfaces);
+            l2.set_interfaces(interfaces, answering);
         }
+    }
+
+    /// What becomes of addresses on the segments, for `explain`: nothing where L2 announcements are off.
+    pub(super) fn explain_segment(&self, subject: &Subject) -> Vec<SegmentStory> {
+        let Some(l2) = &self.l2 else { return Vec::new() };
+        let addresses = |service: &Service| -> Vec<IpAddr> {
+            service.ingress.iter().chain(&service.external_ips).copied().collect()
+        };
+        let services: Vec<(&Service, IpAddr)> = match subject {
+            Subject::Service(key) => {
+                let service = self.inputs.services.get(key).into_iter();
+                service
+                    .flat_map(|one| addresses(one).into_iter().map(move |address| (one, address)))
+                    .collect()
+            }
+            Subject::Address(address) => {
+                let holds = |one: &&Service| addresses(one).contains(address);
+                self.inputs.services.values().filter(holds).map(|one| (one, *address)).collect()
+            }
+            Subject::Prefix(_) | Subject::Pool(_) => Vec::new(),
+        };
+        let mut stories = Vec::new();
+        for (service, address) in services {
+            let mut story = l2.segment.explain(service, address, &self.inputs);
+            let gate = |gate: &str, passed, detail| GateView { gate: gate.to_owned(), passed, detail };
+            if let Some((false, detail)) = self.readiness.verdict() {
+                story.gates.insert(0, gate("readiness", false, detail));
+            }
+            if self.drain != Drain::No {
+                story.gates.insert(0, gate("drain", false, "this node is drained".to_owned()));
+            }
+            // A policy that cannot be read announces nothing, and could have meant this Service.
+            for (policy, faults) in self.faulty_policies() {
+                story.gates.push(gate(
+                    &format!("policy {policy}"),
+                    false,
+                    format!("it is left out: {}", faults.join("; ")),
+                ));
+            }
+            stories.push(story);
+        }
+        stories
+    }
+
+    fn faulty_policies(&self) -> impl Iterator<Item = (&str, Vec<String>)> {
+        let read = self.l2.as_ref().is_some_and(|l2| l2.policies != Policies::AreNotRead);
+        let policies = self.inputs.l2_policies.values().filter(move |_| read);
+        policies
+            .map(|policy| (policy.name.as_str(), policy_faults(policy)))
+            .filter(|(_, faults)| !faults.is_empty())
     }
 
     /// The elections and what this node holds, where L2 announcements are on.

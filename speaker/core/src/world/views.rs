@@ -160,10 +160,13 @@ impl World {
             warnings
                 .push("nothing is announced yet: waiting for the first full list of every source".to_owned());
         }
+        let segment = self.explain_segment(&subject);
+        let announced = announced || !segment.is_empty() && segment.iter().all(|one| one.holder.is_some());
         Some(Explanation {
             target: target.to_owned(),
             gates,
             prefixes,
+            segment,
             announced,
             warnings,
             learned: Vec::new(),

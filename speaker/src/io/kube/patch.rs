@@ -35,6 +35,7 @@ pub(crate) const fn kind(target: &ObjectRef) -> Option<ObjectKind> {
         ObjectRef::BgpClusterConfig(_) => Some(ObjectKind::BGP_CLUSTER_CONFIGS),
         ObjectRef::BgpPeerConfig(_) => Some(ObjectKind::BGP_PEER_CONFIGS),
         ObjectRef::BgpNodeConfig(_) => Some(ObjectKind::BGP_NODE_CONFIGS),
+        ObjectRef::L2AnnouncementPolicy(_) => Some(ObjectKind::L2_POLICIES),
         _ => None,
     }
 }
@@ -102,7 +103,8 @@ fn request(patch: &Patch, version: &str) -> Result<hyper::Request<Vec<u8>>, Stri
         ObjectRef::Pool(name)
         | ObjectRef::BgpClusterConfig(name)
         | ObjectRef::BgpPeerConfig(name)
-        | ObjectRef::BgpNodeConfig(name) => (None, name.as_str()),
+        | ObjectRef::BgpNodeConfig(name)
+        | ObjectRef::L2AnnouncementPolicy(name) => (None, name.as_str()),
         _ => (None, ""),
     };
     let to = Request::new(kind.resource.path(version, namespace));

@@ -9,6 +9,7 @@
 //! A speaker answers for what [`Held`] says and looks at its fence before every answer, so that a node whose
 //! lease has run out falls silent by itself, whatever else hangs.
 
+mod arp;
 mod groups;
 mod links;
 mod socket;
@@ -16,6 +17,8 @@ mod speaker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
 
 use speaker_core::l2::frame::Mac;
 use speaker_core::l2::segment::Held;
@@ -25,11 +28,19 @@ use tokio::task::JoinHandle;
 use super::links::Links;
 use links::{Link, read};
 
+/// How often the kernel's settings are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// What the segments tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkEvent {
     /// The interfaces on which this node can announce.
-    Interfaces(BTreeSet<String>),
+    Interfaces {
+        /// Their names.
+        interfaces: BTreeSet<String>,
+        /// Those on which the kernel answers ARP for every address that is delivered on this host.
+        answering: BTreeSet<String>,
+    },
     /// Somebody else says that an address which this node holds is his.
     Foreign {
         /// The address.
@@ -54,6 +65,8 @@ async fn run(mut held: watch::Receiver<Held>, events: mpsc::Sender<LinkEvent>) -
     let mut links = Links::open(read)?;
     let mut speakers: BTreeMap<String, (Link, Running)> = BTreeMap::new();
     let mut present = BTreeMap::new();
+    let mut answering = BTreeSet::new();
+    let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
     loop {
         let wanted: BTreeSet<String> =
             held.borrow_and_update().addresses.values().flatten().cloned().collect();
@@ -77,9 +90,23 @@ async fn run(mut held: watch::Receiver<Held>, events: mpsc::Sender<LinkEvent>) -
             }
             found = links.next() => {
                 present = found?;
-                let names = present.keys().cloned().collect();
-                if events.send(LinkEvent::Interfaces(names)).await.is_err() {
+                answering = arp::answering(Path::new(arp::SETTINGS), present.keys());
+                let interfaces = present.keys().cloned().collect();
+                let event = LinkEvent::Interfaces { interfaces, answering: answering.clone() };
+                if events.send(event).await.is_err() {
                     return Ok(());
+                }
+            }
+            // The kernel does not tell of this setting.
+            _ = looks.tick() => {
+                let now = arp::answering(Path::new(arp::SETTINGS), present.keys());
+                if now != answering {
+                    answering = now;
+                    let interfaces = present.keys().cloned().collect();
+                    let event = LinkEvent::Interfaces { interfaces, answering: answering.clone() };
+                    if events.send(event).await.is_err() {
+                        return Ok(());
+                    }
                 }
             }
         }

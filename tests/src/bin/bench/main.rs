@@ -19,6 +19,7 @@ mod learn;
 mod listener;
 mod report;
 mod seen;
+mod segment;
 mod slow;
 mod traffic;
 mod usage;
@@ -30,7 +31,7 @@ use daemons::Kind;
 use kubernetes::METALLB;
 
 const HELP: &str = "\
-usage: tests/bench [all|codec|full|learn|dump|slow|change|kernel|kubernetes …] [options], as root
+usage: tests/bench [all|codec|full|learn|dump|slow|change|kernel|l2|kubernetes …] [options], as root
 
   codec    decoding and encoding of UPDATEs on one core
   full     1,000,000 routes received from one peer
@@ -39,6 +40,7 @@ usage: tests/bench [all|codec|full|learn|dump|slow|change|kernel|kubernetes …]
   slow     one of 50 peers reads nothing while all routes change
   change   one of 10,000 Services deleted, until its withdrawal is read
   kernel   10,000 Services delivered on a host: routes of the kernel from nothing, and one Service more
+  l2       ARP answers a second and their latency; how long an address is unanswered when its holder goes
   kubernetes  Services of a real API server created and deleted, until a peer has the route or its withdrawal
 
   --only NAME,…     daemons: speaker, bird2, frr, gobgp, and metallb for kubernetes (default: all)
@@ -118,6 +120,9 @@ fn main() {
     if options.wants("kernel") {
         kernel::run(&options);
     }
+    if options.wants("l2") {
+        segment::run(&options);
+    }
     if options.wants("kubernetes") {
         kubernetes::run(&options);
     }
@@ -137,7 +142,8 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
         let number = |text: String| text.parse::<usize>().map_err(|e| format!("{text:?}: {e}"));
         match arg.as_str() {
-            "all" | "codec" | "full" | "learn" | "dump" | "slow" | "change" | "kernel" | "kubernetes" => {
+            "all" | "codec" | "full" | "learn" | "dump" | "slow" | "change" | "kernel" | "l2"
+            | "kubernetes" => {
                 options.suites.push(arg);
             }
             "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),

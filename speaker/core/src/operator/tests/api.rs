@@ -75,7 +75,7 @@ pub(super) fn foreign_condition() -> Condition {
 }
 
 pub(super) fn settings() -> OperatorSettings {
-    OperatorSettings { ipam: Some(IpamSettings::default()), ..OperatorSettings::default() }
+    OperatorSettings { ipam: Some(IpamSettings::default()), l2_policies: true, ..OperatorSettings::default() }
 }
 
 /// What becomes of instances in the store.
@@ -240,6 +240,9 @@ impl Api {
                 one.owner = Some(wanted.owner.clone());
                 one.instances = stored(&wanted.instances, self.prunes);
                 one.generation += 1;
+            }
+            (Change::Conditions { conditions }, Object::L2AnnouncementPolicy(policy)) => {
+                policy.conditions.clone_from(conditions);
             }
             other => panic!("{other:?}"),
         }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use speaker_config::model::DefaultClass;
-use speaker_config::objects::Node;
+use speaker_config::objects::{L2AnnouncementPolicy, Node};
 
 use super::super::*;
 use super::api::{Api, foreign_condition, pool, service, settings};
@@ -97,6 +97,39 @@ fn a_pools_patch_is_applied_with_all_of_our_conditions() {
             ]},
         })
     );
+}
+
+#[test]
+fn a_faulty_l2_policy_is_told_so_once_and_when_it_is_mended() {
+    let mut api = Api::new();
+    let mut policy = L2AnnouncementPolicy {
+        name: "segment".to_owned(),
+        generation: 1,
+        interfaces: vec!["eth(".to_owned()],
+        ..L2AnnouncementPolicy::default()
+    };
+    api.put(Object::L2AnnouncementPolicy(policy.clone()));
+    while api.echo() {}
+    api.turn();
+    let body = api.patches[0].body("cilium.io/v2alpha1");
+    assert_eq!(
+        (body["kind"].as_str(), body["metadata"]["name"].as_str()),
+        (Some("CiliumL2AnnouncementPolicy"), Some("segment"))
+    );
+    let condition = &body["status"]["conditions"][0];
+    assert_eq!(condition["type"], "io.cilium/bad-interface-regex");
+    assert_eq!((&condition["status"], &condition["reason"]), (&json!("True"), &json!("error")));
+    api.settle();
+    let target = ObjectRef::L2AnnouncementPolicy("segment".to_owned());
+    assert_eq!(api.stored[&target], 1);
+    let Object::L2AnnouncementPolicy(stored) = &api.objects[&target].0 else { panic!() };
+    policy = stored.clone();
+    policy.interfaces = vec!["eth0".to_owned()];
+    policy.generation = 2;
+    api.put(Object::L2AnnouncementPolicy(policy));
+    api.settle();
+    let Object::L2AnnouncementPolicy(stored) = &api.objects[&target].0 else { panic!() };
+    assert_eq!((api.stored[&target], stored.conditions[0].status.as_str()), (2, "False"));
 }
 
 #[test]
@@ -334,6 +367,7 @@ fn a_successor_writes_nothing_that_is_recorded_and_moves_nobody() {
 fn a_service_changes_hands_between_the_two_allocators() {
     let mut api = Api::with(OperatorSettings {
         hold_deleted: Duration::ZERO,
+        l2_policies: false,
         node_ipam: NodeIpamSettings { enabled: true, default_class: DefaultClass::LbIpam },
         ..settings()
     });
@@ -372,6 +406,7 @@ fn a_service_changes_hands_between_the_two_allocators() {
     let default_class = DefaultClass::NodeIpam;
     api.settings = OperatorSettings {
         hold_deleted: Duration::ZERO,
+        l2_policies: false,
         ipam: Some(IpamSettings { default_class, ..IpamSettings::default() }),
         node_ipam: NodeIpamSettings { enabled: true, default_class },
         ..OperatorSettings::default()
