@@ -149,8 +149,15 @@ fn arp(options: &Options) {
     );
 }
 
-/// From the loss until the client is answered again, by the node that is left.
-fn failover() {
+/// Two nodes that may hold the address, a client on their segment, and the API server.
+struct Bench {
+    hosts: Vec<Speaker>,
+    client: Node,
+    cluster: Cluster,
+    _lab: Lab,
+}
+
+fn bench() -> Bench {
     let lab = Lab::new();
     let cluster = Cluster::start(&lab);
     cluster.apply_file("deploy/crds");
@@ -168,7 +175,7 @@ fn failover() {
          {LEASE}}}\n{CONFIG}"
     );
     let kubeconfig = cluster.admin();
-    let mut hosts: Vec<Speaker> = (1..=2)
+    let hosts: Vec<Speaker> = (1..=2)
         .map(|n| {
             let name = format!("n{n}");
             let node = lab.node(&name);
@@ -189,13 +196,19 @@ fn failover() {
     );
     let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": VIP.to_string()}]}}});
     cluster.rest().patch(&format!("{path}/web/status"), &status);
-    let asker = Asker::new(&client, Ipv4Addr::new(192, 0, 2, 1));
+    Bench { hosts, client, cluster, _lab: lab }
+}
+
+/// From the loss until the client is answered again, by the node that is left.
+fn failover() {
+    let mut bench = bench();
+    let asker = Asker::new(&bench.client, Ipv4Addr::new(192, 0, 2, 1));
     let mut rows = Vec::new();
     for orderly in [true, false] {
         let mut times = Vec::new();
         for _ in 0..FAILOVERS {
             let (holder, old) = eventually(DEADLINE, "one holds the address", || {
-                let lease = cluster.kubectl(&[
+                let lease = bench.cluster.kubectl(&[
                     "get",
                     "lease",
                     "-A",
@@ -217,8 +230,14 @@ fn failover() {
             });
             let begun = Instant::now();
             std::thread::scope(|scope| {
-                let process = hosts[holder].process();
-                scope.spawn(move || if orderly { drop(process.terminate()) } else { process.kill() });
+                let process = bench.hosts[holder].process();
+                scope.spawn(move || {
+                    if orderly {
+                        process.terminate();
+                    } else {
+                        process.kill();
+                    }
+                });
                 eventually(DEADLINE, "the other one answers", || {
                     asker.ask();
                     let by = asker.answered_by();
@@ -226,7 +245,7 @@ fn failover() {
                 });
                 times.push(begun.elapsed());
             });
-            hosts[holder].start_again();
+            bench.hosts[holder].start_again();
         }
         let how = if orderly { "orderly (SIGTERM)" } else { "crash (SIGKILL)" };
         rows.push(vec![
