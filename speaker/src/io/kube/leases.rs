@@ -19,10 +19,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::batch::{Batch, Filter, Part};
 use super::client::Connection;
 use super::kind::{Kind, Name, Resource};
 use super::mirror::Delta;
-use super::watch::{Batch, Filter, Part, follow};
+use super::watch::follow;
 use crate::io::clock::{self, Clock};
 use crate::metrics::errors::{Component, failed};
 

@@ -8,6 +8,8 @@
 //! server is away keeps what it had.
 
 mod agent;
+mod answer;
+mod batch;
 mod client;
 pub(crate) mod events;
 mod kind;
@@ -24,13 +26,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub(crate) use agent::{CiliumBgp, agent_kinds, ask_cilium, cilium_speaks_bgp, operator_bgp_kinds, probe};
+pub(crate) use batch::{Batch, Filter, Part};
 pub(crate) use client::{Connection, connect};
 pub(crate) use kind::ObjectKind;
 pub(crate) use leases::spawn as spawn_leases;
 pub use leases::{LeaseCall, LeaseEvent};
 pub(crate) use mirror::Delta;
 pub(crate) use secrets::SecretWatches;
-pub(crate) use watch::{Batch, Filter, Part, follow};
+pub(crate) use watch::follow;
 
 use super::clock::Clock;
 use super::source::{ObjectChange, SourceBatch};

@@ -2,12 +2,10 @@
 //!
 //! An error never takes anything back: what was known stays until a complete list or a watch says otherwise.
 
-use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_proto::types::Timestamp;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::Client;
@@ -18,8 +16,10 @@ use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::kind::{Kind, Resource};
-use super::mirror::{Delta, Mirror};
+use super::answer::{Trouble, answer, trouble};
+use super::batch::{Batch, Filter, Part};
+use super::kind::Kind;
+use super::mirror::Mirror;
 use crate::io::clock::Clock;
 use crate::metrics::errors::{Component, failed};
 
@@ -27,8 +27,6 @@ use crate::metrics::errors::{Component, failed};
 const PAGE: u32 = 200;
 /// The most events that are handed over together.
 const TOGETHER: usize = 256;
-/// How long an answer may take to begin, and a page to come.
-const ANSWER: Duration = Duration::from_secs(30);
 /// The server ends each watch after this time, and one that lasts longer is dead.
 const WATCH: u32 = 290;
 const DEAD: Duration = Duration::from_secs(300);
@@ -41,61 +39,6 @@ pub(super) const ABSENT: Duration = Duration::from_secs(5);
 /// After a CustomResourceDefinition is back, how long its objects may take to follow before those that did
 /// not are gone.
 pub(super) const RETURN: Duration = Duration::from_secs(60);
-
-/// What of a kind is asked for.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
-    /// One namespace; absent is all.
-    pub(crate) namespace: Option<String>,
-    /// A label selector.
-    pub(crate) labels: Option<String>,
-    /// One object, by its name.
-    pub(crate) name: Option<String>,
-    /// It is no fault where the API server does not know the kind.
-    pub(crate) optional: bool,
-    /// `metadata` alone: that an object is there is all that is asked.
-    pub(crate) metadata: bool,
-}
-
-impl Filter {
-    /// The name of the source: the kind's plural, and the object's name where there is but one.
-    pub(crate) fn source(&self, resource: &Resource) -> Arc<str> {
-        match &self.name {
-            Some(name) => format!("{}/{name}", resource.plural).into(),
-            None => resource.plural.into(),
-        }
-    }
-}
-
-/// Where changes come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// Events, in their order.
-    Watch,
-    /// A page of a list, of which more follow.
-    Page,
-    /// The end of a list, with what is gone since the last one.
-    LastPage,
-}
-
-/// Changes of one kind that belong together.
-#[derive(Debug)]
-pub(crate) struct Batch<T, R> {
-    /// [`Filter::source`].
-    pub(crate) source: Arc<str>,
-    /// The version of its API that is in use.
-    pub(crate) version: &'static str,
-    /// When they were handed over.
-    pub(crate) handed_over: Timestamp,
-    /// In order.
-    pub(crate) deltas: Vec<Delta<T, R>>,
-    /// Set once: the first list is complete.
-    pub(crate) synced: bool,
-    /// Where they come from.
-    pub(crate) part: Part,
-    /// What is wrong, where that changed: with the API server, the kind, or single objects.
-    pub(crate) faults: Option<Vec<String>>,
-}
 
 /// Watches until nobody listens any more.
 pub(crate) async fn follow<K: Kind>(
@@ -126,16 +69,6 @@ pub(crate) async fn follow<K: Kind>(
 
 /// Nobody listens any more.
 struct Gone;
-
-/// Why something was not answered.
-enum Trouble {
-    /// The API server does not know the kind.
-    Absent,
-    /// The version is older than what the API server remembers.
-    Expired,
-    /// Everything else, in words.
-    Failed(String),
-}
 
 /// How a watch ended.
 enum End {
@@ -502,47 +435,6 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Trouble> {
-    match timeout(ANSWER, request).await {
-        Ok(answer) => answer.map_err(trouble),
-        Err(_) => Err(Trouble::Failed(format!("the API server has not answered for {} s", ANSWER.as_secs()))),
-    }
-}
-
-fn trouble(error: kube::Error) -> Trouble {
-    let kube::Error::Api(status) = error else { return Trouble::Failed(Chain(&error).to_string()) };
-    match status.code {
-        404 => Trouble::Absent,
-        410 => Trouble::Expired,
-        401 => Trouble::Failed(format!("the API server does not accept our credentials: {}", status.message)),
-        403 => Trouble::Failed(format!(
-            "not allowed: {}; the speaker's ServiceAccount needs the verbs list and watch",
-            status.message
-        )),
-        code => Trouble::Failed(format!("the API server answers {code}: {}", status.message)),
-    }
-}
-
-/// An error with what caused it, which kube leaves out.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut said = self.0.to_string();
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            let text = error.to_string();
-            if !said.contains(&text) {
-                write!(f, ": {text}")?;
-            }
-            said = text;
-            source = error.source();
-        }
-        Ok(())
     }
 }
 
