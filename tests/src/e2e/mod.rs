@@ -171,6 +171,8 @@ impl World {
             if !agent.process().running() {
                 agent.start_again();
             }
+            // A test that failed half-way leaves its node as it was then.
+            let _not_drained = agent.try_cli(&["undrain"]);
         }
         self.cluster.kubectl(&["delete", "--all", "ciliumloadbalancerippools.cilium.io"]);
         let services = self.cluster.rest().get("/api/v1/services").unwrap_or_default();

@@ -55,6 +55,8 @@ pub struct Tally {
     pub longest: Duration,
     /// When the last of those began that failed or were slow.
     pub last_bad: Option<Instant>,
+    /// The most that were under way at once.
+    pub peak: u64,
 }
 
 impl Tally {
@@ -98,12 +100,14 @@ impl Tally {
         assert!(flaws == 0 && self.ok > 0, "{what}: {self}");
     }
 
-    /// No new connection failed; of those that were under way when paths changed, `broken` may have been cut.
+    /// No new connection failed; of those that were under way when paths changed, some may have been cut, or had to
+    /// say something twice: `few`, or as many as there were at most, where the machine is slow and they pile up.
     #[track_caller]
-    pub fn assert_served(&self, what: &str, broken: u64) {
+    pub fn assert_served(&self, what: &str, few: u64) {
         println!("{what}: {self}");
+        let disturbed = self.broken() + self.slow;
         assert!(
-            self.failed() + self.wrong_sources + self.slow == 0 && self.broken() <= broken && self.ok > 0,
+            self.failed() + self.wrong_sources == 0 && disturbed <= few.max(self.peak) && self.ok > 0,
             "{what}: {self}"
         );
     }
@@ -113,9 +117,10 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} begun, {} ok ({} slow, longest {} ms), {} refused, {} unreachable, {} connect time-outs, {} resets, \
+            "{} begun, {} at once, {} ok ({} slow, longest {} ms), {} refused, {} unreachable, {} connect time-outs, {} resets, \
              {} answer time-outs, {} wrong sources, {} odd",
             self.started,
+            self.peak,
             self.ok,
             self.slow,
             self.longest.as_millis(),
@@ -247,6 +252,8 @@ async fn run(
                 books.begun += 1;
                 let number = books.begun;
                 books.open.insert(number);
+                let now = u64::try_from(books.open.len()).unwrap_or(u64::MAX);
+                books.tally.peak = books.tally.peak.max(now);
                 number
             };
             tokio::spawn(async move {
