@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::daemon::{Bird, Family, Frr, PeerSpec, RouteSpec, Router as _, Spec};
+use crate::daemon::{self, Bird, Family, Frr, Kind, PeerSpec, RouteSpec, Router, Spec};
 use crate::fabric::nft;
 use crate::lab::{Lab, Node};
 use crate::speaker::Speaker;
@@ -98,6 +98,22 @@ impl Rack {
         let mut bird = Bird::start(&self.bird, &spec);
         bird.announce(&ROUTES.map(RouteSpec::new));
         bird
+    }
+
+    /// A router in BIRD's place that restarts gracefully within `restart` seconds, and long-lived for `long_lived`
+    /// seconds after that (RFC 9494), announcing [`ROUTES`] and `alone`.
+    #[must_use]
+    pub fn lasting(&self, kind: Kind, restart: u16, long_lived: u32, alone: &[&str]) -> Box<dyn Router> {
+        let peers = [(1, Family::V4), (1, Family::V6)].map(|(at, family)| PeerSpec {
+            graceful_restart: Some(restart),
+            long_lived_restart: Some(long_lived),
+            ..session(at, family)
+        });
+        let spec = Spec { asn: 64502, router_id: [10, 255, 0, 2].into(), peers: peers.to_vec() };
+        let mut router = daemon::start(kind, &self.bird, &spec);
+        let routes: Vec<RouteSpec> = ROUTES.iter().chain(alone).map(|route| RouteSpec::new(route)).collect();
+        router.announce(&routes);
+        router
     }
 
     /// FRR with both sessions, announcing `routes`.

@@ -212,6 +212,9 @@ fn render(spec: &Spec, routes: &str) -> String {
         if let Some(time) = peer.graceful_restart {
             let _w = writeln!(text, " graceful restart yes; graceful restart time {time};");
         }
+        if let Some(time) = peer.long_lived_restart {
+            let _w = writeln!(text, " long lived graceful restart yes; long lived stale time {time};");
+        }
         if !peer.four_octet_as {
             text.push_str(" enable as4 no;\n");
         }

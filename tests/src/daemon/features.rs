@@ -16,6 +16,8 @@ pub enum Feature {
     GracefulRestart,
     /// Keeps the routes of a peer that restarts (RFC 4724).
     HelpRestart,
+    /// Keeps them for long after that, as a last resort, and marks them so (RFC 9494).
+    LongLivedRestart,
     /// Extended messages (RFC 8654).
     ExtendedMessages,
     /// Reads the text of a shutdown (RFC 9003).
@@ -28,12 +30,13 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AskRefresh,
         Self::ExtendedNextHop,
         Self::AddPath,
         Self::GracefulRestart,
         Self::HelpRestart,
+        Self::LongLivedRestart,
         Self::ExtendedMessages,
         Self::ShutdownText,
         Self::DistantTtlSecurity,
@@ -56,6 +59,9 @@ pub fn lack(kind: Kind, feature: Feature) -> Option<&'static str> {
         }
         (Kind::ExaBgp, Feature::HelpRestart) => {
             Some("not in this version: it has no table of received routes; its API process is told `down`")
+        }
+        (Kind::ExaBgp | Kind::OpenBgpd, Feature::LongLivedRestart) => {
+            Some("not in this version: it has no key for it, capability 71 is never sent")
         }
         (Kind::GoBgp | Kind::OpenBgpd, Feature::ExtendedMessages) => {
             Some("not in this version: capability 6 is never sent")

@@ -255,6 +255,9 @@ fn render(spec: &Spec) -> String {
     if let Some(time) = spec.peers.iter().find_map(|p| p.graceful_restart) {
         let _w = writeln!(text, " bgp graceful-restart\n bgp graceful-restart restart-time {time}");
     }
+    if let Some(time) = spec.peers.iter().find_map(|p| p.long_lived_restart) {
+        let _w = writeln!(text, " bgp long-lived-graceful-restart stale-time {time}");
+    }
     for peer in &spec.peers {
         let n = format!(" neighbor {}", peer.remote);
         let _w = writeln!(text, "{n} remote-as {}\n{n} timers connect 1", peer.remote_as);

@@ -173,7 +173,8 @@ fn render(spec: &Spec) -> String {
             let _w = writeln!(
                 text,
                 "[neighbors.graceful-restart.config]\nenabled = true\nrestart-time = {time}\n\
-                 notification-enabled = true"
+                 notification-enabled = true\nlong-lived-enabled = {}",
+                peer.long_lived_restart.is_some()
             );
         }
         for family in &peer.families {
@@ -184,6 +185,12 @@ fn render(spec: &Spec) -> String {
             );
             if peer.graceful_restart.is_some() {
                 text.push_str("[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n");
+            }
+            if let Some(time) = peer.long_lived_restart {
+                let _w = writeln!(
+                    text,
+                    "[neighbors.afi-safis.long-lived-graceful-restart.config]\nenabled = true\nrestart-time = {time}"
+                );
             }
             if peer.add_path {
                 text.push_str("[neighbors.afi-safis.add-paths.config]\nreceive = true\nsend-max = 8\n");

@@ -111,6 +111,8 @@ pub struct PeerSpec {
     pub ttl_security: Option<u8>,
     /// Graceful restart with this restart time in seconds.
     pub graceful_restart: Option<u16>,
+    /// Long-lived graceful restart with this stale time in seconds (RFC 9494); only beside `graceful_restart`.
+    pub long_lived_restart: Option<u32>,
     /// RFC 8950.
     pub extended_next_hop: bool,
     /// RFC 7911, both directions.
@@ -136,6 +138,7 @@ impl PeerSpec {
             multihop: None,
             ttl_security: None,
             graceful_restart: None,
+            long_lived_restart: None,
             extended_next_hop: false,
             add_path: false,
             four_octet_as: true,

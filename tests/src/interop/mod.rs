@@ -49,6 +49,8 @@ pub struct Setup {
     pub router_md5: Option<String>,
     /// It restarts gracefully, and helps us to, with this restart time in seconds.
     pub router_restart: Option<u16>,
+    /// The same, long-lived, with this stale time in seconds.
+    pub router_long_lived: Option<u32>,
     /// eBGP multihop with this TTL on its side.
     pub router_multihop: Option<u8>,
     /// TTL security with so many hops on its side.
@@ -82,6 +84,7 @@ impl Setup {
             router_hold: None,
             router_md5: None,
             router_restart: None,
+            router_long_lived: None,
             router_multihop: None,
             router_ttl_security: None,
             apart: false,
@@ -145,6 +148,7 @@ impl Setup {
             peer.hold = self.router_hold;
             peer.md5.clone_from(&self.router_md5);
             peer.graceful_restart = self.router_restart;
+            peer.long_lived_restart = self.router_long_lived;
             peer.add_path = self.router_add_path;
             peer.multihop = self.router_multihop;
             peer.ttl_security = self.router_ttl_security;
@@ -302,6 +306,7 @@ macro_rules! interop_suite {
             restarts::daemon_restarts,
             restarts::speaker_restarts,
             restarts::graceful,
+            restarts::long_lived,
             sessions::md5_right,
             sessions::md5_wrong,
             sessions::hold_timer,

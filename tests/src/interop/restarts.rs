@@ -5,11 +5,14 @@ use std::time::Duration;
 use super::manifests::{POOL_PREFIXES, SERVICE_ROUTES, service};
 use super::{Bench, SESSIONS, SOON, Setup};
 use crate::bgp;
-use crate::daemon::Kind;
 use crate::daemon::features::{Feature, lack};
+use crate::daemon::{Kind, SeenRoute};
 use crate::pair::nodes;
 use crate::pcap::Capture;
 use crate::wait::{always, eventually};
+
+/// As daemons are read (RFC 9494 §4.6).
+const LLGR_STALE: &str = "65535:6";
 
 fn all() -> Vec<&'static str> {
     POOL_PREFIXES.into_iter().chain(SERVICE_ROUTES).collect()
@@ -111,4 +114,58 @@ pub fn graceful(kind: Kind) {
     bench.speaker.start_again();
     bench.wait_established();
     bench.wait_prefixes(&POOL_PREFIXES);
+}
+
+/// Long-lived graceful restart (RFC 9494): the speaker is killed, and the daemon keeps the routes past the restart
+/// time, marked LLGR_STALE; it is started again, and what is said anew is as before, what is not is gone; killed for
+/// good, the routes go when the stale time is over. A daemon that knows nothing of it loses the routes with the
+/// restart time.
+///
+/// # Panics
+/// If not.
+pub fn long_lived(kind: Kind) {
+    let setup = Setup {
+        router_restart: Some(5),
+        router_long_lived: lack(kind, Feature::LongLivedRestart).is_none().then_some(60),
+        peer_keys: "asn: 64502, gracefulRestart: {restartTime: 4s}, longLivedRestart: {staleTime: 25s}"
+            .to_owned(),
+        ..Setup::new(kind)
+    };
+    let mut bench = setup.establish();
+    bench.wait_prefixes(&all());
+    bench.wait_same_tables();
+    bench.speaker.process().kill();
+    if let Some(why) = lack(kind, Feature::LongLivedRestart) {
+        println!("{kind}: {why}");
+        bench.wait_prefixes(&[]);
+        return;
+    }
+    wait_marked(&bench);
+    bench.speaker.remove_manifest("web.yaml");
+    bench.speaker.write_manifest("other.yaml", &service("other", false));
+    bench.speaker.start_again();
+    bench.wait_established();
+    bench.wait_prefixes(&POOL_PREFIXES);
+    // Not marked any more.
+    bench.wait_same_tables();
+
+    bench.speaker.process().kill();
+    wait_marked(&bench);
+    bench.wait_prefixes(&[]);
+}
+
+/// Until every route that the daemon has of us is LLGR_STALE; none is lost meanwhile.
+#[track_caller]
+fn wait_marked(bench: &Bench) {
+    let seen = || {
+        let families = SESSIONS.map(|(_, family)| family);
+        families.map(|family| bench.router.received(Bench::ours(family), family)).concat()
+    };
+    let count = seen().len();
+    eventually(SOON, &format!("{} marks what is left of us", bench.router.kind()), || {
+        let routes = seen();
+        assert_eq!(routes.len(), count, "a route was lost: {routes:?}");
+        let marked = |route: &SeenRoute| route.communities.iter().any(|one| one == LLGR_STALE);
+        if count > 0 && routes.iter().all(marked) { Ok(()) } else { Err(format!("{routes:?}")) }
+    });
 }
