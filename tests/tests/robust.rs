@@ -233,7 +233,7 @@ fn a_peer_that_flaps() {
     scene.unharmed(before, 8 * 1024);
 }
 
-/// RFC 7606 §8: the log has the whole of a malformed UPDATE, at a bounded rate.
+/// RFC 7606 §6: the log has the whole of a malformed UPDATE, at a bounded rate.
 #[test]
 fn malformed_updates_are_logged_whole_and_not_each() {
     let scene = Scene::new();

@@ -294,7 +294,8 @@ impl Reader<'_> {
             code::MULTI_EXIT_DISC => out.med = u32_of(value),
             code::LOCAL_PREF => out.local_pref = u32_of(value),
             code::ATOMIC_AGGREGATE => out.atomic_aggregate = true,
-            // "If the AS number in the AGGREGATOR attribute is zero, ... "attribute discard"" (RFC 7607 §2).
+            // "An UPDATE message that contains the AS number zero in the AS_PATH or AGGREGATOR attribute MUST be
+            // considered as malformed" (RFC 7607 §2), which §7.7 of RFC 7606 makes attribute discard.
             code::AGGREGATOR => match aggregator(value) {
                 Some(aggregator) => out.aggregator = Some(aggregator),
                 None => return self.fault(attribute, spec.bad_value, spec.subcode, "AS 0"),

@@ -64,7 +64,7 @@ pub(super) fn decode(
     let attributes = attributes::decode(frame, fields.attributes, context, &mut update)?;
     Parts { withdrawn, nlri, attributes }.finish(context.families, &mut update)?;
     if !update.issues.is_empty() {
-        // RFC 7606 §8: what is logged of a malformed UPDATE is the whole of it.
+        // RFC 7606 §6: what is logged of a malformed UPDATE is the whole of it.
         update.faulty = frame.clone();
     }
     Ok(update)

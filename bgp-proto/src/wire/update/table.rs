@@ -183,7 +183,7 @@ pub(in crate::wire) static ATTRIBUTES: [Spec; 18] = [
         OPTIONAL_ATTRIBUTE,
     ),
     // RFC 6793 §6
-    Spec::new(code::AS4_PATH, "AS4_PATH", TRANSITIVE, Length::Any, OPTIONAL_ATTRIBUTE)
+    Spec::new(code::AS4_PATH, "AS4_PATH", TRANSITIVE, Length::AtLeast(6), OPTIONAL_ATTRIBUTE)
         .bad_value(AttributeDiscard),
     // RFC 6793 §6
     Spec::new(code::AS4_AGGREGATOR, "AS4_AGGREGATOR", TRANSITIVE, Length::Exactly(8), OPTIONAL_ATTRIBUTE)

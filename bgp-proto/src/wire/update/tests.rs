@@ -66,7 +66,10 @@ fn outcome(octets: &[u8], context: &DecodeContext) -> String {
     match update.disposition() {
         Disposition::Accept => "accept".to_owned(),
         Disposition::AttributeDiscard => {
-            assert!(announced > 0, "the routes must live");
+            // "the UPDATE message continues to be processed" (RFC 7606 §2): its NLRI is announced.
+            let field = octets.len() - 23 - length(octets, 19);
+            let nlri = field - length(octets, 21 + length(octets, 19));
+            assert!(announced > 0 || nlri == 0 || !context.families.contains(Family::Ipv4Unicast));
             "discard".to_owned() + &codes(Disposition::AttributeDiscard)
         }
         Disposition::TreatAsWithdraw => {
@@ -77,6 +80,11 @@ fn outcome(octets: &[u8], context: &DecodeContext) -> String {
         }
         Disposition::SessionReset => panic!("a reset is an error: {update:?}"),
     }
+}
+
+/// The two octets at `at`.
+fn length(octets: &[u8], at: usize) -> usize {
+    usize::from(u16::from_be_bytes([octets[at], octets[at + 1]]))
 }
 
 fn prefixes(blocks: &[crate::wire::NlriBlock]) -> Vec<String> {
