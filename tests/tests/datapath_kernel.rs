@@ -90,6 +90,30 @@ fn what_is_removed_by_hand_comes_back_and_what_is_foreign_stays() {
 }
 
 #[test]
+fn what_is_removed_while_nobody_listens_comes_back_too() {
+    let fabric = Fabric::start("{loops: blackhole}", POOL_ALWAYS, &[pool()]);
+    let node = &fabric.row.node;
+    fabric.wait_routes(&[POOL4, POOL6]);
+    assert_eq!(own_lines(node), GUARDS);
+    // More routes come and go than the monitor's socket holds, none of which matters; then a guard, of which the kernel
+    // can tell nobody any more.
+    let flood: String = (0..8_000)
+        .map(|one| format!("route add prohibit 198.18.{}.{}/32 table 77\n", one / 250, one % 250))
+        .collect();
+    let batch = node.dir().join("flood");
+    fs::write(&batch, flood).unwrap();
+    fabric.speaker.process().pause();
+    node.ip(&["-batch", &batch.to_string_lossy()]);
+    node.ip(&["route", "del", "blackhole", POOL4, "table", "10179"]);
+    let sockets = node.exec(&["cat", "/proc/net/netlink"]);
+    fabric.speaker.process().resume();
+    let lost = sockets.lines().filter_map(|line| line.split_whitespace().nth(8)?.parse::<u64>().ok());
+    assert!(lost.max() > Some(0), "nothing was lost: {sockets}");
+    // The regular look at the kernel comes every minute: SOON is sooner.
+    wait_own(node, "the guard is mended", &GUARDS);
+}
+
+#[test]
 fn cleanup_leaves_the_kernel_as_it_was() {
     let row = Row::new();
     let before = kernel(&row.node);

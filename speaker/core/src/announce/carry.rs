@@ -10,7 +10,7 @@ use speaker_config::objects::UnixSeconds;
 
 use super::Announcer;
 use super::gates::Trace;
-use crate::datapath::{Carriage, Guard, GuardKind, Kernel, KernelReport, Wanted};
+use crate::datapath::{Carriage, Change, Guard, GuardKind, Kernel, KernelReport};
 use crate::rib::{Contributions, Route, SourceKind};
 
 /// Routes that have every reason to be announced and wait for the kernel, and what they wait for.
@@ -21,34 +21,76 @@ pub(super) struct Waiting {
     held: BTreeMap<Prefix, Contributions>,
     /// Host routes of addresses that lie in no pool: nothing wider guards them.
     pub outside: BTreeSet<Prefix>,
-    /// The intents, or what they lie in, have changed since `carriage.wanted` was worked out.
-    stale: bool,
+    /// What has changed since `carriage.wanted` was worked out.
+    stale: Stale,
+    /// Intended prefixes of more than one address, whatever asks for them: routers send here what lies in them. As
+    /// they were when everything was worked out.
+    wide: Wide,
     /// What `readiness` says: nothing comes into the table before it lets routes through.
     readiness: Option<(bool, String)>,
+}
+
+/// What is to be worked out anew: a Service among ten thousand must not ask for the others.
+#[derive(Debug, Clone, Default)]
+struct Stale {
+    everything: bool,
+    addrs: BTreeSet<IpAddr>,
+}
+
+/// Prefixes, and which lengths they have.
+#[derive(Debug, Clone, Default)]
+struct Wide {
+    prefixes: BTreeSet<Prefix>,
+    lengths: BTreeSet<u8>,
+}
+
+impl Wide {
+    fn has(&self, addr: IpAddr) -> bool {
+        let mut over = self.lengths.iter().filter_map(|len| Prefix::new(addr, *len).ok());
+        over.any(|prefix| self.prefixes.contains(&prefix))
+    }
 }
 
 impl Waiting {
     /// Something that [`Announcer::wanted`] reads has changed.
     pub(super) fn touch(&mut self) {
-        self.stale = true;
+        self.stale.everything = true;
+    }
+
+    /// Something about an address has changed: its Services, or its route.
+    pub(super) fn touch_addr(&mut self, addr: IpAddr) {
+        self.stale.addrs.insert(addr);
+    }
+
+    /// Whether a prefix is intended, or guarded by itself, has changed.
+    fn touch_prefix(&mut self, prefix: Prefix) {
+        if prefix.is_host() {
+            self.touch_addr(prefix.addr());
+        } else {
+            self.touch();
+        }
     }
 
     /// A prefix has every reason to be announced.
     pub(super) fn hold(&mut self, prefix: Prefix, contributions: Contributions) {
-        self.stale |= self.held.insert(prefix, contributions).is_none();
+        if self.held.insert(prefix, contributions).is_none() {
+            self.touch_prefix(prefix);
+        }
     }
 
     /// A prefix has no reason left.
     pub(super) fn forget(&mut self, prefix: Prefix) {
         self.held.remove(&prefix);
         self.outside.remove(&prefix);
-        self.stale = true;
+        self.touch_prefix(prefix);
     }
 
     /// Notes whether a wider guard can be found for a prefix.
     pub(super) fn place(&mut self, prefix: Prefix, contributions: &Contributions) {
         let outside = contributions.iter().all(|one| one.source.kind == SourceKind::Service && !one.covered);
-        self.stale |= if outside { self.outside.insert(prefix) } else { self.outside.remove(&prefix) };
+        if if outside { self.outside.insert(prefix) } else { self.outside.remove(&prefix) } {
+            self.touch_prefix(prefix);
+        }
     }
 }
 
@@ -56,13 +98,13 @@ impl Announcer {
     /// `datapath` of the configuration.
     pub(super) fn configure_datapath(&mut self, datapath: Datapath) {
         self.waiting.carriage.settings = datapath;
-        self.waiting.stale = true;
+        self.waiting.touch();
     }
 
     /// Somebody looks after the kernel from now on: nothing that it is to carry is announced before it does.
     pub fn expect_kernel(&mut self) {
         self.waiting.carriage.kernel = Kernel::Waiting;
-        self.waiting.stale = true;
+        self.waiting.touch();
     }
 
     /// What [`crate::readiness::Gate::verdict`] says; the next [`Announcer::reconcile`] lets through what waited for it.
@@ -72,12 +114,17 @@ impl Announcer {
 
     /// What the kernel's shell tells; the next [`Announcer::reconcile`] lets through what waited for it.
     pub fn kernel(&mut self, report: KernelReport) {
-        self.waiting.carriage.kernel = Kernel::Reported(report);
+        self.waiting.carriage.hear(report);
     }
 
     /// Every source has delivered, and what they led to is recorded: what is not wanted may go.
     pub fn set_complete(&mut self) {
         self.waiting.carriage.wanted.complete = true;
+    }
+
+    /// What the kernel's shell is to be told, where it was not told yet.
+    pub fn tell_kernel(&mut self) -> Option<Change> {
+        self.waiting.carriage.tell()
     }
 
     /// What is wanted of the kernel, and what it said.
@@ -89,15 +136,7 @@ impl Announcer {
     /// Works out what the kernel is to carry, and lets through what it carries: a route that is in the table
     /// stays there, since what the kernel loses is put back.
     pub(super) fn release(&mut self, now: UnixSeconds) -> BTreeSet<Prefix> {
-        if std::mem::take(&mut self.waiting.stale) {
-            let settings = self.waiting.carriage.settings;
-            let present = self.waiting.carriage.kernel != Kernel::Absent;
-            let (guards, locals) = if present { self.wanted(settings) } else { Default::default() };
-            let wanted = &mut self.waiting.carriage.wanted;
-            if (&guards, &locals) != (&wanted.guards, &wanted.locals) {
-                *wanted = Wanted { serial: wanted.serial + 1, complete: wanted.complete, guards, locals };
-            }
-        }
+        self.rework();
         let Waiting { carriage, held, readiness, .. } = &mut self.waiting;
         if matches!(readiness, Some((false, _))) {
             return BTreeSet::new();
@@ -124,45 +163,112 @@ impl Announcer {
         routes.chain(self.waiting.held.range(ends).map(|(one, _)| one)).any(|one| one.is_host())
     }
 
+    /// Works out what has changed of what the kernel is to carry.
+    fn rework(&mut self) {
+        let Stale { everything, addrs } = std::mem::take(&mut self.waiting.stale);
+        let carriage = &self.waiting.carriage;
+        let (settings, present) = (carriage.settings, carriage.kernel != Kernel::Absent);
+        let change = if everything {
+            self.waiting.wide = self.wide();
+            let (guards, locals) = if present { self.wanted(settings) } else { Default::default() };
+            self.waiting.carriage.wanted.change_to(&guards, &locals)
+        } else if present {
+            self.change_of(&addrs, settings)
+        } else {
+            return;
+        };
+        if !change.is_empty() {
+            self.waiting.carriage.want(change);
+        }
+    }
+
+    /// What addresses that have changed change.
+    fn change_of(&self, addrs: &BTreeSet<IpAddr>, settings: Datapath) -> Change {
+        let wanted = &self.waiting.carriage.wanted;
+        let mut change = Change { serial: wanted.serial + 1, complete: wanted.complete, ..Change::default() };
+        for addr in addrs {
+            let host = Prefix::host(*addr);
+            let around = self.pools.values().flat_map(|pool| &pool.pieces).filter(|one| one.covers(host));
+            for prefix in around.copied().chain([host]) {
+                let guard = self.guard_of(prefix, settings);
+                if guard.as_ref() != wanted.guards.get(&prefix) {
+                    change.guards.insert(prefix, guard);
+                }
+            }
+            let local = self.is_local(*addr, settings);
+            if local != wanted.locals.contains(addr) {
+                change.locals.insert(*addr, local);
+            }
+        }
+        change
+    }
+
     /// What the kernel is to carry: prefixes to be guarded and addresses to be delivered here.
     pub(super) fn wanted(&self, settings: Datapath) -> (BTreeMap<Prefix, Guard>, BTreeSet<IpAddr>) {
-        let foreign = |index: &usize| self.advertisements.get(*index).is_some_and(|one| !one.spec.belongings);
-        let fixed = || {
-            let all = self.fixed.iter().filter(|(_, index)| foreign(index));
-            all.map(|(prefix, _)| *prefix).filter(|one| self.intended(*one))
+        let fixed = self.fixed.iter().map(|(prefix, _)| *prefix);
+        let open = self.open_by_prefix.iter().map(|(prefix, _, _)| *prefix);
+        let aggregates = self.aggregates.keys().map(|(prefix, _)| *prefix);
+        let pieces = self.pools.values().flat_map(|pool| pool.pieces.iter().copied());
+        let outside = self.waiting.outside.iter().copied();
+        let hosts = fixed.clone().filter(|one| one.is_host()).map(Prefix::addr);
+        let addrs: BTreeSet<IpAddr> = self.holders.keys().copied().chain(hosts).collect();
+        let all: BTreeSet<Prefix> =
+            fixed.chain(open).chain(aggregates).chain(pieces).chain(outside).collect();
+        let guards = all.into_iter().filter_map(|one| Some((one, self.guard_of(one, settings)?)));
+        (guards.collect(), addrs.into_iter().filter(|addr| self.is_local(*addr, settings)).collect())
+    }
+
+    /// How a prefix is to be guarded, if it is.
+    fn guard_of(&self, prefix: Prefix, settings: Datapath) -> Option<Guard> {
+        let kind = GuardKind::of(settings.loops)?;
+        // "For every announced pool prefix one blackhole of the whole prefix", and for what a pool announces
+        // address by address the piece of the pool around it, so that a Service changes nothing.
+        let piece = || {
+            let mut pools = self.pools.values();
+            pools.any(|pool| pool.pieces.contains(&prefix)) && self.intends_host_in(prefix)
         };
-        // An aggregate leads to addresses that nobody has, as a pool's prefix does.
-        let open = || {
-            let pools = self.open_by_prefix.iter().map(|(prefix, _, _)| *prefix);
-            pools.chain(self.aggregates.keys().map(|(prefix, _)| *prefix)).filter(|one| self.intended(*one))
-        };
-        let mut guards = BTreeMap::new();
-        if let Some(kind) = GuardKind::of(settings.loops) {
-            guards.extend(fixed().map(|prefix| (prefix, Guard { kind, fixed: true })));
-            // "For every announced pool prefix one blackhole of the whole prefix", and for what a pool announces
-            // address by address the piece of the pool around it, so that a Service changes nothing.
-            let pieces = self.pools.values().flat_map(|pool| pool.pieces.iter().copied());
-            let pieces = pieces.filter(|piece| self.intends_host_in(*piece));
-            let outside = self.waiting.outside.iter().copied();
-            let pool = Guard { kind, fixed: false };
-            guards.extend(open().chain(pieces).chain(outside).map(|prefix| (prefix, pool)));
+        let intended = self.intended(prefix);
+        if intended && self.is_open(prefix) || self.waiting.outside.contains(&prefix) || piece() {
+            return Some(Guard { kind, fixed: false });
         }
-        let mut locals = BTreeSet::new();
-        if settings.local_announced {
-            locals.extend(fixed().filter(|prefix| prefix.is_host()).map(Prefix::addr));
-            let wide: BTreeSet<Prefix> = fixed().chain(open()).filter(|one| !one.is_host()).collect();
-            let lengths: BTreeSet<u8> = wide.iter().map(|one| one.len()).collect();
-            let under_wide = |addr: IpAddr| {
-                let mut over = lengths.iter().filter_map(|len| Prefix::new(addr, *len).ok());
-                over.any(|prefix| wide.contains(&prefix))
-            };
-            // The address of a Local Service is announced by its own route alone (design §5, "Local").
-            let led_here = |addr: &IpAddr| {
-                self.intended(Prefix::host(*addr)) || under_wide(*addr) && !self.only_local_at(*addr)
-            };
-            locals.extend(self.holders.keys().copied().filter(led_here));
+        (intended && self.is_foreign(prefix)).then_some(Guard { kind, fixed: true })
+    }
+
+    /// Whether an address is to be delivered on this host.
+    fn is_local(&self, addr: IpAddr, settings: Datapath) -> bool {
+        if !settings.local_announced {
+            return false;
         }
-        (guards, locals)
+        let host = Prefix::host(addr);
+        let intended = self.intended(host);
+        if intended && self.is_foreign(host) {
+            return true;
+        }
+        // The address of a Local Service is announced by its own route alone (design §5, "Local").
+        let led_here = || intended || self.waiting.wide.has(addr) && !self.only_local_at(addr);
+        self.holders.contains_key(&addr) && led_here()
+    }
+
+    /// Whether a pool announces a prefix, or it is an aggregate: both lead to addresses that nobody has.
+    fn is_open(&self, prefix: Prefix) -> bool {
+        let first = (prefix, String::new(), 0);
+        let pool = self.open_by_prefix.range(first..).next().is_some_and(|(one, _, _)| *one == prefix);
+        pool || self.aggregates.range((prefix, 0)..=(prefix, usize::MAX)).next().is_some()
+    }
+
+    /// Whether an advertisement's `prefixes` have a prefix that leads to others than us.
+    fn is_foreign(&self, prefix: Prefix) -> bool {
+        let mut asked = self.fixed.range((prefix, 0)..=(prefix, usize::MAX)).map(|(_, index)| *index);
+        asked.any(|index| self.advertisements.get(index).is_some_and(|one| !one.spec.belongings))
+    }
+
+    /// Intended prefixes of more than one address.
+    fn wide(&self) -> Wide {
+        let fixed = self.fixed.iter().map(|(prefix, _)| *prefix).filter(|one| self.is_foreign(*one));
+        let open = self.open_by_prefix.iter().map(|(prefix, _, _)| *prefix);
+        let all = fixed.chain(open).chain(self.aggregates.keys().map(|(prefix, _)| *prefix));
+        let prefixes: BTreeSet<Prefix> = all.filter(|one| !one.is_host() && self.intended(*one)).collect();
+        Wide { lengths: prefixes.iter().map(|one| one.len()).collect(), prefixes }
     }
 
     /// Whether every Service with the address has `externalTrafficPolicy: Local`.

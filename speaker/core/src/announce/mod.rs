@@ -310,9 +310,11 @@ impl Announcer {
         for addr in new.candidates.difference(&old.candidates) {
             self.holders.entry(*addr).or_default().insert(key.clone());
         }
-        if old.addresses != new.addresses {
-            self.waiting.touch();
-        }
+        // Who has an address, and with which traffic policy.
+        old.candidates.symmetric_difference(&new.candidates).for_each(|addr| self.waiting.touch_addr(*addr));
+        let differ = |addr: &&IpAddr| old.addresses.get(*addr) != new.addresses.get(*addr);
+        let both = old.addresses.keys().chain(new.addresses.keys());
+        both.filter(differ).for_each(|addr| self.waiting.touch_addr(*addr));
         self.move_claims(&old, &new, dirty);
         if old.pools != new.pools {
             self.recount(&old, &new, dirty);
@@ -335,13 +337,17 @@ impl Announcer {
                 count.covered = count.covered.saturating_sub(usize::from(claim.covered));
                 if count.services == 0 {
                     self.aggregates.remove(key);
+                    self.waiting.touch();
                 }
             }
         }
         for (key, claim) in new.claims.iter().filter(|(key, claim)| old.claims.get(key) != Some(claim)) {
             dirty.prefixes.insert(key.0);
             if !key.0.is_host() {
-                let count = self.aggregates.entry(*key).or_default();
+                let count = self.aggregates.entry(*key).or_insert_with(|| {
+                    self.waiting.touch();
+                    Aggregate::default()
+                });
                 count.services += 1;
                 count.covered += usize::from(claim.covered);
             }

@@ -7,53 +7,66 @@ use std::time::Duration;
 
 use bgp_proto::types::{Prefix, Timestamp};
 
-use super::wanted::Wanted;
+use super::wanted::Change;
 
 /// What is no longer wanted, each with the time at which it may go.
 #[derive(Debug, Clone, Default)]
-pub struct Linger {
-    wanted: Wanted,
+pub(super) struct Linger {
     guards: BTreeMap<Prefix, Timestamp>,
     locals: BTreeMap<IpAddr, Timestamp>,
 }
 
 impl Linger {
     /// How long a withdrawal may take to reach every router that matters.
-    pub const TIME: Duration = Duration::from_secs(5);
+    pub(super) const TIME: Duration = Duration::from_secs(5);
 
-    /// Takes what is wanted from now on.
-    pub fn follow(&mut self, wanted: &Wanted, now: Timestamp) {
+    /// Takes a change of what is wanted.
+    pub(super) fn follow(&mut self, change: &Change, now: Timestamp) {
         let until = now + Self::TIME;
-        let guards = self.wanted.guards.keys().filter(|one| !wanted.guards.contains_key(one));
-        self.guards.extend(guards.map(|one| (*one, until)));
-        let locals = self.wanted.locals.difference(&wanted.locals);
-        self.locals.extend(locals.map(|one| (*one, until)));
-        self.guards.retain(|one, _| !wanted.guards.contains_key(one));
-        self.locals.retain(|one, _| !wanted.locals.contains(one));
-        self.wanted = wanted.clone();
+        for (prefix, guard) in &change.guards {
+            match guard {
+                Some(_) => self.guards.remove(prefix),
+                None => self.guards.insert(*prefix, until),
+            };
+        }
+        for (addr, wanted) in &change.locals {
+            if *wanted {
+                self.locals.remove(addr);
+            } else {
+                self.locals.insert(*addr, until);
+            }
+        }
     }
 
-    /// Forgets what may go now.
-    pub fn expire(&mut self, now: Timestamp) {
+    /// Forgets what may go now, and says what that is.
+    pub(super) fn expire(&mut self, now: Timestamp) -> (Vec<Prefix>, Vec<IpAddr>) {
+        let guards = self.guards.iter().filter(|(_, until)| **until <= now).map(|(one, _)| *one).collect();
+        let locals = self.locals.iter().filter(|(_, until)| **until <= now).map(|(one, _)| *one).collect();
         self.guards.retain(|_, until| *until > now);
         self.locals.retain(|_, until| *until > now);
+        (guards, locals)
     }
 
     /// When [`Self::expire`] has something to forget next.
     #[must_use]
-    pub fn deadline(&self) -> Option<Timestamp> {
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
         self.guards.values().chain(self.locals.values()).min().copied()
+    }
+
+    /// The guards that stay.
+    pub(super) fn guards(&self) -> impl Iterator<Item = Prefix> {
+        self.guards.keys().copied()
     }
 
     /// Whether a guard stays.
     #[must_use]
-    pub fn keeps_guard(&self, prefix: Prefix) -> bool {
+    pub(super) fn keeps_guard(&self, prefix: Prefix) -> bool {
         self.guards.contains_key(&prefix)
     }
 
     /// Whether local delivery stays.
     #[must_use]
-    pub fn keeps_local(&self, addr: IpAddr) -> bool {
+    pub(super) fn keeps_local(&self, addr: IpAddr) -> bool {
         self.locals.contains_key(&addr)
     }
 }
@@ -63,13 +76,13 @@ mod tests {
     use super::super::wanted::{Guard, GuardKind};
     use super::*;
 
-    fn wanted(guards: &[&str], locals: &[&str]) -> Wanted {
+    fn guard(prefix: &str, wanted: bool) -> Change {
         let guard = Guard { kind: GuardKind::Blackhole, fixed: false };
-        Wanted {
-            guards: guards.iter().map(|one| (one.parse().unwrap(), guard)).collect(),
-            locals: locals.iter().map(|one| one.parse().unwrap()).collect(),
-            ..Wanted::default()
-        }
+        Change { guards: [(prefix.parse().unwrap(), wanted.then_some(guard))].into(), ..Change::default() }
+    }
+
+    fn local(addr: &str, wanted: bool) -> Change {
+        Change { locals: [(addr.parse().unwrap(), wanted)].into(), ..Change::default() }
     }
 
     fn at(seconds: u64) -> Timestamp {
@@ -80,27 +93,28 @@ mod tests {
     fn what_is_no_longer_wanted_stays_for_its_time() {
         let (prefix, addr) = ("10.0.0.0/24".parse().unwrap(), "10.0.0.1".parse().unwrap());
         let mut linger = Linger::default();
-        linger.follow(&wanted(&["10.0.0.0/24"], &["10.0.0.1"]), at(0));
+        linger.follow(&guard("10.0.0.0/24", true), at(0));
+        linger.follow(&local("10.0.0.1", true), at(0));
         assert_eq!(linger.deadline(), None);
-        linger.follow(&wanted(&[], &["10.0.0.1"]), at(1));
-        linger.follow(&wanted(&[], &[]), at(3));
+        linger.follow(&guard("10.0.0.0/24", false), at(1));
+        linger.follow(&local("10.0.0.1", false), at(3));
         assert_eq!(linger.deadline(), Some(at(6)));
-        linger.expire(at(5));
+        assert_eq!(linger.expire(at(5)), (vec![], vec![]));
         assert!(linger.keeps_guard(prefix) && linger.keeps_local(addr));
-        linger.expire(at(6));
+        assert_eq!(linger.expire(at(6)), (vec![prefix], vec![]));
         assert!(!linger.keeps_guard(prefix) && linger.keeps_local(addr));
         assert_eq!(linger.deadline(), Some(at(8)));
-        linger.expire(at(8));
+        assert_eq!(linger.expire(at(8)), (vec![], vec![addr]));
         assert!(!linger.keeps_local(addr));
     }
 
     #[test]
     fn what_is_wanted_again_is_not_forgotten_later() {
         let mut linger = Linger::default();
-        let both = wanted(&["10.0.0.0/24"], &["10.0.0.1"]);
-        linger.follow(&both, at(0));
-        linger.follow(&Wanted::default(), at(1));
-        linger.follow(&both, at(2));
+        for wanted in [true, false, true] {
+            linger.follow(&guard("10.0.0.0/24", wanted), at(0));
+            linger.follow(&local("10.0.0.1", wanted), at(0));
+        }
         assert_eq!(linger.deadline(), None);
     }
 }

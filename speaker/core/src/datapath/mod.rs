@@ -1,9 +1,10 @@
 //! What the kernel of this node is to carry, and what has to be done about it.
 //!
 //! ```text
-//! announce ─► Wanted ─┐
-//!                     ├─► plan ─► KernelOps ─► shell ─► rtnetlink
-//! dump ─► KernelState ┘     └───► KernelReport ─► the gate "kernel" of announce
+//! announce ─► Change ─┐
+//!                     ├─► Keeper ─► KernelOps ─► shell ─► rtnetlink
+//! dump ─► KernelState ┤       └───► KernelReport ─► the gate "kernel" of announce
+//! acknowledgements ───┘
 //! ```
 //!
 //! Two kinds of routes, each marked with [`PROTOCOL`]:
@@ -16,19 +17,21 @@
 //! * local delivery: `local` routes on the loopback interface (AnyIP) for single addresses, in the table `local`.
 //!   The kernel asks that table first, so that the guard does not swallow them.
 
+mod keeper;
 mod linger;
+mod picture;
 mod plan;
 mod report;
 mod state;
 mod wanted;
 
-pub use linger::Linger;
-pub use plan::{Plan, cleanup, obstacles, plan};
+pub use keeper::Keeper;
+pub use plan::{cleanup, obstacles};
 pub use report::{Access, Carriage, Kernel, KernelReport, Outcome};
 pub use state::{
     Device, KernelOp, KernelRoute, KernelRule, KernelState, OwnRoute, RouteKey, RouteKind, RuleShape,
 };
-pub use wanted::{Guard, GuardKind, Wanted};
+pub use wanted::{Change, Guard, GuardKind, Wanted};
 
 use std::ops::RangeInclusive;
 

@@ -7,7 +7,7 @@ use bgp_proto::types::Prefix;
 use serde::{Deserialize, Serialize};
 use speaker_config::model::Datapath;
 
-use super::wanted::{GuardKind, Wanted};
+use super::wanted::{Change, GuardKind, Wanted};
 use super::{LOCAL_TABLE, TABLE};
 
 /// How one guard or one local address stands.
@@ -42,9 +42,9 @@ pub struct KernelReport {
     pub access: Access,
     /// The [`Wanted::serial`] that it answers.
     pub serial: u64,
-    /// Of every wanted guard.
+    /// Of wanted guards: those that are not in place.
     pub guards: BTreeMap<Prefix, Outcome>,
-    /// Of every address to be delivered.
+    /// Of addresses to be delivered: those that are not.
     pub locals: BTreeMap<IpAddr, Outcome>,
     /// What else an operator should know.
     pub notes: Vec<String>,
@@ -72,9 +72,63 @@ pub struct Carriage {
     pub wanted: Wanted,
     /// What is known.
     pub kernel: Kernel,
+    /// What came to be wanted with which serial, as long as no report has answered it.
+    unanswered: BTreeMap<Item, u64>,
+    /// What the kernel's shell has not been told yet.
+    untold: Change,
+    /// The [`Wanted::version`] that it was told.
+    told: Option<(u64, bool)>,
+}
+
+/// Something that the kernel is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Item {
+    Guard(Prefix),
+    Local(IpAddr),
 }
 
 impl Carriage {
+    /// Takes what came to be wanted, and what no longer is.
+    pub fn want(&mut self, change: Change) {
+        let guards = change.guards.iter().map(|(prefix, guard)| (Item::Guard(*prefix), guard.is_some()));
+        let locals = change.locals.iter().map(|(addr, wanted)| (Item::Local(*addr), *wanted));
+        for (item, wanted) in guards.chain(locals) {
+            if wanted {
+                self.unanswered.insert(item, change.serial);
+            } else {
+                self.unanswered.remove(&item);
+            }
+        }
+        self.wanted.follow(&change);
+        self.untold.merge(change);
+    }
+
+    /// What the kernel's shell is to be told.
+    pub fn tell(&mut self) -> Option<Change> {
+        let version = self.wanted.version();
+        let news = self.told.replace(version) != Some(version);
+        let change = std::mem::take(&mut self.untold);
+        news.then_some(Change { serial: version.0, complete: version.1, ..change })
+    }
+
+    /// Takes what the kernel's shell tells.
+    pub fn hear(&mut self, report: KernelReport) {
+        self.unanswered.retain(|_, serial| *serial > report.serial);
+        self.kernel = Kernel::Reported(report);
+    }
+
+    /// What a report says of something that is wanted.
+    fn outcome<'a>(&self, item: Item, report: &'a KernelReport) -> &'a Outcome {
+        if self.unanswered.contains_key(&item) {
+            return &Outcome::Pending;
+        }
+        let said = match item {
+            Item::Guard(prefix) => report.guards.get(&prefix),
+            Item::Local(addr) => report.locals.get(&addr),
+        };
+        said.unwrap_or(&Outcome::InPlace)
+    }
+
     /// Nothing is ever wanted of the kernel, or nobody looks after it: there is no gate.
     #[must_use]
     pub fn is_off(&self) -> bool {
@@ -122,15 +176,15 @@ impl Carriage {
         let mut held = None;
         for (over, guard) in self.wanted.guards_over(prefix) {
             let kind = guard.kind.word();
-            match report.guards.get(&over) {
-                Some(Outcome::InPlace) => {
+            match self.outcome(Item::Guard(over), report) {
+                Outcome::InPlace => {
                     return Ok(Some(format!("the {kind} route to {over} is in table {TABLE}")));
                 }
-                Some(Outcome::Spared(why)) => return Ok(Some(format!("{over} has no loop guard: {why}"))),
-                Some(Outcome::Failed(why)) => {
+                Outcome::Spared(why) => return Ok(Some(format!("{over} has no loop guard: {why}"))),
+                Outcome::Failed(why) => {
                     held.get_or_insert(format!("the {kind} route to {over} cannot be set: {why}"));
                 }
-                Some(Outcome::Pending) | None => {
+                Outcome::Pending => {
                     held.get_or_insert(format!("the {kind} route to {over} is not yet in table {TABLE}"));
                 }
             }
@@ -143,13 +197,11 @@ impl Carriage {
         if !prefix.is_host() || !self.wanted.locals.contains(&addr) {
             return Ok(None);
         }
-        match report.locals.get(&addr) {
-            Some(Outcome::InPlace) => Ok(Some(format!("{addr} is delivered on this host"))),
-            Some(Outcome::Spared(why)) => Ok(Some(format!("{addr} is not delivered on this host: {why}"))),
-            Some(Outcome::Failed(why)) => Err(format!("{addr} cannot be delivered on this host: {why}")),
-            Some(Outcome::Pending) | None => {
-                Err(format!("the local route to {addr} is not yet in table {LOCAL_TABLE}"))
-            }
+        match self.outcome(Item::Local(addr), report) {
+            Outcome::InPlace => Ok(Some(format!("{addr} is delivered on this host"))),
+            Outcome::Spared(why) => Ok(Some(format!("{addr} is not delivered on this host: {why}"))),
+            Outcome::Failed(why) => Err(format!("{addr} cannot be delivered on this host: {why}")),
+            Outcome::Pending => Err(format!("the local route to {addr} is not yet in table {LOCAL_TABLE}")),
         }
     }
 

@@ -46,6 +46,35 @@ pub struct Guard {
     pub fixed: bool,
 }
 
+/// What came to be wanted, and what no longer is: among ten thousand addresses one must not ask for the others.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Change {
+    /// The [`Wanted::serial`] that it leads to.
+    pub serial: u64,
+    /// As [`Wanted::complete`].
+    pub complete: bool,
+    /// Guards that are wanted from now on, or otherwise than before; `None` where one no longer is.
+    pub guards: BTreeMap<Prefix, Option<Guard>>,
+    /// Addresses, and whether they are to be delivered from now on.
+    pub locals: BTreeMap<IpAddr, bool>,
+}
+
+impl Change {
+    /// Nothing is wanted anew, and nothing no longer.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.guards.is_empty() && self.locals.is_empty()
+    }
+
+    /// Makes one of this and of what came after it.
+    pub fn merge(&mut self, later: Self) {
+        let Self { serial, complete, mut guards, mut locals } = later;
+        (self.serial, self.complete) = (serial, complete);
+        self.guards.append(&mut guards);
+        self.locals.append(&mut locals);
+    }
+}
+
 /// What the kernel is to carry.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
@@ -60,6 +89,40 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// Takes a change.
+    pub fn follow(&mut self, change: &Change) {
+        (self.serial, self.complete) = (change.serial, change.complete);
+        for (prefix, guard) in &change.guards {
+            match guard {
+                Some(guard) => self.guards.insert(*prefix, *guard),
+                None => self.guards.remove(prefix),
+            };
+        }
+        for (addr, wanted) in &change.locals {
+            if *wanted {
+                self.locals.insert(*addr);
+            } else {
+                self.locals.remove(addr);
+            }
+        }
+    }
+
+    /// What leads from here to other guards and addresses, with the next serial.
+    #[must_use]
+    pub fn change_to(&self, guards: &BTreeMap<Prefix, Guard>, locals: &BTreeSet<IpAddr>) -> Change {
+        let gone = self.guards.keys().filter(|one| !guards.contains_key(one)).map(|one| (*one, None));
+        let new = guards.iter().filter(|(one, guard)| self.guards.get(one) != Some(guard));
+        let new = new.map(|(one, guard)| (*one, Some(*guard)));
+        let undelivered = self.locals.difference(locals).map(|one| (*one, false));
+        let delivered = locals.difference(&self.locals).map(|one| (*one, true));
+        Change {
+            serial: self.serial + 1,
+            complete: self.complete,
+            guards: gone.chain(new).collect(),
+            locals: undelivered.chain(delivered).collect(),
+        }
+    }
+
     /// What tells it from others of the same origin.
     #[must_use]
     pub const fn version(&self) -> (u64, bool) {

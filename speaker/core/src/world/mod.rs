@@ -17,7 +17,7 @@ use speaker_config::model::{DefaultClass, ServiceClass, SpeakerConfig};
 use speaker_config::objects::{Labels, Object, ObjectRef, UnixSeconds};
 
 use crate::announce::Announcer;
-use crate::datapath::{Kernel, KernelReport, Wanted};
+use crate::datapath::{Change, Kernel, KernelReport};
 use crate::drain::Drain;
 use crate::export::{Exporter, PeerOut, Table};
 use crate::inputs::{Inputs, Touched};
@@ -158,7 +158,7 @@ pub struct Changes {
     /// The Loc-RIB's tables have something new for those who follow them.
     pub local: bool,
     /// What the kernel is to carry from now on, where that changed.
-    pub kernel: Option<Arc<Wanted>>,
+    pub kernel: Option<Change>,
     /// Every source has delivered with this batch: sessions may start.
     pub complete: bool,
 }
@@ -180,8 +180,6 @@ pub struct World {
     give_up_on_records: bool,
     ipam: Option<Ipam>,
     announcer: Announcer,
-    /// What the kernel's shell was told last.
-    asked_of_kernel: Option<Arc<Wanted>>,
     exporter: Exporter,
     l2: Option<segment::L2>,
     drain: Drain,
@@ -217,7 +215,6 @@ impl World {
             give_up_on_records: false,
             ipam,
             announcer: Announcer::new(),
-            asked_of_kernel: None,
             exporter: Exporter::new(),
             l2: None,
             drain: Drain::No,
@@ -341,13 +338,8 @@ impl World {
             changes.pending.extend(self.exporter.set_complete().pending);
             self.announcer.set_complete();
         }
-        let wanted = &self.announcer.carriage().wanted;
-        if self.watches_kernel()
-            && self.asked_of_kernel.as_deref().map(Wanted::version) != Some(wanted.version())
-        {
-            let wanted = Arc::new(wanted.clone());
-            self.asked_of_kernel = Some(Arc::clone(&wanted));
-            changes.kernel = Some(wanted);
+        if self.watches_kernel() {
+            changes.kernel = self.announcer.tell_kernel();
         }
         changes
     }

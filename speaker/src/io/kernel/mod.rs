@@ -1,9 +1,10 @@
 //! The kernel's routes and rules, brought in line with what is wanted and kept there.
 //!
 //! ```text
-//! hub ── Wanted ──► task: dump ─► plan ─► apply ─► dump ─► KernelReport ──► hub
-//!                    ▲
-//! rtnetlink monitor ─┘ (a connection of its own: none is told of what it did itself)
+//! hub ── Change ──► task: plan ─► apply ─► KernelReport ──► hub
+//!                    ▲ dump, where what is known may be wrong: at the start, when the monitor tells of others'
+//!                    │ doings or has lost something, after a failure, and every minute
+//! rtnetlink monitor ─┘
 //! ```
 
 mod apply;
@@ -14,11 +15,11 @@ mod monitor;
 mod task;
 
 use std::io;
-use std::sync::Arc;
 
 use rtnetlink::Handle;
-use speaker_core::datapath::{self, KernelOp, KernelState, Wanted};
-use tokio::sync::{mpsc, watch};
+use rtnetlink::sys::AsyncSocket as _;
+use speaker_core::datapath::{self, Change, KernelOp, KernelState};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::clock::Clock;
@@ -31,7 +32,7 @@ use task::Task;
 /// The task that looks after the kernel.
 #[derive(Debug)]
 pub struct KernelHandle {
-    wanted: watch::Sender<Arc<Wanted>>,
+    changes: mpsc::UnboundedSender<Change>,
     stop: mpsc::Sender<Stop>,
     task: JoinHandle<()>,
 }
@@ -51,17 +52,19 @@ enum Stop {
 /// The kernel gives no netlink socket.
 pub fn spawn(reports: mpsc::Sender<KernelReport>, holder: Holder, clock: Clock) -> io::Result<KernelHandle> {
     let kernel = Kernel::open()?;
-    let monitor = monitor::Monitor::open()?;
-    let (wanted, wanted_seen) = watch::channel(Arc::default());
+    let monitor = monitor::Monitor::open(kernel.port)?;
+    // The hub never waits for the kernel.
+    let (changes, changed) = mpsc::unbounded_channel();
     let (stop, stopped) = mpsc::channel(1);
     let task = Task::new(kernel, monitor, reports, holder, clock);
-    Ok(KernelHandle { wanted, stop, task: tokio::spawn(task.run(wanted_seen, stopped)) })
+    Ok(KernelHandle { changes, stop, task: tokio::spawn(task.run(changed, stopped)) })
 }
 
 impl KernelHandle {
-    /// What is wanted from now on.
-    pub fn want(&self, wanted: Arc<Wanted>) {
-        self.wanted.send_replace(wanted);
+    /// What is wanted from now on, or no longer.
+    pub fn want(&self, change: Change) {
+        // A task that has ended has said so.
+        let _ = self.changes.send(change);
     }
 
     /// Ends the task; `remove` takes out of the kernel what it has put there.
@@ -78,14 +81,17 @@ impl KernelHandle {
 #[derive(Debug, Clone)]
 pub(crate) struct Kernel {
     handle: Handle,
+    /// By which the monitor knows what was done over this connection (nlmsg_pid).
+    port: u32,
 }
 
 impl Kernel {
     /// Opens it, and the task that serves it until the last clone is gone; call inside the runtime.
     pub(crate) fn open() -> io::Result<Self> {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
+        let (mut connection, handle, _) = rtnetlink::new_connection()?;
+        let port = connection.socket_mut().socket_mut().bind_auto()?.port_number();
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self { handle, port })
     }
 
     /// Reads rules, and routes of all tables.
@@ -103,7 +109,7 @@ impl Kernel {
 /// Another speaker runs here, a right is missing, or the kernel's words.
 pub async fn cleanup() -> Result<Vec<String>, String> {
     let kernel = Kernel::open().map_err(|error| format!("no netlink socket: {error}"))?;
-    let ops = datapath::cleanup(&kernel.read().await?);
+    let ops = datapath::cleanup(kernel.read().await?);
     let learned = super::learn::found().await?;
     if ops.is_empty() && learned.is_empty() {
         return Ok(Vec::new());
@@ -117,7 +123,7 @@ pub async fn cleanup() -> Result<Vec<String>, String> {
         apply::apply(&kernel.handle, op).await.map_err(|error| format!("{}: {error}", in_words(op)))?;
     }
     super::learn::remove(&learned).await?;
-    let left = datapath::cleanup(&kernel.read().await?);
+    let left = datapath::cleanup(kernel.read().await?);
     if left.is_empty() {
         let routes = learned.iter().map(|one| {
             let (prefix, metric) = (one.prefix, one.metric);
@@ -142,7 +148,7 @@ pub async fn obstacles() -> Vec<String> {
         Err(error) => Err(format!("no netlink socket: {error}")),
     };
     match state {
-        Ok(state) => found.extend(datapath::obstacles(&state)),
+        Ok(state) => found.extend(datapath::obstacles(state)),
         Err(error) => found.push(error),
     }
     found

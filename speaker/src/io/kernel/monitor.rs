@@ -16,8 +16,10 @@ use tokio::sync::mpsc;
 pub(super) enum Look {
     /// Something of ours, or in its place.
     Soon,
-    /// The surroundings: subnets, interfaces, other routes.
+    /// The surroundings: subnets, interfaces.
     Later,
+    /// A route by a router: matters where a fixed prefix is spared for such a one.
+    Router,
 }
 
 impl Look {
@@ -25,20 +27,21 @@ impl Look {
     pub(super) const fn pause(self) -> Duration {
         match self {
             Self::Soon => Duration::from_millis(20),
-            Self::Later => Duration::from_secs(1),
+            Self::Later | Self::Router => Duration::from_secs(1),
         }
     }
 }
 
-/// A connection that is told of every change, of those too that this process makes on another one.
+/// A connection that is told of every change. Those that this process makes itself are passed over: it knows of them
+/// from the acknowledgements.
 #[derive(Debug)]
 pub(super) struct Monitor {
     looks: mpsc::Receiver<Look>,
 }
 
 impl Monitor {
-    /// Opens it; call inside the runtime.
-    pub(super) fn open() -> io::Result<Self> {
+    /// Opens it; call inside the runtime. What is done over the connection `own` (nlmsg_pid) is not told.
+    pub(super) fn open(own: u32) -> io::Result<Self> {
         let groups = [
             MulticastGroup::Link,
             MulticastGroup::Ipv4Route,
@@ -51,6 +54,9 @@ impl Monitor {
         let (found, looks) = mpsc::channel(64);
         tokio::spawn(async move {
             while let Some((message, _)) = messages.next().await {
+                if message.header.port_number == own {
+                    continue;
+                }
                 // A full queue is reason enough to look; one more would change nothing.
                 if let Some(look) = look(&message.payload)
                     && let Err(mpsc::error::TrySendError::Closed(_)) = found.try_send(look)
@@ -97,7 +103,14 @@ fn look_at_route(route: &RouteMessage) -> Option<Look> {
         // A learned route: another task's.
         None
     } else {
-        // Neither guards nor local addresses depend on other types.
-        matches!(route.header.kind, RouteType::Unicast | RouteType::Local).then_some(Look::Later)
+        let by_router = |one: &RouteAttribute| {
+            matches!(one, RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::MultiPath(_))
+        };
+        match route.header.kind {
+            RouteType::Unicast if route.attributes.iter().any(by_router) => Some(Look::Router),
+            RouteType::Unicast | RouteType::Local => Some(Look::Later),
+            // Neither guards nor local addresses depend on other types.
+            _ => None,
+        }
     }
 }

@@ -1,14 +1,10 @@
-//! One turn after the other: read, plan, apply, read again, tell.
+//! One turn after the other: read where that is necessary, plan, apply, tell.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::types::Timestamp;
-use speaker_core::datapath::{
-    Access, KernelOp, KernelReport, Linger, Outcome, Plan, RouteKey, TABLE, Wanted, plan,
-};
-use tokio::sync::{mpsc, watch};
+use speaker_core::datapath::{Access, Change, Keeper, KernelOp, KernelReport};
+use tokio::sync::mpsc;
 
 use super::apply::{self, Refusal};
 use super::lock::Holder;
@@ -17,7 +13,7 @@ use super::{Kernel, Stop, capability, in_words};
 use crate::io::clock::Clock;
 use crate::metrics::errors::{self, Component};
 
-/// The kernel is read again after this time, whatever the monitor says.
+/// The kernel is read again after this time, though the monitor says nothing.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// The first pause after an operation that failed, and before a repair that follows another one.
@@ -38,13 +34,18 @@ struct Turn {
     changed: bool,
 }
 
+/// The process may not change the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Forbidden;
+
 pub(super) struct Task {
     kernel: Kernel,
     monitor: Monitor,
     reports: mpsc::Sender<KernelReport>,
     clock: Clock,
-    wanted: Arc<Wanted>,
-    linger: Linger,
+    keeper: Keeper,
+    /// When the kernel is read again.
+    read_again: Timestamp,
     holder: Holder,
     told: Option<KernelReport>,
     /// Doubles with each failure and with each repair in a quarrel.
@@ -66,8 +67,8 @@ impl Task {
             monitor,
             reports,
             clock,
-            wanted: Arc::default(),
-            linger: Linger::default(),
+            keeper: Keeper::new(),
+            read_again: Timestamp::ZERO,
             holder,
             told: None,
             pause: None,
@@ -77,7 +78,7 @@ impl Task {
 
     pub(super) async fn run(
         mut self,
-        mut wanted: watch::Receiver<Arc<Wanted>>,
+        mut changes: mpsc::UnboundedReceiver<Change>,
         mut stop: mpsc::Receiver<Stop>,
     ) {
         let mut monitored = true;
@@ -93,12 +94,13 @@ impl Task {
                     }
                     return;
                 }
-                changed = wanted.changed() => {
-                    if changed.is_err() {
-                        return;
+                change = changes.recv() => {
+                    let Some(change) = change else { return };
+                    let now = self.clock.now();
+                    self.keeper.follow(&change, now);
+                    while let Ok(change) = changes.try_recv() {
+                        self.keeper.follow(&change, now);
                     }
-                    self.wanted = wanted.borrow_and_update().clone();
-                    self.linger.follow(&self.wanted, self.clock.now());
                 }
                 look = self.monitor.next(), if monitored && !quiet => {
                     monitored = look.is_some();
@@ -112,13 +114,20 @@ impl Task {
         }
     }
 
-    /// Waits a moment for more events, so that many of them cost one look.
+    /// Waits a moment for more events, so that many of them cost one look at the kernel.
     async fn collect(&mut self, first: Look) {
+        if !self.matters(first) {
+            return;
+        }
+        self.keeper.doubt();
         let mut until = tokio::time::Instant::now() + first.pause();
         loop {
             tokio::select! {
                 look = self.monitor.next() => match look {
-                    Some(look) => until = until.min(tokio::time::Instant::now() + look.pause()),
+                    Some(look) if self.matters(look) => {
+                        until = until.min(tokio::time::Instant::now() + look.pause());
+                    }
+                    Some(_) => {}
                     None => return,
                 },
                 () = tokio::time::sleep_until(until) => return,
@@ -126,16 +135,24 @@ impl Task {
         }
     }
 
+    fn matters(&self, look: Look) -> bool {
+        look != Look::Router || self.keeper.minds_routers()
+    }
+
     /// One turn; says when the next one is due.
     async fn turn_and_tell(&mut self) -> Timestamp {
         let now = self.clock.now();
-        self.linger.expire(now);
+        self.keeper.expire(now);
+        // After a pause: what happened meanwhile was not listened to.
+        if self.pause.is_some() || now >= self.read_again {
+            self.keeper.doubt();
+        }
         let mut again = true;
         match self.turn().await {
             Ok(turn) => {
                 again = turn.again;
                 if turn.changed {
-                    let version = self.wanted.version();
+                    let version = self.keeper.wanted().version();
                     let before = self.changed.replace((now, version));
                     again |= before.is_some_and(|(at, other)| other == version && now.since(at) < QUARREL);
                 }
@@ -144,74 +161,76 @@ impl Task {
             // As without the right to change it: a warning, and routes all the same.
             Err(error) => {
                 errors::failed(Component::Kernel);
-                self.tell(self.report(Plan::default(), Access::Refused(error))).await;
+                self.tell(self.keeper.report(Access::Refused(error))).await;
             }
         }
         self.pause = again.then(|| self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE)));
-        let next = self.pause.unwrap_or(EVERY);
-        self.linger.deadline().map_or(now + next, |deadline| deadline.min(now + next))
+        let next = self.pause.map_or(self.read_again, |pause| now + pause);
+        self.keeper.deadline().map_or(next, |deadline| deadline.min(next))
+    }
+
+    /// Reads the kernel where what is known of it may be wrong.
+    async fn look(&mut self) -> Result<(), String> {
+        if self.keeper.is_doubtful() {
+            let state = self.kernel.read().await?;
+            self.keeper.read(state);
+            self.read_again = self.clock.now() + EVERY;
+        }
+        Ok(())
     }
 
     async fn turn(&mut self) -> Result<Turn, String> {
-        let state = self.kernel.read().await?;
-        let before = plan(&self.wanted, &self.linger, &state);
-        if let Some(why) = self.refused(&before) {
-            let access = Access::Refused(why);
+        self.look().await?;
+        let ops = self.keeper.plan();
+        if let Some(why) = self.refused(&ops) {
             // Nothing to be done is nothing to complain of; the rest is tried again.
-            return Ok(Turn {
-                again: !self.wanted.is_empty(),
-                report: self.report(before, access),
-                changed: false,
-            });
+            let again = !self.keeper.wanted().is_empty();
+            return Ok(Turn { again, report: self.keeper.report(Access::Refused(why)), changed: false });
         }
-        if before.ops.is_empty() {
-            return Ok(Turn { report: self.report(before, Access::Full), again: false, changed: false });
+        if ops.is_empty() {
+            return Ok(Turn { report: self.keeper.report(Access::Full), again: false, changed: false });
         }
-        let failed = self.apply(&before.ops).await;
-        if failed.values().any(|refusal| *refusal == Refusal::Forbidden) {
+        if self.apply(&ops).await == Err(Forbidden) {
             let access = Access::Refused(capability::MISSING.to_owned());
-            return Ok(Turn { report: self.report(before, access), again: true, changed: true });
+            return Ok(Turn { report: self.keeper.report(access), again: true, changed: true });
         }
-        let state = self.kernel.read().await?;
-        let after = plan(&self.wanted, &self.linger, &state);
-        let again = !after.ops.is_empty();
-        let after = explained(after, &failed);
-        Ok(Turn { report: self.report(after, Access::Full), again, changed: true })
+        // What was refused may be there by somebody else's doing.
+        self.look().await?;
+        let again = !self.keeper.plan().is_empty();
+        Ok(Turn { report: self.keeper.report(Access::Full), again, changed: true })
     }
 
     /// Why nothing may be done.
-    fn refused(&mut self, plan: &Plan) -> Option<String> {
-        if plan.ops.is_empty() && self.wanted.is_empty() {
+    fn refused(&mut self, ops: &[KernelOp]) -> Option<String> {
+        if ops.is_empty() && self.keeper.wanted().is_empty() {
             return None;
         }
-        if !plan.ops.is_empty() && !capability::may_change_network() {
+        if !ops.is_empty() && !capability::may_change_network() {
             return Some(capability::MISSING.to_owned());
         }
         self.holder.take().err()
     }
 
-    /// Does everything in order; gives back what was refused, by its place in `ops`.
-    async fn apply(&self, ops: &[KernelOp]) -> BTreeMap<Key, Refusal> {
-        let mut failed = BTreeMap::new();
+    /// Does everything in order, up to where the process turns out not to have the right to.
+    async fn apply(&mut self, ops: &[KernelOp]) -> Result<(), Forbidden> {
+        self.keeper.begin();
         for op in ops {
-            if let Err(refusal) = apply::apply(&self.kernel.handle, op).await {
-                errors::failed(Component::Kernel);
-                tracing::warn!("ip {}: {refusal}", in_words(op));
-                let forbidden = refusal == Refusal::Forbidden;
-                failed.insert(key(op), refusal);
-                if forbidden {
-                    break;
+            match apply::apply(&self.kernel.handle, op).await {
+                Ok(()) => {
+                    tracing::debug!("ip {}", in_words(op));
+                    self.keeper.done(op, Ok(()));
                 }
-            } else {
-                tracing::debug!("ip {}", in_words(op));
+                Err(refusal) => {
+                    errors::failed(Component::Kernel);
+                    tracing::warn!("ip {}: {refusal}", in_words(op));
+                    self.keeper.done(op, Err(refusal.to_string()));
+                    if refusal == Refusal::Forbidden {
+                        return Err(Forbidden);
+                    }
+                }
             }
         }
-        failed
-    }
-
-    fn report(&self, plan: Plan, access: Access) -> KernelReport {
-        let Plan { guards, locals, notes, .. } = plan;
-        KernelReport { access, serial: self.wanted.serial, guards, locals, notes }
+        Ok(())
     }
 
     /// Tells the hub what it has not been told yet.
@@ -230,54 +249,10 @@ impl Task {
         }
         match self.kernel.read().await {
             Ok(state) => {
-                self.apply(&speaker_core::datapath::cleanup(&state)).await;
+                // What is refused was warned of.
+                let _ = self.apply(&speaker_core::datapath::cleanup(state)).await;
             }
             Err(error) => tracing::warn!("routes are left in the kernel, --cleanup removes them: {error}"),
         }
-    }
-}
-
-/// What an operation was about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    Route(RouteKey),
-    /// The rule of a family: whether it is that of IPv6.
-    Rule(bool),
-}
-
-fn key(op: &KernelOp) -> Key {
-    match op {
-        KernelOp::AddRoute(route) | KernelOp::ReplaceRoute(route) => Key::Route(route.key),
-        KernelOp::DeleteRoute(key) => Key::Route(*key),
-        KernelOp::AddRule { family, .. } | KernelOp::DeleteRule { family, .. } => {
-            Key::Rule(*family == bgp_proto::types::Family::Ipv6Unicast)
-        }
-    }
-}
-
-/// What is still under way, with the reason for which it failed.
-fn explained(mut plan: Plan, failed: &BTreeMap<Key, Refusal>) -> Plan {
-    for op in plan.ops.clone() {
-        let Some(refusal) = failed.get(&key(&op)) else { continue };
-        let why = Outcome::Failed(refusal.to_string());
-        match key(&op) {
-            Key::Route(route) if route.table == TABLE => {
-                plan.guards.entry(route.prefix).and_modify(|outcome| fail(outcome, &why));
-            }
-            Key::Route(route) => {
-                plan.locals.entry(route.prefix.addr()).and_modify(|outcome| fail(outcome, &why));
-            }
-            Key::Rule(ipv6) => {
-                let of_family = plan.guards.iter_mut().filter(|(prefix, _)| prefix.addr().is_ipv6() == ipv6);
-                of_family.for_each(|(_, outcome)| fail(outcome, &why));
-            }
-        }
-    }
-    plan
-}
-
-fn fail(outcome: &mut Outcome, why: &Outcome) {
-    if *outcome == Outcome::Pending {
-        outcome.clone_from(why);
     }
 }

@@ -9,7 +9,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use speaker_config::model::{
-    Advertisement, PoolGate, PoolPrefix, ServiceGate, ServiceRoutes, ServiceRoutesWhich,
+    Advertisement, Datapath, LoopGuard, PoolGate, PoolPrefix, ServiceGate, ServiceRoutes, ServiceRoutesWhich,
 };
 use speaker_config::objects::{
     Block, Endpoint, EndpointSlice, Node, Object, ObjectRef, Pool, Selector, Service, TrafficPolicy,
@@ -19,6 +19,7 @@ use super::{Thing, World, addr, endpoints_of, key, labels, node, pool, prefix, s
 use crate::announce::{Announcer, Subject};
 use crate::cover::exact_cover;
 use crate::danger::{ClusterNetwork, DangerContext, Owner, judge};
+use crate::datapath::{Access, KernelReport, Wanted};
 use crate::inputs::Touched;
 use crate::rib::SourceKind;
 
@@ -410,5 +411,52 @@ proptest! {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_the_kernel_is_asked_for_follows_every_history(
+        first in advertisements(),
+        events in vec((an_event(), any::<bool>()), 1..60),
+    ) {
+        let mut world = World::new(first);
+        world.settings.datapath = Datapath { loops: LoopGuard::Blackhole, local_announced: true };
+        world.announcer.expect_kernel();
+        world.announcer.configure(world.settings.clone());
+        let mut shell = Wanted::default();
+        let mut touched = Touched::default();
+        for (event, answers) in events.into_iter().chain([(Event::Reconcile, true), (Event::Reconcile, true)]) {
+            match event {
+                Event::Put(object) => world.inputs.upsert(object, &mut touched),
+                Event::Take(reference) => world.inputs.remove(&reference, &mut touched),
+                Event::Configure(advertisements) => {
+                    world.settings.advertisements = advertisements;
+                    world.announcer.configure(world.settings.clone());
+                }
+                Event::Reconcile => {
+                    world.now += 1;
+                    world.announcer.touch(&std::mem::take(&mut touched));
+                    world.announcer.reconcile(&world.inputs, world.now);
+                    if let Some(change) = world.announcer.tell_kernel() {
+                        shell.follow(&change);
+                    }
+                    prop_assert_eq!(&shell, &world.announcer.carriage().wanted);
+                    let (guards, locals) = world.announcer.wanted(world.settings.datapath);
+                    prop_assert_eq!((&guards, &locals), (&shell.guards, &shell.locals));
+                    if answers {
+                        let report = KernelReport {
+                            access: Access::Full,
+                            serial: shell.serial,
+                            guards: BTreeMap::new(),
+                            locals: BTreeMap::new(),
+                            notes: Vec::new(),
+                        };
+                        world.announcer.kernel(report);
+                    }
+                }
+            }
+        }
+        // Once it has answered, the kernel holds nothing back.
+        let fresh = Announcer::from_scratch(world.settings.clone(), &world.inputs, world.now);
+        prop_assert_eq!(in_table(&world.announcer), in_table(&fresh));
     }
 }

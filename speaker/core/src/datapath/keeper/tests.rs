@@ -1,4 +1,4 @@
-//! The plan against a model of the kernel.
+//! The keeper against a model of the kernel.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,11 @@ use bgp_proto::types::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::{Device, GuardKind};
+use super::super::picture::is_own;
+use super::super::{
+    Device, Guard, GuardKind, KernelRoute, KernelRule, METRIC, OwnRoute, PREFERENCES, PROTOCOL, RouteKind,
+    RuleShape, cleanup,
+};
 use super::*;
 
 /// A kernel as far as the plan sees it.
@@ -52,8 +56,8 @@ impl Model {
         Ok(())
     }
 
-    fn apply_all(&mut self, plan: &Plan) {
-        for op in &plan.ops {
+    fn apply_all(&mut self, ops: &[KernelOp]) {
+        for op in ops {
             self.apply(op).unwrap();
         }
     }
@@ -127,10 +131,49 @@ fn wanted(guards: &[&str], locals: &[&str]) -> Wanted {
     }
 }
 
-fn run(model: &mut Model, wanted: &Wanted) -> Plan {
-    let first = plan(wanted, &Linger::default(), &model.0);
-    model.apply_all(&first);
-    let second = plan(wanted, &Linger::default(), &model.0);
+/// What a keeper says that sees a kernel for the first time.
+#[derive(Debug)]
+struct Said {
+    ops: Vec<KernelOp>,
+    guards: BTreeMap<Prefix, Outcome>,
+    locals: BTreeMap<IpAddr, Outcome>,
+    notes: Vec<String>,
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_nanos(seconds * 1_000_000_000)
+}
+
+fn change(from: &Wanted, to: &Wanted) -> Change {
+    Change { complete: to.complete, ..from.change_to(&to.guards, &to.locals) }
+}
+
+/// How everything that is wanted stands.
+fn outcomes(keeper: &Keeper) -> (BTreeMap<Prefix, Outcome>, BTreeMap<IpAddr, Outcome>) {
+    let KernelReport { guards, locals, .. } = keeper.report(Access::Full);
+    let wanted = keeper.wanted();
+    assert!(guards.keys().all(|one| wanted.guards.contains_key(one)), "{guards:?}");
+    assert!(locals.keys().all(|one| wanted.locals.contains(one)), "{locals:?}");
+    let outcome = |said: Option<&Outcome>| said.cloned().unwrap_or(Outcome::InPlace);
+    (
+        wanted.guards.keys().map(|one| (*one, outcome(guards.get(one)))).collect(),
+        wanted.locals.iter().map(|one| (*one, outcome(locals.get(one)))).collect(),
+    )
+}
+
+fn look(wanted: &Wanted, state: &KernelState) -> Said {
+    let mut keeper = Keeper::new();
+    keeper.follow(&change(&Wanted::default(), wanted), at(0));
+    keeper.read(state.clone());
+    let ops = keeper.plan();
+    let (guards, locals) = outcomes(&keeper);
+    Said { ops, guards, locals, notes: keeper.report(Access::Full).notes }
+}
+
+fn run(model: &mut Model, wanted: &Wanted) -> Said {
+    let first = look(wanted, &model.0);
+    model.apply_all(&first.ops);
+    let second = look(wanted, &model.0);
     assert_eq!(second.ops, [], "after {:?}", first.ops);
     second
 }
@@ -143,7 +186,7 @@ fn own_route(prefix: &str, table: u32, kind: RouteKind) -> OwnRoute {
 fn local_delivery_is_there_before_the_guard_and_goes_after_it() {
     let mut model = host();
     let before = model.0.clone();
-    let first = plan(&wanted(&["203.0.113.0/24"], &["203.0.113.7"]), &Linger::default(), &model.0);
+    let first = look(&wanted(&["203.0.113.0/24"], &["203.0.113.7"]), &model.0);
     let local = own_route("203.0.113.7/32", LOCAL_TABLE, RouteKind::Local);
     let guard = own_route("203.0.113.0/24", TABLE, RouteKind::Blackhole);
     assert_eq!(
@@ -155,9 +198,9 @@ fn local_delivery_is_there_before_the_guard_and_goes_after_it() {
         ]
     );
     assert_eq!(first.guards.values().collect::<Vec<_>>(), [&Outcome::Pending]);
-    model.apply_all(&first);
+    model.apply_all(&first.ops);
     assert_eq!(
-        cleanup(&model.0),
+        cleanup(model.0.clone()),
         [
             KernelOp::DeleteRule { family: V4, preference: *PREFERENCES.start() },
             KernelOp::DeleteRoute(guard.key),
@@ -305,7 +348,7 @@ fn a_guard_of_another_type_is_replaced_in_one_step() {
     let mut wanted = wanted(&["203.0.113.0/24"], &[]);
     run(&mut model, &wanted);
     wanted.guards.values_mut().for_each(|guard| guard.kind = GuardKind::Unreachable);
-    let next = plan(&wanted, &Linger::default(), &model.0);
+    let next = look(&wanted, &model.0);
     let guard = own_route("203.0.113.0/24", TABLE, RouteKind::Unreachable);
     assert_eq!(next.ops, [KernelOp::ReplaceRoute(guard)]);
     run(&mut model, &wanted);
@@ -316,14 +359,74 @@ fn nothing_goes_before_everything_is_known_nor_before_its_time() {
     let mut model = host();
     run(&mut model, &wanted(&["203.0.113.0/24"], &["203.0.113.7"]));
     let unknown = Wanted { complete: false, ..wanted(&[], &[]) };
-    assert_eq!(plan(&unknown, &Linger::default(), &model.0).ops, []);
-    let mut linger = Linger::default();
-    let at = |seconds: u64| Timestamp::from_nanos(seconds * 1_000_000_000);
-    linger.follow(&wanted(&["203.0.113.0/24"], &["203.0.113.7"]), at(0));
-    linger.follow(&wanted(&[], &[]), at(1));
-    assert_eq!(plan(&wanted(&[], &[]), &linger, &model.0).ops, []);
-    linger.expire(at(60));
-    assert_eq!(plan(&wanted(&[], &[]), &linger, &model.0).ops.len(), 3);
+    assert_eq!(look(&unknown, &model.0).ops, []);
+    let mut keeper = Keeper::new();
+    keeper.follow(&change(&Wanted::default(), &wanted(&["203.0.113.0/24"], &["203.0.113.7"])), at(0));
+    keeper.read(model.0.clone());
+    assert_eq!(keeper.plan(), []);
+    keeper.follow(&change(keeper.wanted(), &wanted(&[], &[])), at(1));
+    assert_eq!(keeper.plan(), []);
+    assert_eq!(keeper.deadline(), Some(at(6)));
+    keeper.expire(at(60));
+    let ops = keeper.plan();
+    assert_eq!(ops.len(), 3);
+    assert_eq!(keeper.plan(), ops, "until it is done");
+    model.apply_all(&ops);
+    ops.iter().for_each(|op| keeper.done(op, Ok(())));
+    assert_eq!((keeper.plan(), keeper.is_doubtful()), (Vec::new(), false));
+}
+
+#[test]
+fn one_address_among_many_asks_for_no_other_and_for_no_look_at_the_kernel() {
+    let mut all = wanted(&["203.0.0.0/16"], &[]);
+    all.locals = (0..10_000u32).map(|one| IpAddr::from((0xcb00_0000 + one).to_be_bytes())).collect();
+    let mut model = host();
+    let mut keeper = Keeper::new();
+    keeper.follow(&change(&Wanted::default(), &all), at(0));
+    keeper.read(model.0.clone());
+    let ops = keeper.plan();
+    model.apply_all(&ops);
+    ops.iter().for_each(|op| keeper.done(op, Ok(())));
+    assert_eq!(keeper.due.places.len(), 10_001, "what was done is looked at once more");
+    assert_eq!(keeper.plan(), []);
+    let addr: IpAddr = "203.0.200.1".parse().unwrap();
+    let one = Change { serial: 2, complete: true, locals: [(addr, true)].into(), ..Change::default() };
+    keeper.follow(&one, at(1));
+    assert_eq!(keeper.due.places.len(), 1);
+    let ops = keeper.plan();
+    assert_eq!(ops, [KernelOp::AddRoute(own_route("203.0.200.1/32", LOCAL_TABLE, RouteKind::Local))]);
+    assert_eq!(keeper.report(Access::Full).locals, [(addr, Outcome::Pending)].into());
+    model.apply_all(&ops);
+    keeper.done(&ops[0], Ok(()));
+    assert_eq!((keeper.plan(), keeper.is_doubtful()), (Vec::new(), false));
+    let report = keeper.report(Access::Full);
+    assert_eq!((report.serial, report.guards, report.locals), (2, BTreeMap::new(), BTreeMap::new()));
+}
+
+#[test]
+fn what_is_refused_is_said_and_looked_at_again() {
+    let mut keeper = Keeper::new();
+    keeper.follow(&change(&Wanted::default(), &wanted(&["203.0.113.0/24"], &["203.0.113.7"])), at(0));
+    let model = host();
+    keeper.read(model.0.clone());
+    let ops = keeper.plan();
+    keeper.begin();
+    for op in &ops {
+        let refused = matches!(op, KernelOp::AddRule { .. })
+            || matches!(op, KernelOp::AddRoute(one) if one.kind == RouteKind::Local);
+        keeper.done(op, if refused { Err("no buffer space".to_owned()) } else { Ok(()) });
+    }
+    assert!(keeper.is_doubtful());
+    let mut seen = model;
+    seen.apply(&KernelOp::AddRoute(own_route("203.0.113.0/24", TABLE, RouteKind::Blackhole))).unwrap();
+    keeper.read(seen.0);
+    assert_eq!(keeper.plan().len(), 2, "the guard's route is there");
+    let failed = Outcome::Failed("no buffer space".to_owned());
+    let (guards, locals) = outcomes(&keeper);
+    assert_eq!(
+        guards.into_values().chain(locals.into_values()).collect::<Vec<_>>(),
+        [failed.clone(), failed]
+    );
 }
 
 #[test]
@@ -394,6 +497,24 @@ fn any_wanted() -> impl Strategy<Value = Wanted> {
     })
 }
 
+/// What a keeper meets.
+#[derive(Debug, Clone)]
+enum Step {
+    Want(Wanted),
+    Wait,
+    Meddle(Vec<KernelRoute>),
+    Refuse,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => any_wanted().prop_map(Step::Want),
+        1 => Just(Step::Wait),
+        1 => vec(any_route(), 1..4).prop_map(Step::Meddle),
+        1 => Just(Step::Refuse),
+    ]
+}
+
 fn any_kernel() -> impl Strategy<Value = Model> {
     (vec(any_route(), 0..12), vec(any_rule(), 0..6)).prop_map(|(routes, rules)| {
         let mut model = host();
@@ -410,12 +531,12 @@ proptest! {
     fn a_plan_leads_there_in_one_step_and_touches_nothing_foreign(kernel in any_kernel(), wanted in any_wanted()) {
         let mut model = kernel;
         let foreign = model.foreign();
-        let first = plan(&wanted, &Linger::default(), &model.0);
+        let first = look(&wanted, &model.0);
         for op in &first.ops {
             model.apply(op).map_err(TestCaseError::fail)?;
         }
         prop_assert_eq!(model.foreign(), foreign);
-        let second = plan(&wanted, &Linger::default(), &model.0);
+        let second = look(&wanted, &model.0);
         prop_assert_eq!(&second.ops, &[]);
         // What was under way has arrived, and no guard is there without a reason.
         let outcomes = second.guards.values().chain(second.locals.values());
@@ -428,8 +549,55 @@ proptest! {
             };
             prop_assert!(wanted, "{:?} is left over", route);
         }
-        model.apply_all(&Plan { ops: cleanup(&model.0), ..Plan::default() });
+        model.apply_all(&cleanup(model.0.clone()));
         prop_assert!(!model.0.routes.iter().any(is_own));
         prop_assert!(!model.0.rules.iter().any(|one| one.protocol == PROTOCOL && one.table == Some(TABLE)));
+    }
+
+    #[test]
+    fn step_by_step_leads_where_a_first_look_leads(kernel in any_kernel(), steps in vec(any_step(), 1..12)) {
+        let mut model = kernel;
+        let mut keeper = Keeper::new();
+        keeper.read(model.0.clone());
+        let mut now = 0;
+        for step in steps.into_iter().chain([Step::Wait, Step::Meddle(Vec::new()), Step::Wait]) {
+            match step {
+                Step::Want(wanted) => {
+                    now += 1;
+                    keeper.follow(&change(keeper.wanted(), &wanted), at(now));
+                }
+                Step::Wait => now += 60,
+                // Somebody else puts things there, in place of what has their keys.
+                Step::Meddle(routes) => {
+                    let taken = |one: &KernelRoute| routes.iter().any(|new| new.key == one.key);
+                    model.0.routes.retain(|one| !taken(one));
+                    let mut keys = BTreeSet::new();
+                    model.0.routes.extend(routes.into_iter().filter(|one| keys.insert(one.key)));
+                    keeper.doubt();
+                }
+                Step::Refuse => {
+                    keeper.begin();
+                    for op in keeper.plan() {
+                        keeper.done(&op, Err("refused".to_owned()));
+                    }
+                }
+            }
+            keeper.expire(at(now));
+            if keeper.is_doubtful() {
+                keeper.read(model.0.clone());
+            }
+            let ops = keeper.plan();
+            keeper.begin();
+            for op in &ops {
+                model.apply(op).map_err(TestCaseError::fail)?;
+                keeper.done(op, Ok(()));
+            }
+            prop_assert_eq!(&keeper.plan(), &[], "after {:?}", ops);
+            prop_assert!(!keeper.is_doubtful());
+        }
+        let said = look(keeper.wanted(), &model.0);
+        prop_assert_eq!(&said.ops, &[]);
+        prop_assert_eq!(outcomes(&keeper), (said.guards, said.locals));
+        prop_assert_eq!(keeper.report(Access::Full).notes, said.notes);
     }
 }
