@@ -13,11 +13,13 @@ use std::str::FromStr;
 use bgp_proto::types::{Family, Prefix};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::objects::{
     CLEANUP_FINALIZER, CLEANUP_MARK, Cleanup, Condition, Endpoint, EndpointSlice, IpFamilyPolicy, Labels,
-    Node, ObjectKey, Secret, SecretValue, Service, ServicePort, TrafficPolicy, UnixSeconds,
+    Node, ObjectKey, Secret, SecretValue, Service, ServiceCidr, ServicePort, TrafficPolicy, UnixSeconds,
+    api_server_service,
 };
 use crate::selector::is_dns_subdomain;
 
@@ -146,12 +148,15 @@ pub fn endpoint_slice(object: discovery::EndpointSlice) -> Result<EndpointSlice,
     };
     let owner = meta.labels.and_then(|mut labels| labels.remove(SERVICE_LABEL));
     let service = owner.filter(|name| !name.is_empty()).map(|name| ObjectKey::new(&*key.namespace, name));
-    let mut endpoints = Vec::new();
+    let own = service == Some(api_server_service());
+    let (mut endpoints, mut api_servers) = (Vec::new(), Vec::new());
     for (index, written) in object.endpoints.unwrap_or_default().into_iter().enumerate() {
         for (position, text) in written.addresses.iter().enumerate() {
             let Some(family) = family else { break };
             let path = || format!("endpoints[{index}].addresses[{position}]");
-            if Family::of(address(text, path)?) != family {
+            let addr = address(text, path)?;
+            api_servers.extend(own.then_some(addr));
+            if Family::of(addr) != family {
                 return Err(FieldError::new(
                     path(),
                     format!("{text} is not of the slice's addressType, {}", object.address_type),
@@ -172,7 +177,7 @@ pub fn endpoint_slice(object: discovery::EndpointSlice) -> Result<EndpointSlice,
             node,
         });
     }
-    Ok(EndpointSlice { key, service, family, endpoints })
+    Ok(EndpointSlice { key, service, family, endpoints, api_servers })
 }
 
 /// A Node.
@@ -211,6 +216,20 @@ pub fn node(object: core::Node) -> Result<Node, FieldError> {
         );
     }
     Ok(node)
+}
+
+/// A ServiceCIDR.
+///
+/// # Errors
+/// A field holds what the API server would refuse.
+pub fn service_cidr(object: networking::ServiceCIDR) -> Result<ServiceCidr, FieldError> {
+    let name = name(&object.metadata)?;
+    let written = object.spec.and_then(|spec| spec.cidrs).unwrap_or_default();
+    let cidrs = written.iter().enumerate().map(|(index, cidr)| {
+        let prefix = cidr.parse::<Prefix>();
+        prefix.map_err(|error| FieldError::new(format!("spec.cidrs[{index}]"), error.to_string()))
+    });
+    Ok(ServiceCidr { cidrs: cidrs.collect::<Result<_, _>>()?, name })
 }
 
 /// A Secret: `data` with `stringData` over it, as the API server merges them.

@@ -239,6 +239,10 @@ fn convert(version: &str, kind: &str, json: &Json) -> Option<Result<Object, Fiel
             typed(json).and_then(kubernetes::endpoint_slice).map(Object::EndpointSlice)
         }
         ("v1", "Node") => typed(json).and_then(kubernetes::node).map(Object::Node),
+        // Built in since Kubernetes 1.33; before that a beta of the same fields.
+        ("networking.k8s.io/v1" | "networking.k8s.io/v1beta1", "ServiceCIDR") => {
+            typed(json).and_then(kubernetes::service_cidr).map(Object::ServiceCidr)
+        }
         ("v1", "Secret") => typed(json).and_then(kubernetes::secret).map(Object::Secret),
         _ => return None,
     })
@@ -290,6 +294,7 @@ fn reference(kind: &str, json: &Json) -> Option<ObjectRef> {
         "EndpointSlice" => ObjectRef::EndpointSlice(key(name)),
         "Secret" => ObjectRef::Secret(key(name)),
         "Node" => ObjectRef::Node(name),
+        "ServiceCIDR" => ObjectRef::ServiceCidr(name),
         "CiliumBGPClusterConfig" => ObjectRef::BgpClusterConfig(name),
         "CiliumBGPPeerConfig" => ObjectRef::BgpPeerConfig(name),
         "CiliumBGPAdvertisement" => ObjectRef::BgpAdvertisement(name),

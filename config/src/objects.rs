@@ -73,6 +73,8 @@ pub enum Object {
     L2AnnouncementPolicy(L2AnnouncementPolicy),
     /// Secret.
     Secret(Secret),
+    /// ServiceCIDR.
+    ServiceCidr(ServiceCidr),
 }
 
 /// Names an object of any kind.
@@ -101,6 +103,8 @@ pub enum ObjectRef {
     L2AnnouncementPolicy(String),
     /// Secret.
     Secret(ObjectKey),
+    /// ServiceCIDR, by name.
+    ServiceCidr(String),
 }
 
 /// Kind and name as a person writes them: `Service default/web`.
@@ -118,6 +122,7 @@ impl fmt::Display for ObjectRef {
             Self::BgpNodeConfigOverride(name) => write!(f, "CiliumBGPNodeConfigOverride {name}"),
             Self::L2AnnouncementPolicy(name) => write!(f, "CiliumL2AnnouncementPolicy {name}"),
             Self::Secret(key) => write!(f, "Secret {key}"),
+            Self::ServiceCidr(name) => write!(f, "ServiceCIDR {name}"),
         }
     }
 }
@@ -149,6 +154,7 @@ impl Object {
             Self::BgpNodeConfigOverride(one) => ObjectRef::BgpNodeConfigOverride(one.name.clone()),
             Self::L2AnnouncementPolicy(one) => ObjectRef::L2AnnouncementPolicy(one.name.clone()),
             Self::Secret(secret) => ObjectRef::Secret(secret.key.clone()),
+            Self::ServiceCidr(one) => ObjectRef::ServiceCidr(one.name.clone()),
         }
     }
 }
@@ -453,6 +459,25 @@ pub struct EndpointSlice {
     pub family: Option<Family>,
     /// Endpoints that have an address.
     pub endpoints: Vec<Endpoint>,
+    /// Their addresses where they are the API server's own (Service `default/kubernetes`); of others empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub api_servers: Vec<IpAddr>,
+}
+
+/// The Service behind which the API server is: `default/kubernetes`.
+#[must_use]
+pub fn api_server_service() -> ObjectKey {
+    ObjectKey::new("default", "kubernetes")
+}
+
+/// ServiceCIDR (`networking.k8s.io`): where ClusterIPs come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceCidr {
+    /// Name.
+    pub name: String,
+    /// `spec.cidrs`.
+    pub cidrs: Vec<Prefix>,
 }
 
 /// Node.

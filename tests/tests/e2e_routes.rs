@@ -223,6 +223,59 @@ fn clients_reach_pods_and_notice_no_agent_that_is_killed() {
     }
 }
 
+/// Waits until a pool says that it is dangerous, and returns why; empty where it is to say nothing of it.
+fn wait_danger(world: &Turn, pool: &str, words: &str) {
+    eventually(SOON, &format!("pool {pool} says {words:?}"), || {
+        let said = world.pool_count(pool, "DangerousAddresses");
+        let right = if words.is_empty() { said.is_empty() } else { said.contains(words) };
+        if right { Ok(()) } else { Err(said) }
+    });
+}
+
+#[test]
+fn what_the_cluster_lives_on_is_not_announced_and_its_pool_says_why() {
+    let world = world();
+    for (name, block, own, why) in [
+        ("clusterips", "{cidr: 10.96.200.0/28}", "10.96.200.0", "a Service CIDR of the cluster"),
+        ("server", "{start: 172.31.0.1, stop: 172.31.0.2}", "172.31.0.1", "the address of the API server"),
+        ("nodes", "{cidr: 10.0.0.2/32}", "10.0.0.2", "the address of node n2"),
+        ("pods", "{cidr: 10.244.3.0/28}", "10.244.3.0", "a Pod CIDR of the cluster"),
+    ] {
+        world.cluster.apply(&pool(name, block));
+        world.cluster.apply(&service(name).annotations(&format!("{{lbipam.cilium.io/ips: {own}}}")).yaml());
+        world.wait_ingress(name, &[own]);
+        endpoints(&world, name, &[(1, 5)]);
+        wait_danger(&world, name, why);
+    }
+    eventually(SOON, "an Event tells of each pool", || {
+        let reason = ["get", "events", "-A", "--field-selector", "reason=DangerousAddresses"];
+        let told = world.cluster.kubectl(&reason);
+        if told.matches("ciliumloadbalancerippool").count() >= 4 { Ok(()) } else { Err(told) }
+    });
+
+    // One that is announced, until the cluster takes its addresses for ClusterIPs.
+    world.cluster.apply(&pool("free", "{cidr: 10.57.0.0/28}"));
+    world.cluster.apply(&service("web").annotations("{lbipam.cilium.io/pool: free}").yaml());
+    world.wait_ingress("web", &["10.57.0.0"]);
+    endpoints(&world, "web", &[(1, 5)]);
+    world.wait_holders("10.57.0.0/28", &ALL);
+    world.wait_holders("10.57.0.0/32", &ALL);
+    for dangerous in ["10.96.200.0/28", "10.96.200.0/32", "172.31.0.1/32", "10.0.0.2/32", "10.244.3.0/28"] {
+        assert!(world.holders(dangerous).is_empty(), "{dangerous}");
+    }
+    wait_danger(&world, "free", "");
+    world.cluster.apply(
+        "{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: more}, spec: {cidrs: [10.57.0.0/24]}}",
+    );
+    wait_danger(&world, "free", "10.57.0.0/24, a Service CIDR of the cluster");
+    world.wait_holders("10.57.0.0/28", &[]);
+    world.wait_holders("10.57.0.0/32", &[]);
+    world.cluster.kubectl(&["delete", "servicecidr", "more"]);
+    world.wait_holders("10.57.0.0/28", &ALL);
+    world.wait_holders("10.57.0.0/32", &ALL);
+    wait_danger(&world, "free", "");
+}
+
 #[test]
 fn beside_another_allocator_agents_only_read_and_announce() {
     let world = world();

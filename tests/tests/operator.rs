@@ -39,6 +39,7 @@ metadata: {name: operator}
 rules:
 - {apiGroups: [''], resources: [services, nodes], verbs: [list, watch]}
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
+- {apiGroups: [networking.k8s.io], resources: [servicecidrs], verbs: [list, watch]}
 - {apiGroups: [cilium.io], resources: [ciliumloadbalancerippools], verbs: [list, watch]}
 - {apiGroups: [''], resources: [services/status], verbs: [patch]}
 - {apiGroups: [cilium.io], resources: [ciliumloadbalancerippools/status], verbs: [patch]}

@@ -157,6 +157,41 @@ fn slices_are_checked() {
 }
 
 #[test]
+fn addresses_are_kept_of_the_api_servers_own_endpoints_alone() {
+    let servers = |namespace: &str, name: &str| {
+        let slice = read_slice(json!({
+            "metadata": {"name": name, "namespace": namespace, "labels": {"kubernetes.io/service-name": name}},
+            "addressType": "IPv6",
+            "endpoints": [{"addresses": ["fd00::6", "fd00::7"], "conditions": {"ready": false}}]
+        }));
+        slice.unwrap().api_servers.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(servers("default", "kubernetes"), ["fd00::6", "fd00::7"]);
+    assert!(servers("other", "kubernetes").is_empty() && servers("default", "web").is_empty());
+}
+
+#[test]
+fn service_cidrs_are_prefixes() {
+    let read = |version: &str, cidr: &str| {
+        let object = json!({
+            "metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.96.0.0/12", cidr]}
+        });
+        crate::manifest::object(version, "ServiceCIDR", &object).unwrap()
+    };
+    for version in ["networking.k8s.io/v1", "networking.k8s.io/v1beta1"] {
+        let Ok(crate::objects::Object::ServiceCidr(one)) = read(version, "fd00:10:96::/112") else {
+            panic!()
+        };
+        let cidrs: Vec<String> = one.cidrs.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (one.name.as_str(), cidrs),
+            ("kubernetes", vec!["10.96.0.0/12".into(), "fd00:10:96::/112".into()])
+        );
+        assert_eq!(read(version, "10.96/12").unwrap_err().path, "spec.cidrs[1]");
+    }
+}
+
+#[test]
 fn a_node_needs_no_more_than_a_name() {
     let read = |mut json: Json| {
         json["apiVersion"] = "v1".into();

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use bgp_proto::types::Prefix;
 use speaker_config::objects::{
     BgpAdvertisement, BgpClusterConfig, BgpNodeConfig, BgpNodeConfigOverride, BgpPeerConfig, EndpointSlice,
-    L2AnnouncementPolicy, Node, Object, ObjectKey, ObjectRef, Secret, Service,
+    L2AnnouncementPolicy, Node, Object, ObjectKey, ObjectRef, Secret, Service, ServiceCidr,
+    api_server_service,
 };
 
+use crate::danger::{ClusterNetwork, DangerContext, Owner};
 use crate::ipam::SATISFIED;
 use crate::pools::Pools;
 
@@ -42,6 +45,8 @@ pub struct Inputs {
     pub l2_policies: BTreeMap<String, L2AnnouncementPolicy>,
     /// Secrets with TCP MD5 keys.
     pub secrets: BTreeMap<ObjectKey, Secret>,
+    /// ServiceCIDRs.
+    pub service_cidrs: BTreeMap<String, ServiceCidr>,
     /// Which Service a slice was filed under, so that a slice that changes hands leaves its old Service.
     slice_owner: BTreeMap<ObjectKey, ObjectKey>,
     counts: ServiceCounts,
@@ -94,6 +99,24 @@ pub struct Touched {
     pub l2_policies: std::collections::BTreeSet<String>,
     /// Secrets.
     pub secrets: std::collections::BTreeSet<ObjectKey>,
+    /// What came into the possession of nodes and the cluster, or left it ([`Inputs::surroundings`]).
+    pub surroundings: std::collections::BTreeSet<Prefix>,
+}
+
+/// What a node has of its own: its addresses and Pod CIDRs.
+fn belongings(node: Option<&Node>) -> impl Iterator<Item = Prefix> {
+    node.into_iter().flat_map(|node| {
+        let addresses = node.internal_ips.iter().chain(&node.external_ips).copied().map(Prefix::host);
+        addresses.chain(node.pod_cidrs.iter().copied())
+    })
+}
+
+impl Touched {
+    /// Notes what is there and was not, or the other way round.
+    fn moved(&mut self, before: impl Iterator<Item = Prefix>, after: impl Iterator<Item = Prefix>) {
+        let before: std::collections::BTreeSet<Prefix> = before.collect();
+        self.surroundings.extend(before.symmetric_difference(&after.collect()));
+    }
 }
 
 /// Stores a new version; whether it differs from the old one.
@@ -126,6 +149,8 @@ impl Inputs {
                 }
             }
             Object::EndpointSlice(slice) => {
+                let own = self.own_addresses(&slice.key);
+                touched.moved(own.into_iter(), slice.api_servers.iter().copied().map(Prefix::host));
                 self.forget_slice(&slice.key, touched);
                 if let Some(owner) = slice.service.clone() {
                     touched.endpoints.insert(owner.clone());
@@ -134,6 +159,7 @@ impl Inputs {
                 }
             }
             Object::Node(node) => {
+                touched.moved(belongings(self.nodes.get(&node.name)), belongings(Some(&node)));
                 // A kubelet writes its Node often, and rarely anything that is kept of it.
                 if replace(&mut self.nodes, node.name.clone(), node.clone()) {
                     touched.nodes.insert(node.name);
@@ -149,6 +175,11 @@ impl Inputs {
                     touched.secrets.insert(secret.key);
                 }
             }
+            Object::ServiceCidr(one) => {
+                let after = one.cidrs.clone();
+                let before = self.service_cidrs.insert(one.name.clone(), one);
+                touched.moved(before.into_iter().flat_map(|one| one.cidrs), after.into_iter());
+            }
             bgp => touched.bgp |= self.bgp.upsert(bgp),
         }
     }
@@ -163,11 +194,19 @@ impl Inputs {
                     touched.services.insert(key.clone());
                 }
             }
-            ObjectRef::EndpointSlice(key) => self.forget_slice(key, touched),
+            ObjectRef::EndpointSlice(key) => {
+                touched.surroundings.extend(self.own_addresses(key));
+                self.forget_slice(key, touched);
+            }
             ObjectRef::Node(name) => {
-                if self.nodes.remove(name).is_some() {
+                if let Some(old) = self.nodes.remove(name) {
                     touched.nodes.insert(name.clone());
+                    touched.surroundings.extend(belongings(Some(&old)));
                 }
+            }
+            ObjectRef::ServiceCidr(name) => {
+                let old = self.service_cidrs.remove(name);
+                touched.surroundings.extend(old.into_iter().flat_map(|one| one.cidrs));
             }
             ObjectRef::L2AnnouncementPolicy(name) => {
                 if self.l2_policies.remove(name).is_some() {
@@ -198,7 +237,31 @@ impl Inputs {
             ObjectRef::BgpNodeConfigOverride(name) => self.bgp.overrides.contains_key(name),
             ObjectRef::L2AnnouncementPolicy(name) => self.l2_policies.contains_key(name),
             ObjectRef::Secret(key) => self.secrets.contains_key(key),
+            ObjectRef::ServiceCidr(name) => self.service_cidrs.contains_key(name),
         }
+    }
+
+    /// What nodes and the cluster live on, together with `base`: nobody may announce it without leave.
+    #[must_use]
+    pub fn surroundings(&self, base: DangerContext) -> DangerContext {
+        let mut all = base;
+        let behind = api_server_service();
+        let servers = self.slices(&behind).flat_map(|slice| &slice.api_servers);
+        all.addresses.extend(servers.map(|addr| (*addr, Owner::ApiServer)));
+        for (name, node) in &self.nodes {
+            let own = node.internal_ips.iter().chain(&node.external_ips);
+            all.addresses.extend(own.map(|addr| (*addr, Owner::Node(name.clone()))));
+            all.networks.extend(node.pod_cidrs.iter().map(|prefix| (*prefix, ClusterNetwork::Pods)));
+        }
+        let cidrs = self.service_cidrs.values().flat_map(|one| &one.cidrs);
+        all.networks.extend(cidrs.map(|prefix| (*prefix, ClusterNetwork::Services)));
+        all
+    }
+
+    /// The addresses of the API server that a slice has.
+    fn own_addresses(&self, slice: &ObjectKey) -> Vec<Prefix> {
+        let slice = self.slice_owner.get(slice).and_then(|owner| self.endpoints.get(owner)?.get(slice));
+        slice.into_iter().flat_map(|slice| &slice.api_servers).copied().map(Prefix::host).collect()
     }
 
     fn forget_slice(&mut self, key: &ObjectKey, touched: &mut Touched) {

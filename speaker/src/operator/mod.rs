@@ -88,6 +88,7 @@ fn settings(config: &SpeakerConfig) -> OperatorSettings {
         l2_policies: config.l2.enabled && config.sources.cilium_l2 != Some(false),
         hold_deleted: config.operator.hold_deleted,
         node_ipam: NodeIpamSettings { enabled: config.node_ipam, default_class: config.ipam.default_class },
+        surroundings: if config.ipam.enabled { session::surroundings() } else { Default::default() },
         bgp: None,
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bgp_proto::types::Timestamp;
 use kube::Client;
-use speaker_config::objects::{Object, ObjectRef};
+use speaker_config::objects::{Object, ObjectRef, api_server_service};
 use speaker_core::operator::{Operator, OperatorSettings, Outcome, Version};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -74,20 +74,27 @@ pub(super) struct Session {
     helpers: Vec<AbortHandle>,
 }
 
-/// What is read. Endpoints matter to Node IPAM alone, and are many.
+/// What is read. Endpoints matter to Node IPAM alone, and are many; but for the API server's own, which no pool is to
+/// hold.
 fn kinds(settings: &OperatorSettings) -> Vec<(ObjectKind, Filter)> {
     let of_services = Filter { labels: Some("kubernetes.io/service-name".to_owned()), ..Filter::default() };
     let mut kinds = vec![(ObjectKind::SERVICES, Filter::default())];
     if settings.ipam.is_some() {
         kinds.push((ObjectKind::POOLS, Filter::default()));
+        kinds.push((ObjectKind::SERVICE_CIDRS, Filter { optional: true, ..Filter::default() }));
     }
     if settings.l2_policies {
         kinds.push((ObjectKind::L2_POLICIES, Filter { optional: true, ..Filter::default() }));
     }
     if settings.node_ipam.enabled {
         kinds.push((ObjectKind::ENDPOINT_SLICES, of_services));
+    } else if settings.ipam.is_some() {
+        let own = api_server_service();
+        let labels = Some(format!("kubernetes.io/service-name={}", own.name));
+        let filter = Filter { namespace: Some(own.namespace), labels, ..Filter::default() };
+        kinds.push((ObjectKind::ENDPOINT_SLICES, filter));
     }
-    if settings.node_ipam.enabled || settings.bgp.is_some() {
+    if settings.ipam.is_some() || settings.node_ipam.enabled || settings.bgp.is_some() {
         kinds.push((ObjectKind::NODES, Filter::default()));
     }
     if settings.bgp.is_some() {
@@ -107,9 +114,12 @@ impl Session {
         let bgp = bgp_sources();
         for (kind, filter) in kinds(&spec.settings) {
             let plural = kind.resource.plural;
-            // Who gives out addresses does not wait for those who speak BGP.
-            let own = !bgp.contains(plural)
-                || (plural == ObjectKind::NODES.resource.plural && spec.settings.node_ipam.enabled);
+            // Who gives out addresses does not wait for those who speak BGP, nor for what is but a warning to pools.
+            let aside = bgp.contains(plural) || spec.settings.surroundings.contains(plural);
+            let of_nodes = [ObjectKind::NODES, ObjectKind::ENDPOINT_SLICES];
+            let own = !aside
+                || (spec.settings.node_ipam.enabled
+                    && of_nodes.iter().any(|kind| kind.resource.plural == plural));
             sources.extend(own.then(|| plural.to_owned()));
             let watching = follow(spec.client.clone(), kind, filter, sender.clone(), clock);
             helpers.push(tokio::spawn(watching).abort_handle());
@@ -307,6 +317,12 @@ impl Session {
 
 /// Before the name in the source of one Secret ([`Filter::source`]).
 const SECRET: &str = "secrets/";
+
+/// The sources that say what no pool is to hold.
+pub(super) fn surroundings() -> BTreeSet<String> {
+    let kinds = [ObjectKind::NODES, ObjectKind::SERVICE_CIDRS, ObjectKind::ENDPOINT_SLICES];
+    kinds.map(|kind| kind.resource.plural.to_owned()).into()
+}
 
 /// The sources that CiliumBGPNodeConfigs wait for.
 pub(super) fn bgp_sources() -> BTreeSet<String> {

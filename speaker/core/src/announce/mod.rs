@@ -51,8 +51,8 @@ pub struct Settings {
     pub advertisements: Vec<Advertisement>,
     /// `ipam.defaultClass`: class-less Services are not announced where Node IPAM serves them.
     pub default_class: DefaultClass,
-    /// What nobody may announce without leave, as far as it stands in no Node object: addresses of
-    /// peers, gateways and API servers, Service CIDRs.
+    /// What nobody may announce without leave, as far as it stands in no object: addresses of peers, gateways and
+    /// this host.
     pub danger: DangerContext,
     /// `datapath`: what the kernel is to do for what is announced.
     pub datapath: Datapath,
@@ -82,7 +82,10 @@ struct Aggregate {
 #[derive(Debug, Clone, Default)]
 struct Dirty {
     everything: bool,
-    nodes: BTreeSet<String>,
+    /// This node's own Node object.
+    node: bool,
+    /// Whatever nodes and the cluster got or gave up.
+    moved: BTreeSet<Prefix>,
     services: BTreeSet<ObjectKey>,
     pools: BTreeSet<String>,
     gates: BTreeSet<String>,
@@ -149,7 +152,8 @@ impl Announcer {
 
     /// Notes what an event touched.
     pub fn touch(&mut self, touched: &Touched) {
-        self.dirty.nodes.extend(touched.nodes.iter().cloned());
+        self.dirty.node |= touched.nodes.contains(&self.node);
+        self.dirty.moved.extend(touched.surroundings.iter().copied());
         self.dirty.pools.extend(touched.pools.iter().cloned());
         self.dirty.services.extend(touched.services.iter().chain(&touched.endpoints).cloned());
     }
@@ -199,22 +203,19 @@ impl Announcer {
         self.counts.get(pool).copied().unwrap_or_default()
     }
 
-    /// Nodes matter by this one's labels, and by the addresses that nobody may announce.
+    /// Nodes matter by this one's labels, and as the rest of the cluster does by what nobody may announce.
     fn judge_nodes(&mut self, inputs: &Inputs, dirty: &mut Dirty) {
-        let mut names = std::mem::take(&mut dirty.nodes);
-        if dirty.everything {
-            names.extend(inputs.nodes.keys().cloned());
-            names.insert(self.node.clone());
-        }
-        if names.contains(&self.node) {
+        if dirty.everything || dirty.node {
             // A missing Node is a node without labels.
             self.labels = inputs.nodes.get(&self.node).map(|node| node.labels.clone()).unwrap_or_default();
             for advertisement in &mut self.advertisements {
                 dirty.everything |= advertisement.judge_node(&self.labels);
             }
         }
-        let nodes = names.iter().map(|name| (name, inputs.nodes.get(name)));
-        let moved = self.surroundings.set_nodes(nodes);
+        let moved = std::mem::take(&mut dirty.moved);
+        if dirty.everything || !moved.is_empty() {
+            self.surroundings.look(inputs);
+        }
         if !moved.is_empty() {
             dirty.pools.extend(inputs.pools.iter().map(|entry| entry.pool.name.clone()));
         }

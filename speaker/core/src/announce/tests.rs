@@ -10,7 +10,7 @@ use speaker_config::model::{
 };
 use speaker_config::objects::{
     Block, Endpoint, EndpointSlice, IpFamilyPolicy, Labels, Node, Object, ObjectKey, ObjectRef, Pool,
-    Selector, Service, TrafficPolicy,
+    Selector, Service, ServiceCidr, TrafficPolicy,
 };
 
 use super::{Announcer, Settings, Story, Subject};
@@ -166,6 +166,12 @@ impl From<EndpointSlice> for Thing {
     }
 }
 
+impl From<ServiceCidr> for Thing {
+    fn from(cidr: ServiceCidr) -> Self {
+        Self(Object::ServiceCidr(cidr))
+    }
+}
+
 impl From<Node> for Thing {
     fn from(node: Node) -> Self {
         Self(Object::Node(node))
@@ -271,6 +277,7 @@ pub(super) fn endpoints_of(
         service: Some(key(service)),
         family: Some(family),
         endpoints: endpoints.into_iter().collect(),
+        api_servers: Vec::new(),
     }
 }
 

@@ -36,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use speaker_config::model::DefaultClass;
 use speaker_config::objects::{ObjectKey, UnixSeconds};
 
+use crate::danger::DangerContext;
 use crate::inputs::{Inputs, Touched};
 use crate::pools::Pools;
 
@@ -56,8 +57,8 @@ pub use ask::{BGP_CLASS, L2_CLASS};
 pub use freed::{Freed, MAX_FREED};
 pub use ledger::Standing;
 pub use status::{
-    EventReason, FailureReason, INVALID_SPEC, IPS_AVAILABLE, IPS_TOTAL, IPS_USED, IpamEvent, POOL_CONDITIONS,
-    POOL_CONFLICT, PoolStatus, SATISFIED, SERVICE_CONDITIONS, ServiceStatus,
+    DANGEROUS, EventReason, FailureReason, INVALID_SPEC, IPS_AVAILABLE, IPS_TOTAL, IPS_USED, IpamEvent,
+    POOL_CONDITIONS, POOL_CONFLICT, PoolStatus, SATISFIED, SERVICE_CONDITIONS, ServiceStatus,
 };
 
 pub(crate) use status::condition;
@@ -132,6 +133,8 @@ pub struct Ipam {
     held: BTreeSet<ObjectKey>,
     /// Owned addresses that lie in no pool.
     strays: BTreeSet<IpAddr>,
+    /// What is dangerous about pools, by name; absent while it is not known what pools may not hold.
+    dangers: Option<BTreeMap<String, String>>,
     /// Failures that an Event told of.
     told: BTreeMap<ObjectKey, Failure>,
     /// Statuses that were said and are not recorded yet.
@@ -161,6 +164,7 @@ impl Ipam {
             aside: BTreeSet::new(),
             held: BTreeSet::new(),
             strays: BTreeSet::new(),
+            dangers: Some(BTreeMap::new()),
             told: BTreeMap::new(),
             said: BTreeMap::new(),
             marked: Touched::default(),
@@ -193,6 +197,7 @@ impl Ipam {
         self.marked.pools.extend(touched.pools.iter().cloned());
         self.marked.pool_statuses.extend(touched.pool_statuses.iter().cloned());
         self.marked.services.extend(touched.services.iter().cloned());
+        self.marked.surroundings.extend(touched.surroundings.iter().copied());
     }
 
     /// Goes over what is marked. `now` is noted at addresses that are given back, and decides nothing.
@@ -204,6 +209,8 @@ impl Ipam {
         }
         let waking = !self.awake;
         self.awake = true;
+        let all = waking || !marked.surroundings.is_empty();
+        self.judge(inputs, (!all).then_some(&marked.pools));
         let mut turn = Turn::new(self, inputs, now);
         turn.dirty.extend(marked.services);
         turn.restock(marked.pools);
@@ -223,15 +230,53 @@ impl Ipam {
         }
         if asleep {
             let freed: Vec<Freed> = self.freed().collect();
-            *self = Self::with_freed(self.settings, freed);
+            let dangers = self.dangers.take().map(|_| BTreeMap::new());
+            *self = Self { dangers, ..Self::with_freed(self.settings, freed) };
         }
         changes
+    }
+
+    /// What [`Inputs::surroundings`] has is not the whole yet: until [`Ipam::judge_pools`] what is recorded of pools'
+    /// dangers stays.
+    pub fn expect_surroundings(&mut self) {
+        self.dangers = None;
+    }
+
+    /// [`Inputs::surroundings`] has all that there is: pools are judged with the next turn.
+    pub fn judge_pools(&mut self, inputs: &Inputs) {
+        self.dangers.get_or_insert_default();
+        self.marked.pools.extend(inputs.pools.iter().map(|entry| entry.pool.name.clone()));
+    }
+
+    /// Looks for what is dangerous about these pools, or all.
+    fn judge(&mut self, inputs: &Inputs, names: Option<&BTreeSet<String>>) {
+        let Some(dangers) = self.dangers.as_mut().filter(|_| names.is_none_or(|names| !names.is_empty()))
+        else {
+            return;
+        };
+        let own = inputs.surroundings(DangerContext::default());
+        let all = || inputs.pools.iter().map(|entry| entry.pool.name.clone()).collect();
+        for name in names.cloned().unwrap_or_else(all) {
+            let found = inputs.pools.get(&name).and_then(|entry| status::dangers(&entry.pool, &own));
+            if found.as_ref() != dangers.get(&name) {
+                match found {
+                    Some(found) => dangers.insert(name.clone(), found),
+                    None => dangers.remove(&name),
+                };
+                self.ledger.unreported.insert(name);
+            }
+        }
     }
 
     /// What a pool has left, as its status says.
     #[must_use]
     pub fn pool_status(&self, inputs: &Inputs, name: &str) -> Option<PoolStatus> {
-        Some(PoolStatus::of(inputs.pools.get(name)?, self.ledger.shelf(name)?.used))
+        let entry = inputs.pools.get(name)?;
+        let danger = match &self.dangers {
+            Some(dangers) => dangers.get(name).map(String::as_str),
+            None => status::recorded_danger(&entry.pool),
+        };
+        Some(PoolStatus::of(entry, self.ledger.shelf(name)?.used, danger))
     }
 
     /// Who has an address, and how far that has come.

@@ -7,6 +7,8 @@ use bgp_proto::types::FamilyMap;
 use serde::{Deserialize, Serialize};
 use speaker_config::objects::{Condition, ObjectKey, Pool, Service};
 
+use crate::cover::exact_cover;
+use crate::danger::{DangerContext, judge};
 use crate::span::Count;
 
 /// The condition of a Service.
@@ -23,10 +25,15 @@ pub const IPS_USED: &str = "cilium.io/IPsUsed";
 /// has no such condition.
 pub const INVALID_SPEC: &str = "cilium.io/InvalidSpec";
 
+/// The condition of a pool that holds what nobody may announce: addresses of nodes or the API server, Pod and Service
+/// CIDRs, ranges that are never routed; there only while it is so. Cilium has no such condition.
+pub const DANGEROUS: &str = "cilium.io/DangerousAddresses";
+
 /// Conditions of a Service that are the allocator's: one that a [`ServiceStatus`] lacks is to be removed.
 pub const SERVICE_CONDITIONS: [&str; 1] = [SATISFIED];
 /// Conditions of a pool that are the allocator's: one that a [`PoolStatus`] lacks is to be removed.
-pub const POOL_CONDITIONS: [&str; 5] = [POOL_CONFLICT, IPS_TOTAL, IPS_AVAILABLE, IPS_USED, INVALID_SPEC];
+pub const POOL_CONDITIONS: [&str; 6] =
+    [POOL_CONFLICT, IPS_TOTAL, IPS_AVAILABLE, IPS_USED, INVALID_SPEC, DANGEROUS];
 
 /// Why a Service lacks an address: the reason of its condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -191,7 +198,8 @@ impl PoolStatus {
         same_conditions(&self.conditions, &pool.conditions, &POOL_CONDITIONS)
     }
 
-    pub(super) fn of(entry: &crate::pools::PoolEntry, used: FamilyMap<u64>) -> Self {
+    /// `danger`: what [`dangers`] found.
+    pub(super) fn of(entry: &crate::pools::PoolEntry, used: FamilyMap<u64>, danger: Option<&str>) -> Self {
         let pool = &entry.pool;
         let total = FamilyMap::from_fn(|family| entry.size(family));
         let used = FamilyMap::from_fn(|family| Count::from(u128::from(*used.get(family))));
@@ -215,8 +223,36 @@ impl PoolStatus {
         } else if let Err(why) = crate::pools::priority(pool) {
             conditions.push(condition(INVALID_SPEC, "True", "invalid_priority", &why, pool.generation));
         }
+        if let Some(danger) = danger {
+            conditions.push(condition(DANGEROUS, "True", "dangerous_addresses", danger, pool.generation));
+        }
         Self { name: pool.name.clone(), conditions, total, used, available }
     }
+}
+
+/// What is recorded of a pool's dangers.
+pub(super) fn recorded_danger(pool: &Pool) -> Option<&str> {
+    let found = pool.conditions.iter().find(|condition| condition.kind == DANGEROUS);
+    found.map(|condition| condition.message.as_str())
+}
+
+/// How many dangerous prefixes of a pool are told one by one.
+const TOLD: usize = 3;
+
+/// What of a pool nobody may announce without leave, in words.
+pub(super) fn dangers(pool: &Pool, own: &DangerContext) -> Option<String> {
+    let pieces = exact_cover(pool.blocks.iter().map(|block| block.bounds()));
+    let mut found = pieces.into_iter().filter_map(|piece| Some((piece, judge(piece, own)?)));
+    let told: Vec<String> =
+        found.by_ref().take(TOLD).map(|(piece, reason)| format!("{piece}: {reason}")).collect();
+    let more = found.count();
+    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
+    (!told.is_empty()).then(|| {
+        format!(
+            "{}{more}. No agent announces it, unless `allow` of an advertisement covers it",
+            told.join("; ")
+        )
+    })
 }
 
 /// The reason of a Kubernetes Event.

@@ -63,6 +63,7 @@ fn slice(service: &str, nodes: &[(&str, bool)]) -> EndpointSlice {
         service: Some(ObjectKey::new("default", service)),
         family: Some(Family::Ipv4Unicast),
         endpoints: endpoints.collect(),
+        api_servers: Vec::new(),
     }
 }
 

@@ -10,16 +10,17 @@ use crate::cilium::operator::{
     NO_MATCHING_NODE, NodeConfigWrite, PEER_CONFIG_CONDITIONS, Plan, WITHOUT_EFFECT, plan,
 };
 use crate::inputs::{BgpObjects, Inputs, Touched};
-use crate::ipam::INVALID_SPEC;
+use crate::ipam::{DANGEROUS, INVALID_SPEC};
 
 /// Conditions that somebody has to do something about: an Event tells when one becomes True.
-const WARNINGS: [&str; 6] = [
+const WARNINGS: [&str; 7] = [
     NO_MATCHING_NODE,
     MISSING_PEER_CONFIGS,
     CONFLICTING_CLUSTER_CONFIG,
     MISSING_AUTH_SECRET,
     INVALID_SPEC,
     WITHOUT_EFFECT,
+    DANGEROUS,
 ];
 
 /// A CiliumBGPNodeConfig as it was last written.

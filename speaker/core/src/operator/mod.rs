@@ -62,6 +62,9 @@ pub struct OperatorSettings {
     pub l2_policies: bool,
     /// How long a deleted Service is held by a finalizer; zero: not at all.
     pub hold_deleted: Duration,
+    /// Sources of what no pool is to hold ([`Inputs::surroundings`]): pools are judged when all of them have delivered,
+    /// and nothing else waits for it.
+    pub surroundings: BTreeSet<String>,
     /// Cilium's BGP kinds, and the sources whose whole list ([`Operator::listed`]) they wait for; absent where
     /// Cilium's own control plane looks after them.
     pub bgp: Option<BTreeSet<String>>,
@@ -90,6 +93,8 @@ pub struct Operator {
     touched: Touched,
     /// Sources that have not delivered their first full list.
     waiting: BTreeSet<String>,
+    /// Those of [`OperatorSettings::surroundings`].
+    surroundings: BTreeSet<String>,
     ipam: Option<Ipam>,
     node_ipam: NodeIpam,
     bgp: Option<Bgp>,
@@ -125,11 +130,16 @@ impl Operator {
     /// One that waits for its sources and decides nothing before each of them has delivered.
     #[must_use]
     pub fn new(settings: OperatorSettings, sources: BTreeSet<String>) -> Self {
+        let mut ipam = settings.ipam.map(Ipam::new);
+        if let Some(ipam) = ipam.as_mut().filter(|_| !settings.surroundings.is_empty()) {
+            ipam.expect_surroundings();
+        }
         Self {
             inputs: Inputs::default(),
             touched: Touched::default(),
             waiting: sources,
-            ipam: settings.ipam.map(Ipam::new),
+            surroundings: settings.surroundings,
+            ipam,
             node_ipam: NodeIpam::new(settings.node_ipam),
             bgp: settings.bgp.map(Bgp::new),
             versions: BTreeMap::new(),
@@ -217,6 +227,12 @@ impl Operator {
     /// A source has delivered its first full list.
     pub fn synced(&mut self, source: &str) {
         self.waiting.remove(source);
+        if self.surroundings.remove(source)
+            && self.surroundings.is_empty()
+            && let Some(ipam) = &mut self.ipam
+        {
+            ipam.judge_pools(&self.inputs);
+        }
     }
 
     /// Sources that have not delivered yet.
@@ -382,12 +398,13 @@ impl Operator {
         patches
     }
 
-    /// Events about conditions of Cilium's BGP kinds go out when these are stored.
+    /// Events about conditions of pools and of Cilium's BGP kinds go out when these are stored.
     fn hold_warnings(&mut self, target: &ObjectRef, version: &Version, write: &Change) {
         let bgp = &self.inputs.bgp;
         let recorded = match target {
             ObjectRef::BgpClusterConfig(name) => bgp.cluster_configs.get(name).map(|one| &one.conditions),
             ObjectRef::BgpPeerConfig(name) => bgp.peer_configs.get(name).map(|one| &one.conditions),
+            ObjectRef::Pool(name) => self.inputs.pools.get(name).map(|entry| &entry.pool.conditions),
             _ => None,
         };
         let Some(recorded) = recorded else { return };

@@ -113,6 +113,7 @@ impl Cluster {
             service: Some(ObjectKey::new("default", format!("s{service}"))),
             family: Some(Family::Ipv4Unicast),
             endpoints: (0..self.nodes).map(endpoint).collect(),
+            api_servers: Vec::new(),
         });
         let reference = object.reference();
         self.put(object);
@@ -210,6 +211,7 @@ impl Cluster {
             key: ObjectKey::new("default", format!("s{index}-x")),
             service: Some(ObjectKey::new("default", format!("s{index}"))),
             family: Some(if random.one_in(3) { Family::Ipv6Unicast } else { Family::Ipv4Unicast }),
+            api_servers: Vec::new(),
         }
     }
 }

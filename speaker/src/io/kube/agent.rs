@@ -25,6 +25,7 @@ pub(crate) fn agent_kinds(node: &str, bgp: bool, l2: bool) -> Vec<(ObjectKind, F
         (ObjectKind::ENDPOINT_SLICES, of_services),
         (ObjectKind::NODES, all.clone()),
         (ObjectKind::POOLS, all.clone()),
+        (ObjectKind::SERVICE_CIDRS, Filter { optional: true, ..Filter::default() }),
     ];
     if l2 {
         kinds.push((ObjectKind::L2_POLICIES, all));

@@ -14,6 +14,8 @@ pub(super) enum Trouble {
     Absent,
     /// The version is older than what the API server remembers.
     Expired,
+    /// We may not ask; in words.
+    Refused(String),
     /// Everything else, in words.
     Failed(String),
 }
@@ -33,7 +35,7 @@ pub(super) fn trouble(error: kube::Error) -> Trouble {
         404 => Trouble::Absent,
         410 => Trouble::Expired,
         401 => Trouble::Failed(format!("the API server does not accept our credentials: {}", status.message)),
-        403 => Trouble::Failed(format!(
+        403 => Trouble::Refused(format!(
             "not allowed: {}; the speaker's ServiceAccount needs the verbs list and watch",
             status.message
         )),

@@ -155,6 +155,17 @@ impl ObjectKind {
         resource: Resource { group: "", versions: &["v1"], kind: "Node", plural: "nodes", custom: false },
         reference: |key| ObjectRef::Node(key.name),
     };
+    /// ServiceCIDRs: built in since Kubernetes 1.33, so that they may be unknown.
+    pub(crate) const SERVICE_CIDRS: Self = Self {
+        resource: Resource {
+            group: "networking.k8s.io",
+            versions: &["v1", "v1beta1"],
+            kind: "ServiceCIDR",
+            plural: "servicecidrs",
+            custom: false,
+        },
+        reference: |key| ObjectRef::ServiceCidr(key.name),
+    };
     /// Secrets: asked for one by one, in one namespace.
     pub(crate) const SECRETS: Self = Self {
         resource: Resource { group: "", versions: &["v1"], kind: "Secret", plural: "secrets", custom: false },

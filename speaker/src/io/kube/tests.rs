@@ -360,6 +360,31 @@ fn discovery(verbs: &[&str]) -> Json {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_built_in_kind_that_the_server_is_too_old_for_holds_nothing_up() {
+    let optional = Filter { optional: true, ..Filter::default() };
+    let (mut server, mut hub) = start(ObjectKind::SERVICE_CIDRS, optional.clone());
+    let begun = tokio::time::Instant::now();
+    for version in ["v1", "v1beta1"] {
+        let call = server.call(&format!("/apis/networking.k8s.io/{version}/servicecidrs?")).await;
+        call.refuse(404, "the server could not find the requested resource");
+    }
+    let batch = hub.batch().await;
+    assert!(batch.synced && batch.faults.is_none(), "{batch:?}");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    // After an upgrade it is there, and asked for again, though not often.
+    let cidr = json!({"metadata": {"name": "kubernetes", "resourceVersion": "3"}, "spec": {"cidrs": ["10.96.0.0/12"]}});
+    server.list("3", &[cidr]).await;
+    assert!(begun.elapsed() > Duration::from_secs(29), "{:?}", begun.elapsed());
+    assert_eq!(hub.changes().await, ["+ServiceCIDR kubernetes"]);
+
+    let (mut server, mut hub) = start(ObjectKind::SERVICE_CIDRS, optional);
+    server.call("servicecidrs").await.refuse(403, "servicecidrs is forbidden");
+    let batch = hub.batch().await;
+    assert!(batch.synced, "a role of an older release has no such right");
+    assert!(batch.faults.unwrap()[0].contains("goes on without"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_deletion_of_a_custom_resource_counts_while_its_kind_stands() {
     let (mut server, mut hub) = start(ObjectKind::POOLS, Filter::default());
     server.list("1", &[pool("a", "1"), pool("b", "1")]).await;

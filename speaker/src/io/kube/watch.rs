@@ -33,6 +33,8 @@ const DEAD: Duration = Duration::from_secs(300);
 /// Between attempts: doubled from the first to the last, jittered.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(6);
+/// Between attempts at a built-in kind that everything works without: it comes with an upgrade.
+const LACKING: Duration = Duration::from_secs(60);
 /// How long a kind that the API server does not know holds the first list back: a server that has just
 /// started learns its CustomResourceDefinitions first.
 pub(super) const ABSENT: Duration = Duration::from_secs(5);
@@ -366,6 +368,14 @@ impl<K: Kind> Follower<K> {
         let mut synced = false;
         match trouble {
             Trouble::Expired => {}
+            // An API server that is older than the kind, or does not let us read it: others do what it is for.
+            Trouble::Absent | Trouble::Refused(_) if self.may_lack() => {
+                if let Trouble::Refused(text) = trouble {
+                    self.ill(format!("{}: {text}; it goes on without", resource.plural));
+                }
+                synced = !std::mem::replace(&mut self.synced, true);
+                self.retry = LACKING;
+            }
             Trouble::Absent if resource.custom => {
                 let since = *self.absent_since.get_or_insert_with(Instant::now);
                 if self.mirror.len() > 0 {
@@ -382,13 +392,18 @@ impl<K: Kind> Follower<K> {
                 self.synced |= synced;
             }
             Trouble::Absent => self.ill(format!("{}: the API server answers 404", resource.plural)),
-            Trouble::Failed(text) => {
+            Trouble::Failed(text) | Trouble::Refused(text) => {
                 failed(Component::Kubernetes);
                 self.ill(format!("{}: {text}; what was known stays", resource.plural));
             }
         }
         self.send(synced).await?;
         self.sleep().await
+    }
+
+    /// A built-in kind that everything else works without.
+    fn may_lack(&self) -> bool {
+        self.filter.optional && !self.mirror.kind().resource().custom
     }
 
     async fn sleep(&mut self) -> Result<(), Gone> {

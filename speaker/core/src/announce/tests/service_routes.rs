@@ -2,7 +2,9 @@
 
 use bgp_proto::types::Family;
 use speaker_config::model::{Advertisement, DefaultClass, PoolGate, ServiceGate, ServiceRoutesWhich};
-use speaker_config::objects::{Endpoint, ObjectKey, ObjectRef, Pool, Service, TrafficPolicy};
+use speaker_config::objects::{
+    Endpoint, EndpointSlice, ObjectKey, ObjectRef, Pool, Service, ServiceCidr, TrafficPolicy,
+};
 
 use super::{
     World, addr, endpoints, endpoints_of, key, labels, local, node, peers, pool, pools, prefix, ready,
@@ -242,6 +244,32 @@ fn what_the_configuration_knows_of_is_refused_too() {
     let hosts = services("hosts", ServiceRoutesWhich::All, ServiceGate::Allocated);
     assert_eq!(world.configure([hosts]), ["203.0.113.254/32"]);
     assert!(world.findings()[0].contains("peer tor-a"), "{:?}", world.findings());
+}
+
+#[test]
+fn what_the_cluster_lives_on_is_refused_from_when_it_is_known_to_when_it_is_gone() {
+    let mut world = world(ServiceRoutesWhich::All, ServiceGate::Allocated);
+    world.put(service("web", &["203.0.113.7"]));
+    world.put(service("dns", &["203.0.113.40"]));
+    let cidr = |cidr: &str| ServiceCidr { name: "more".to_owned(), cidrs: vec![prefix(cidr)] };
+    assert_eq!(world.put(cidr("203.0.113.0/28")), ["203.0.113.7/32"]);
+    assert!(world.findings()[0].contains("a Service CIDR"), "{:?}", world.findings());
+    assert_eq!(world.put(cidr("203.0.113.32/28")), ["203.0.113.7/32", "203.0.113.40/32"]);
+    let server = |addrs: &[&str]| EndpointSlice {
+        key: ObjectKey::new("default", "kubernetes"),
+        service: Some(ObjectKey::new("default", "kubernetes")),
+        family: Some(Family::Ipv4Unicast),
+        endpoints: Vec::new(),
+        api_servers: addrs.iter().map(|one| addr(one)).collect(),
+    };
+    assert_eq!(world.put(server(&["203.0.113.7"])), ["203.0.113.7/32"]);
+    assert!(world.findings()[1].contains("the API server"), "{:?}", world.findings());
+    assert!(world.put(server(&["203.0.113.7"])).is_empty());
+    assert_eq!(world.put(server(&["192.0.2.1"])), ["203.0.113.7/32"]);
+    assert!(world.put(server(&["203.0.113.40"])).is_empty(), "it is in the Service CIDR as well");
+    assert!(world.take(&ObjectRef::ServiceCidr("more".to_owned())).is_empty());
+    let gone = ObjectRef::EndpointSlice(ObjectKey::new("default", "kubernetes"));
+    assert_eq!(world.take(&gone), ["203.0.113.40/32"]);
 }
 
 #[test]

@@ -340,3 +340,65 @@ fn a_pools_own_status_is_put_right() {
     cluster.settle();
     assert_eq!(cluster.counts("pool"), ["8", "5", "3"]);
 }
+
+#[test]
+fn a_pool_says_what_of_it_nobody_may_announce() {
+    use speaker_config::objects::{Node, ObjectRef, ServiceCidr};
+
+    use super::super::{DANGEROUS, POOL_CONFLICT};
+
+    let mut cluster = Cluster::new();
+    cluster.put_pool(pool("blue", 1, &["10.0.0.0/24", "10.96.7.0/28", "192.0.2.0/29"]));
+    assert_eq!(cluster.pool_says("blue", DANGEROUS), None);
+    let node =
+        Node { name: "n1".into(), internal_ips: vec!["10.0.0.11".parse().unwrap()], ..Node::default() };
+    cluster.put(Object::Node(node));
+    cluster.settle();
+    const LEAVE: &str = ". No agent announces it, unless `allow` of an advertisement covers it";
+    let holds_a_node = "10.0.0.0/24: it holds 10.0.0.11, the address of node n1";
+    assert_eq!(cluster.pool_says("blue", DANGEROUS), Some(&*format!("{holds_a_node}{LEAVE}")));
+    let cidr = |cidr: &str| {
+        Object::ServiceCidr(ServiceCidr { name: "kubernetes".into(), cidrs: vec![cidr.parse().unwrap()] })
+    };
+    cluster.put(cidr("10.96.0.0/12"));
+    cluster.settle();
+    let both = format!(
+        "{holds_a_node}; 10.96.7.0/28: it overlaps 10.96.0.0/12, a Service CIDR of the cluster{LEAVE}"
+    );
+    assert_eq!(cluster.pool_says("blue", DANGEROUS), Some(&*both));
+    cluster.restart();
+    cluster.put(cidr("10.112.0.0/12"));
+    cluster.delete(&ObjectRef::Node("n1".into()));
+    assert_eq!(cluster.pool_says("blue", DANGEROUS), None);
+    assert_eq!(cluster.pool_says("blue", POOL_CONFLICT), Some("False"));
+    // It serves as it did: the agents are the ones to refuse.
+    cluster.put(cidr("10.96.0.0/12"));
+    cluster.put_service(service("default", "web"));
+    assert_eq!(cluster.ips("web"), ["10.0.0.0"]);
+}
+
+#[test]
+fn what_is_recorded_of_dangers_stays_until_the_surroundings_are_known() {
+    use speaker_config::objects::ServiceCidr;
+
+    use super::super::{DANGEROUS, Ipam};
+
+    let mut cluster = Cluster::new();
+    let cidr = ServiceCidr { name: "kubernetes".into(), cidrs: vec!["10.96.0.0/12".parse().unwrap()] };
+    cluster.put(Object::ServiceCidr(cidr.clone()));
+    cluster.put_pool(pool("blue", 1, &["10.96.7.0/28"]));
+    let said = cluster.pool_says("blue", DANGEROUS).map(str::to_owned);
+    assert!(said.is_some());
+    // A leader that does not know the cluster yet, and one in whose time it has changed.
+    cluster.delete(&speaker_config::objects::ObjectRef::ServiceCidr("kubernetes".into()));
+    assert_eq!(cluster.pool_says("blue", DANGEROUS), None);
+    cluster.put(Object::ServiceCidr(cidr));
+    cluster.settle();
+    let mut late = Ipam::new(cluster.settings);
+    late.expect_surroundings();
+    let mut bare = crate::inputs::Inputs::default();
+    bare.pools = cluster.inputs.pools.clone();
+    assert_eq!(late.reconcile(&bare, 1).pools, [], "nothing is taken back");
+    late.judge_pools(&bare);
+    assert_eq!(late.reconcile(&bare, 1).pools.len(), 1, "there is no Service CIDR: it is");
+}

@@ -37,6 +37,7 @@ fn slice(of: &str, nodes: &[Option<&str>]) -> Object {
         service: Some(key(of)),
         family: Some(Family::Ipv4Unicast),
         endpoints: nodes.iter().map(endpoint).collect(),
+        api_servers: Vec::new(),
     })
 }
 

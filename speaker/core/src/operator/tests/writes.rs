@@ -415,3 +415,29 @@ fn a_service_changes_hands_between_the_two_allocators() {
     api.settle();
     assert_eq!((api.ips("web"), kinds(&api, "web")), (vec!["10.9.0.1".into()], vec![NODE_SATISFIED.into()]));
 }
+
+#[test]
+fn a_dangerous_pool_is_told_of_once_its_surroundings_are_known() {
+    use speaker_config::objects::{ObjectRef, ServiceCidr};
+
+    let surroundings = BTreeSet::from(["servicecidrs".to_owned(), "nodes".to_owned()]);
+    let mut api = Api::with(OperatorSettings { surroundings, ..super::api::settings() });
+    api.put(Object::Pool(pool("blue", 1, &["10.96.7.0/28"])));
+    let cidr = ServiceCidr { name: "kubernetes".into(), cidrs: vec!["10.96.0.0/12".parse().unwrap()] };
+    api.put(Object::ServiceCidr(cidr));
+    api.settle();
+    let told = |api: &Api| api.notes.iter().filter(|note| note.contains("DangerousAddresses")).count();
+    let recorded = |api: &Api| match &api.objects[&ObjectRef::Pool("blue".into())].0 {
+        Object::Pool(pool) => pool.conditions.iter().any(|one| one.kind == crate::ipam::DANGEROUS),
+        _ => false,
+    };
+    assert_eq!((told(&api), recorded(&api)), (0, false));
+    api.operator.synced("servicecidrs");
+    api.settle();
+    assert_eq!((told(&api), recorded(&api)), (0, false));
+    api.operator.synced("nodes");
+    api.settle();
+    assert_eq!((told(&api), recorded(&api)), (1, true), "{:?}", api.notes);
+    api.settle();
+    assert_eq!(told(&api), 1);
+}
