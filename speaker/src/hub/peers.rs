@@ -23,7 +23,7 @@ use super::wanted::{self, Difference, Identity, Wanted};
 use crate::io::boot::Predecessor;
 use crate::io::learn::Learn;
 use crate::io::listen::{ListenHandle, ListenKey, RefusalLog};
-use crate::io::peer::{self, PeerContext, PeerEvent, PeerName};
+use crate::io::peer::{self, Leaving, PeerContext, PeerEvent, PeerName};
 use crate::load::{self, Secrets};
 
 /// How long a session's last words may take.
@@ -37,6 +37,21 @@ mod cease {
     pub(crate) const OTHER_CONFIGURATION_CHANGE: u8 = 6;
 }
 
+/// A task that is sending its last words.
+#[derive(Debug)]
+struct Ending {
+    address: IpAddr,
+    leaving: Leaving,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Ending {
+    fn new(running: Running, reason: StopReason) -> Self {
+        let (address, leaving) = (running.wanted.spec.address, running.handle.leaving());
+        Self { address, leaving, task: running.handle.shutdown(reason, FLUSH) }
+    }
+}
+
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Peers {
@@ -48,8 +63,8 @@ pub(super) struct Peers {
     identity: Option<Identity>,
     pub(super) running: ByName<Running>,
     pub(super) neighbors: Neighbors,
-    /// Tasks that are sending their last words.
-    ending: Vec<tokio::task::JoinHandle<()>>,
+    /// Tasks that are sending their last words, and to whom.
+    ending: Vec<Ending>,
     /// Sessions that we have ended for good, for those who are told of sessions.
     pub(super) parted: Vec<(PeerName, DownReason)>,
     stale: bool,
@@ -240,6 +255,9 @@ impl Peers {
 
     fn begin(&mut self, name: &PeerName, wanted: Wanted, shutdown: Option<String>, dynamic: bool) {
         let handle = peer::spawn(wanted.spec.clone(), self.context.clone());
+        for ending in self.ending.iter().filter(|one| one.address == wanted.spec.address) {
+            handle.follow(ending.leaving.clone());
+        }
         let blocked = wanted.blocked.clone();
         match (&shutdown, &blocked) {
             (Some(message), _) => tracing::info!(peer = %name, "shut down: {message}"),
@@ -276,8 +294,8 @@ impl Peers {
         let said = DownReason::Sent(notification.clone(), text.to_owned());
         self.parted.push((Arc::clone(running.handle.name()), said));
         let reason = StopReason { notification: Some(notification), hard: true, restart: false };
-        self.ending.retain(|task| !task.is_finished());
-        self.ending.push(running.handle.shutdown(reason, FLUSH));
+        self.ending.retain(|ending| !ending.leaving.is_over());
+        self.ending.push(Ending::new(running, reason));
     }
 
     /// What a peer's task tells.
@@ -379,12 +397,11 @@ impl Peers {
                 .clone()
                 .map_or(DownReason::Stopped, |sent| DownReason::Sent(sent, String::new()));
             self.parted.push((Arc::clone(running.handle.name()), said));
-            self.ending.push(
-                running.handle.shutdown(StopReason { notification, hard: false, restart: false }, FLUSH),
-            );
+            let reason = StopReason { notification, hard: false, restart: false };
+            self.ending.push(Ending::new(running, reason));
         }
-        for task in self.ending.drain(..) {
-            if let Err(error) = task.await {
+        for ending in self.ending.drain(..) {
+            if let Err(error) = ending.task.await {
                 tracing::error!(%error, "a peer's task ended badly");
             }
         }

@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 use super::connection::Connection;
 use super::limits::Limits;
 use super::task::{Task, Up};
-use super::{Established, PeerEvent, words};
+use super::{Established, Leaving, PeerEvent, words};
 use crate::io::egress::EgressAddresses;
 
 /// Between two log lines about faulty UPDATEs.
@@ -64,7 +64,13 @@ impl Task {
     fn close(&mut self, connection: Connection) {
         while self.lingering.try_join_next().is_some() {}
         if self.lingering.len() < MAX_LINGERING {
-            self.lingering.spawn(connection.close());
+            let (leaving, stays) = Leaving::new();
+            self.before.retain(|one| !one.is_over());
+            self.before.push(leaving);
+            self.lingering.spawn(async move {
+                connection.close().await;
+                drop(stays);
+            });
         } else {
             connection.close_now();
         }

@@ -2,6 +2,7 @@
 //! what the peer has sent. The session decides; the task moves bytes and sleeps until the deadline.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,12 +167,37 @@ impl PeerLine {
     }
 }
 
+/// A connection that the peer has not closed yet, or a task that may have one.
+#[derive(Debug, Clone)]
+pub struct Leaving(mpsc::Sender<Infallible>);
+
+/// As long as it lives there is something to wait for.
+type Stays = mpsc::Receiver<Infallible>;
+
+impl Leaving {
+    fn new() -> (Self, Stays) {
+        let (leaving, stays) = mpsc::channel(1);
+        (Self(leaving), stays)
+    }
+
+    /// There is nothing to wait for any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    async fn over(self) {
+        self.0.closed().await;
+    }
+}
+
 /// Tells a peer task what to do. Dropping it ends the task without a word to the peer.
 #[derive(Debug)]
 pub struct PeerHandle {
     name: PeerName,
     commands: mpsc::UnboundedSender<Command>,
     moved: Arc<Moved>,
+    leaving: Leaving,
     task: JoinHandle<()>,
 }
 
@@ -181,6 +207,7 @@ type Wanted = Box<dyn Fn(Prefix) -> bool + Send>;
 /// The channel has no bound: the hub must not wait for a peer, and a task takes its commands at once.
 pub(crate) enum Command {
     Start,
+    After(Leaving),
     Stop(StopReason),
     Accepted(Incoming),
     Attach(ConnId, FamilyMap<Option<Arc<Table>>>),
@@ -203,8 +230,13 @@ pub fn spawn(spec: PeerSpec, context: PeerContext) -> PeerHandle {
     let (commands, inbox) = mpsc::unbounded_channel();
     let moved = Arc::new(Moved::default());
     let name = Arc::clone(&spec.name);
-    let task = tokio::spawn(task::run(spec, context, commands.downgrade(), inbox, Arc::clone(&moved)));
-    PeerHandle { name, commands, moved, task }
+    let (leaving, stays) = Leaving::new();
+    let run = task::run(spec, context, commands.downgrade(), inbox, Arc::clone(&moved));
+    let task = tokio::spawn(async move {
+        run.await;
+        drop(stays);
+    });
+    PeerHandle { name, commands, moved, leaving, task }
 }
 
 impl PeerHandle {
@@ -228,6 +260,17 @@ impl PeerHandle {
     /// ManualStart.
     pub fn start(&self) {
         self.send(Command::Start);
+    }
+
+    /// Dials no sooner than that one with the same peer has left.
+    pub fn follow(&self, before: Leaving) {
+        self.send(Command::After(before));
+    }
+
+    /// For the one that takes this one's place, once this one is shut down.
+    #[must_use]
+    pub fn leaving(&self) -> Leaving {
+        self.leaving.clone()
     }
 
     /// Ends the session; with `restart` it comes back by itself.

@@ -21,7 +21,7 @@ use super::connection::{Connection, Ready};
 use super::delays::{Delays, Moved};
 use super::learning::Learning;
 use super::limits::Limits;
-use super::{Command, PeerContext, PeerEvent, PeerSpec, PeerView};
+use super::{Command, Leaving, PeerContext, PeerEvent, PeerSpec, PeerView};
 use crate::io::connect::Dialled;
 use crate::io::egress::EgressAddresses;
 use crate::io::tcp::{TcpOptions, TtlRule};
@@ -44,6 +44,8 @@ pub(super) struct Task {
     pub(super) connections: Vec<Connection>,
     pub(super) next_id: u64,
     pub(super) dial: Option<Boxed<Result<Dialled, String>>>,
+    /// What a dial waits for.
+    pub(super) before: Vec<Leaving>,
     /// Addresses for the session that has just come up, and the session.
     pub(super) lookup: Option<(Boxed<EgressAddresses>, Box<Negotiated>)>,
     pub(super) up: Option<Up>,
@@ -148,6 +150,7 @@ impl Task {
             connections: Vec::new(),
             next_id: 0,
             dial: None,
+            before: Vec::new(),
             lookup: None,
             up: None,
             reached: State::Idle,
@@ -293,6 +296,7 @@ impl Task {
                 self.limits = Limits::default();
                 self.start();
             }
+            Command::After(leaving) => self.before.push(leaving),
             Command::Stop(reason) => {
                 if self.clears_limit(&reason) {
                     self.start();

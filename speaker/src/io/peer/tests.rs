@@ -20,6 +20,7 @@ use super::*;
 use crate::io::keys::Password;
 use crate::io::listen::{self, ListenEvent, ListenHandle, ListenKey};
 
+mod after;
 mod raw;
 mod routes;
 

@@ -69,6 +69,8 @@ impl Task {
         id
     }
 
+    /// A peer that has read our NOTIFICATION, and not yet done all that follows from it, takes a new connection for a
+    /// second one beside the old: FRR 8.4 then forgets a dynamic neighbor whose session is up.
     pub(super) fn connect(&mut self) {
         let settings = &self.spec.settings;
         let dial = Dial {
@@ -82,8 +84,14 @@ impl Task {
         };
         let known = self.key_is_known();
         let egress = self.context.egress.clone();
+        self.before.retain(|one| !one.is_over());
+        let before = self.before.clone();
         self.dial = Some(Box::pin(async move {
             known?;
+            // Each is bounded: by the time that the last words may take, and then the peer.
+            for one in before {
+                one.over().await;
+            }
             dial.connect(egress).await
         }));
     }
