@@ -12,6 +12,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use tests::echo::{Echo, ask};
 use tests::fabric::{Fabric, POOL_ALWAYS, POOL4, POOL6, Row, SOON, config, kernel, own_lines, pool, service};
 use tests::lab::Node;
 use tests::speaker::{Speaker, binary};
@@ -297,6 +298,34 @@ fn without_the_right_to_change_the_kernel_there_is_a_warning_and_routes_all_the_
     });
     assert_eq!(kernel(&row.node), before);
     speaker.terminate();
+}
+
+#[test]
+fn a_family_that_the_kernel_refuses_holds_back_itself_alone() {
+    let row = Row::new();
+    let node = row.node.clone();
+    // Sessions and forwarding of IPv6 stay; local delivery is refused.
+    node.sysctl("net/ipv6/conf/lo/disable_ipv6", "1");
+    let manifests = [pool(), ("web.yaml", service("web", 10))];
+    let advertisements = "advertisements: [{name: fabric, serviceRoutes: {which: all, when: allocated}}]\n";
+    let fabric = Fabric::start_on(row, "{loops: blackhole, local: announced}", advertisements, &manifests);
+    fabric.wait_routes(&["203.0.113.10/32"]);
+    let _service = Echo::serve(&node, 80);
+    let vip = "203.0.113.10".parse().unwrap();
+    assert_eq!(ask(&fabric.row.client, vip, 80, Duration::from_secs(5)).unwrap().server, "node");
+    let own = own_lines(&node);
+    for rule in ["10179:", "blackhole 203.0.113.0/24", "local 203.0.113.10"] {
+        assert!(own.iter().any(|line| line.starts_with(rule)), "{rule}: {own:#?}");
+    }
+    let story = fabric.speaker.try_cli(&["explain", "2001:db8:1::a/128"]).unwrap_err();
+    assert!(
+        story.contains("HELD kernel: 2001:db8:1::a cannot be delivered on this host: IPv6 is disabled"),
+        "{story}"
+    );
+    let version = fabric.speaker.cli(&["version"]);
+    assert!(!version.contains("CAP_NET_ADMIN"), "{version}");
+    node.sysctl("net/ipv6/conf/lo/disable_ipv6", "0");
+    fabric.wait_routes(&["2001:db8:1::a/128", "203.0.113.10/32"]);
 }
 
 #[test]

@@ -131,3 +131,15 @@ pub enum KernelOp {
         preference: u32,
     },
 }
+
+impl KernelOp {
+    /// The family that it is about.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        match self {
+            Self::AddRoute(route) | Self::ReplaceRoute(route) => route.key.prefix.family(),
+            Self::DeleteRoute(key) => key.prefix.family(),
+            Self::AddRule { family, .. } | Self::DeleteRule { family, .. } => *family,
+        }
+    }
+}

@@ -55,11 +55,14 @@ pub(super) async fn apply(handle: &Handle, op: &KernelOp) -> Result<(), Refusal>
     };
     match result {
         Ok(()) => Ok(()),
-        Err(error) => judge(&error, removes),
+        Err(error) => judge(&error, removes, op.family()),
     }
 }
 
-fn judge(error: &rtnetlink::Error, removes: bool) -> Result<(), Refusal> {
+/// What is said of EACCES for a route of IPv6, as the kernel itself does in an extended acknowledgement.
+const DISABLED: &str = "IPv6 is disabled on the interface lo: net.ipv6.conf.lo.disable_ipv6 (or all) is 1";
+
+fn judge(error: &rtnetlink::Error, removes: bool, family: Family) -> Result<(), Refusal> {
     let rtnetlink::Error::NetlinkError(message) = error else {
         return Err(Refusal::Other(error.to_string()));
     };
@@ -69,6 +72,8 @@ fn judge(error: &rtnetlink::Error, removes: bool) -> Result<(), Refusal> {
     let error = message.to_io();
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ESRCH) if removes => Ok(()),
+        // On a host without IPv6 that is no word about the process: IPv4 must not wait for it.
+        Some(libc::EACCES) if family == Family::Ipv6Unicast => Err(Refusal::Other(DISABLED.to_owned())),
         Some(libc::EPERM | libc::EACCES) => Err(Refusal::Forbidden),
         _ => Err(Refusal::Other(error.to_string())),
     }
