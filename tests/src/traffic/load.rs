@@ -321,7 +321,9 @@ fn note(tally: &mut Tally, outcome: Result<String, Failure>, begun: Instant, sou
         }
         Err(Failure::Connect(e)) => {
             match e.kind() {
-                ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => tally.refused += 1,
+                ErrorKind::ConnectionRefused => tally.refused += 1,
+                // RST to a SYN is "refused": this one was taken, and cut before anybody here had looked.
+                ErrorKind::ConnectionReset => tally.resets += 1,
                 ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => tally.unreachable += 1,
                 _ => tally.odd += 1,
             }
