@@ -99,6 +99,8 @@ pub struct Sources {
     pub cilium_bgp: Option<bool>,
     /// `kubernetes.ciliumL2`; absent is `auto`.
     pub cilium_l2: Option<bool>,
+    /// `kubernetes.keepAnnounced`: how long after its end what an agent announced last counts; zero where nothing is kept.
+    pub keep_announced: Duration,
 }
 
 /// `ipam.defaultClass`: who serves a Service without `loadBalancerClass`.

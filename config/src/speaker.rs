@@ -147,6 +147,9 @@ fn check_asn(table: &Table<'_>, report: &Report, local_asns: impl IntoIterator<I
     }
 }
 
+/// The default of `sources.kubernetes.keepAnnounced`.
+const KEEP_ANNOUNCED: Duration = Duration::from_secs(3600);
+
 fn sources(table: &Table<'_>, base_dir: &Path) -> Sources {
     let Some(table) = table.table("sources", &schema::SOURCES) else { return Sources::default() };
     let manifests =
@@ -158,6 +161,7 @@ fn sources(table: &Table<'_>, base_dir: &Path) -> Sources {
         sources.kubernetes = table.read("enabled", Field::boolean).unwrap_or_default();
         sources.cilium_bgp = table.read("ciliumBGP", unless_auto).flatten();
         sources.cilium_l2 = table.read("ciliumL2", unless_auto).flatten();
+        sources.keep_announced = table.read("keepAnnounced", Field::duration).unwrap_or(KEEP_ANNOUNCED);
     }
     sources
 }

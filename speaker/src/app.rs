@@ -23,15 +23,15 @@ use speaker_core::world::Host;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::bgp_status;
-use crate::hub::{Hub, HubSpec, Message, SegmentHandles};
+use crate::cilium::BgpKinds;
+use crate::hub::{Hub, HubSpec, KeepSpec, Message, SegmentHandles};
 use crate::io::drain::Keeper;
 use crate::io::http::{self, Paths};
 use crate::io::listen::ListenStatus;
 use crate::io::peer::PeerContext;
 use crate::io::{
-    api, bfd, bmp, boot, carrier, clock::Clock, egress, health, kernel, kube, learn, link, listen, manifests,
-    neighbors,
+    api, bfd, bmp, boot, carrier, clock::Clock, egress, health, kept::Shelf, kernel, kube, learn, link,
+    listen, manifests, neighbors,
 };
 use crate::load::{self, Loaded};
 use crate::monitor::Agent;
@@ -101,6 +101,7 @@ impl App {
         let host = own_addresses(&egress).await;
         helpers.push(tokio::spawn(follow_host(egress.clone(), messages.clone())));
         let predecessor = predecessor(&loaded.config)?;
+        let keep = keep(&loaded.config, &node);
         let (learn, kernel) = routes(look_after_kernel, kernel_reports, clock)?;
         helpers.push(link::spawn(held_here, link_events));
         helpers.push(neighbors::spawn(seek, found, clock, egress.clone()));
@@ -125,6 +126,7 @@ impl App {
             secrets: sources.secrets,
             kernel,
             keeper: sources.keeper,
+            keep,
             health: ask_for_health(&messages, &mut helpers),
             listener,
             neighbors: sought,
@@ -236,22 +238,25 @@ impl Sources {
         }
         if configured.kubernetes {
             let connection = kube::connect().await?;
-            let bgp = match configured.cilium_bgp {
-                Some(said) => said,
-                None => !kube::cilium_speaks_bgp(&connection).await,
-            };
-            tracing::info!(server = connection.server, bgp_kinds = bgp, "reading the Kubernetes API");
+            tracing::info!(server = connection.server, "reading the Kubernetes API");
             let (batches, from_kube) = mpsc::channel(64);
             sources.tasks.push(forward(from_kube, hub, Message::Batch));
             let l2 = config.l2.enabled && configured.cilium_l2 != Some(false);
-            for (kind, filter) in kube::agent_kinds(node, bgp, l2) {
+            for (kind, filter) in kube::agent_kinds(l2) {
                 sources.names.insert(filter.source(&kind.resource).to_string());
                 let client = connection.client.clone();
                 sources.tasks.push(kube::spawn_objects(client, kind, filter, batches.clone(), clock));
             }
-            if bgp {
-                let reporting = bgp_status::report(connection.client.clone(), hub.clone(), clock);
-                sources.tasks.push(tokio::spawn(reporting));
+            if configured.cilium_bgp != Some(false) {
+                let kinds = kube::agent_bgp_kinds(node);
+                let names = kinds.iter().map(|(kind, filter)| filter.source(&kind.resource).to_string());
+                sources.names.extend(names);
+                let (connection, batches, hub) = (connection.clone(), batches.clone(), hub.clone());
+                let bgp = BgpKinds { connection, kinds, batches, hub, clock };
+                sources.tasks.push(match configured.cilium_bgp {
+                    Some(_) => tokio::spawn(bgp.run()),
+                    None => tokio::spawn(bgp.run_unless_cilium_does()),
+                });
             }
             if config.l2.enabled {
                 let (events, from_leases) = mpsc::channel(HUB_QUEUE);
@@ -329,6 +334,17 @@ fn predecessor(config: &SpeakerConfig) -> anyhow::Result<boot::Predecessor> {
         }
         result => result.with_context(|| format!("cannot write to ipam.stateDir {}", folder.display())),
     }
+}
+
+/// Where what is announced is kept: in a cluster alone, since manifests are always there.
+fn keep(config: &SpeakerConfig, node: &str) -> KeepSpec {
+    let longest = config.sources.keep_announced;
+    let shelf = Shelf::new(&config.ipam.state_dir, node);
+    let wanted = config.sources.kubernetes && !longest.is_zero();
+    if !wanted && let Err(error) = shelf.forget() {
+        tracing::warn!("{}: {error}", shelf.path().display());
+    }
+    KeepSpec { shelf: wanted.then_some(shelf), longest }
 }
 
 /// Tells the hub when this host's addresses or default routes move.

@@ -51,7 +51,7 @@ pub(crate) const NODE: Section = Section::new("node", &["name"]);
 pub(crate) const ROUTER: Section = Section::new("router", &["asn", "routerId", "listen"]);
 pub(crate) const SOURCES: Section = Section::new("sources", &["manifests", "kubernetes"]);
 pub(crate) const KUBERNETES: Section =
-    Section::new("sources.kubernetes", &["enabled", "ciliumBGP", "ciliumL2"]);
+    Section::new("sources.kubernetes", &["enabled", "ciliumBGP", "ciliumL2", "keepAnnounced"]);
 pub(crate) const IPAM: Section =
     Section::new("ipam", &["enabled", "stateDir", "families", "defaultClass", "classes"]);
 pub(crate) const NODE_IPAM: Section = Section::new("nodeIpam", &["enabled"]);

@@ -18,6 +18,7 @@ pub mod dump;
 pub mod export;
 pub mod inputs;
 pub mod ipam;
+pub mod kept;
 pub mod l2;
 pub mod learn;
 pub mod node_ipam;

@@ -325,6 +325,9 @@ pub struct VersionView {
     pub drain: Option<String>,
     /// What `readiness` waits for, or has lost; absent while there is nothing to say.
     pub readiness: Option<String>,
+    /// What is announced is what another process has left; absent where it is not.
+    #[serde(default)]
+    pub kept: Option<String>,
     /// Sources that have not delivered their first list yet.
     pub waiting_for: Vec<String>,
     /// The sockets of `router.listen`.

@@ -48,6 +48,7 @@ fn replay(file: &Path) -> String {
             Event::Drain { drain } => {
                 world.as_mut().unwrap().set_drain(drain);
             }
+            Event::Kept { set } => drop(world.as_mut().unwrap().open_kept(*set)),
             Event::Health { health } => {
                 world.as_mut().unwrap().set_health(health);
             }

@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::args::{Check, Operator, Run};
 use super::{Exit, out};
 use crate::app::{App, AppSpec};
+use crate::io::kept::Shelf;
 use crate::load::{self, LoadError};
 
 /// Log lines go to standard error; `RUST_LOG` says which.
@@ -30,7 +31,7 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
     log("info");
     let Run { config, record, metrics, cleanup } = run;
     if cleanup {
-        return clean_up().await;
+        return clean_up(&config).await;
     }
     let loaded = match load::load(&config) {
         Ok(loaded) => loaded,
@@ -66,8 +67,13 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// `run --cleanup`: what is ours is known by its mark, so that the configuration need not be read.
-async fn clean_up() -> anyhow::Result<Exit> {
+/// `run --cleanup`: what is ours is known by its mark, so that the configuration need not be there.
+async fn clean_up(config: &std::path::Path) -> anyhow::Result<Exit> {
+    // The file may have gone with everything else.
+    if let Ok(loaded) = load::load(config) {
+        let shelf = Shelf::new(&loaded.config.ipam.state_dir, "");
+        shelf.forget().with_context(|| format!("cannot remove {}", shelf.path().display()))?;
+    }
     match crate::io::kernel::cleanup().await {
         Ok(done) => {
             for operation in &done {

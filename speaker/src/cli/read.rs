@@ -70,9 +70,23 @@ pub(crate) async fn rib(rib: Rib) -> anyhow::Result<Exit> {
         Answer::NotFound(text) => Ok(not_found(&text)),
         Answer::Ok(rows) => {
             print(&rows, format, |wide| super::rib::rib(name, &rows, wide))?;
+            if name != "received" {
+                note_kept(socket, format).await?;
+            }
             Ok(if narrow && rows.is_empty() { Exit::NotFound } else { Exit::Done })
         }
     }
+}
+
+/// Behind a table that may be one of another process.
+async fn note_kept(socket: &Path, format: Format) -> anyhow::Result<()> {
+    if matches!(format, Format::Table | Format::Wide)
+        && let Answer::Ok(version) = client::get::<VersionView>(socket, "/v1/version").await?
+        && let Some(kept) = version.kept
+    {
+        out(&format!("{kept}\n"))?;
+    }
+    Ok(())
 }
 
 /// A file of octets, to standard output.

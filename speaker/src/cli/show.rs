@@ -206,7 +206,9 @@ pub(crate) fn version(version: &VersionView) -> String {
     if let Some(readiness) = &version.readiness {
         line("readiness", readiness);
     }
-    if !version.waiting_for.is_empty() {
+    if let Some(kept) = &version.kept {
+        line("kept", kept);
+    } else if !version.waiting_for.is_empty() {
         line("silent", &format!("until these have delivered: {}", version.waiting_for.join(", ")));
     }
     if !version.config_errors.is_empty() {

@@ -310,6 +310,7 @@ impl Hub {
             started: rfc3339(self.started),
             drain: self.draining.why(),
             readiness: self.world.readiness().problem(),
+            kept: self.world.kept_note(),
             waiting_for: self.world.waiting().iter().cloned().collect(),
             listeners,
             config_errors: self.config_errors.clone(),

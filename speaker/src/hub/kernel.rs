@@ -28,6 +28,8 @@ impl Hub {
     pub(super) async fn end(mut self) {
         let keep = self.peers.keep_routes();
         let remove = self.peers.are_any() && !keep;
+        // What the kernel carries and what is kept go together.
+        self.finish_keeping(remove).await;
         let learn = self.peers.learn().clone();
         if keep {
             // Before the sessions end: what was learned over them serves until the next process has it anew.

@@ -1,10 +1,12 @@
 //! The single writer: it alone owns the world, and everything that is done is first a value.
 
+mod allocation;
 mod answers;
 mod bfd;
 mod bgp_status;
 mod bmp;
 mod draining;
+mod keeping;
 mod kernel;
 mod mrt;
 mod observe;
@@ -24,8 +26,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bgp_proto::types::Timestamp;
 use speaker_config::model::SpeakerConfig;
 use speaker_config::objects::{ObjectRef, UnixSeconds};
-use speaker_core::ipam::{IpamChanges, IpamEvent, PoolStatus, SERVICE_CONDITIONS, ServiceStatus};
 use speaker_core::readiness::Health;
+use speaker_core::rfc3339;
 use speaker_core::world::{Event, Host, SECRETS_NAMESPACE, Start, World};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -35,7 +37,7 @@ use crate::io::kernel::{KernelHandle, KernelReport};
 use crate::io::kube::{LeaseEvent, SecretWatches};
 use crate::io::link::LinkEvent;
 use crate::io::listen::{ListenEvent, ListenHandle, ListenStatus};
-use crate::io::manifests::{ManifestsHandle, Restored, StatusPatch};
+use crate::io::manifests::{ManifestsHandle, Restored};
 use crate::io::neighbors::NeighborEvent;
 use crate::io::peer::{PeerContext, PeerEvent, PeerName};
 use crate::io::source::{ObjectChange, SourceBatch};
@@ -45,6 +47,8 @@ use crate::record::Recorder;
 pub use bgp_status::Reported;
 use bmp::Stations;
 use draining::Draining;
+pub use keeping::KeepSpec;
+use keeping::Keeping;
 use observe::Freshness;
 pub use observe::Observation;
 use peers::Peers;
@@ -118,6 +122,8 @@ pub struct HubSpec {
     pub manifests: Option<ManifestsHandle>,
     /// Where the word to drain this node is kept.
     pub keeper: Keeper,
+    /// Where what is announced is kept.
+    pub keep: KeepSpec,
     /// The Secrets of the cluster.
     pub(crate) secrets: Option<SecretWatches>,
     /// Where the health of what `readiness` waits for is asked for.
@@ -150,6 +156,7 @@ pub struct Hub {
     /// What was last said about the kernel.
     kernel_problems: Vec<String>,
     draining: Draining,
+    keeping: Keeping,
     health: watch::Sender<Option<SocketAddr>>,
     stations: Stations,
     precedence: Precedence,
@@ -177,7 +184,9 @@ impl Hub {
     #[must_use]
     pub fn new(spec: HubSpec) -> Self {
         let HubSpec { loaded, node, predecessor, host, context, sources, manifests, neighbors, .. } = spec;
-        let HubSpec { keeper, secrets, kernel, listener, listening, segments, recorder, health, .. } = spec;
+        let HubSpec {
+            keeper, keep, secrets, kernel, listener, listening, segments, recorder, health, ..
+        } = spec;
         let restored = manifests.as_ref().map(ManifestsHandle::restored).cloned().unwrap_or_default();
         let allocated_elsewhere = loaded.config.sources.kubernetes;
         let Restored { freed, held, .. } = restored;
@@ -210,6 +219,7 @@ impl Hub {
             kernel,
             kernel_problems: Vec::new(),
             draining: Draining::new(keeper),
+            keeping: Keeping::new(keep),
             health,
             stations: Stations::new(pulse),
             precedence: Precedence::new(several),
@@ -260,6 +270,7 @@ impl Hub {
                 }
                 () = Self::next_election(election) => {}
                 () = until(self.draining.wait()) => {}
+                () = until(self.keeping.wait()) => {}
                 () = &mut first, if !self.world.is_complete() => {
                     // Before that there is nothing to record: a source that is away is waited for.
                     if self.world.waiting().is_empty() {
@@ -290,7 +301,7 @@ impl Hub {
             Message::Batch(batch) => self.take_batch(batch),
             Message::Peer(name, event) => self.take_peer(&name, event),
             Message::Listen(ListenEvent::Incoming(incoming)) => {
-                if self.world.is_complete() {
+                if self.world.is_open() {
                     self.peers.incoming(&self.config, incoming, &mut self.world);
                 }
             }
@@ -391,19 +402,24 @@ impl Hub {
     fn settle(&mut self) {
         let now = unix_now();
         self.watch_secrets();
+        self.open_kept();
         self.drain(now);
         if self.unsettled {
             self.record(&Event::Settle { now });
             self.unsettled = false;
         }
+        let kept = self.world.kept_since();
         let mut changes = self.world.settle(now);
+        if let (Some(written), None) = (kept, self.world.kept_since()) {
+            tracing::info!("every source has delivered: the set kept at {} is replaced", rfc3339(written));
+        }
         if let (Some(wanted), Some(kernel)) = (changes.kernel.take(), &self.kernel) {
             kernel.want(wanted);
         }
         if changes.complete {
             tracing::info!("every source has delivered: sessions start");
         }
-        if self.world.is_complete() {
+        if self.world.is_open() {
             if self.peers.reconcile(&self.config, &mut self.world) {
                 self.stations.touch();
                 self.secrets_stale = true;
@@ -418,42 +434,7 @@ impl Hub {
         self.stations.follow(&self.config, &mut self.peers, &self.world, &changes);
         self.settle_segments();
         self.tell_allocation(std::mem::take(&mut changes.ipam));
-    }
-
-    /// What the allocator decided is recorded, then logged.
-    fn tell_allocation(&mut self, ipam: IpamChanges) {
-        let statuses = ipam.services.into_iter();
-        let mut patches: Vec<StatusPatch> = statuses.map(|status| self.patch(status)).collect();
-        patches.extend(ipam.pools.iter().filter_map(|status| self.pool_patch(status)));
-        if let Some(manifests) = &self.manifests
-            && !patches.is_empty()
-        {
-            manifests.record(patches);
-        }
-        for event in ipam.events {
-            let IpamEvent { service, reason, note } = event;
-            if reason.is_warning() {
-                tracing::warn!(%service, "{reason}: {note}");
-            } else {
-                tracing::info!(%service, "{reason}: {note}");
-            }
-        }
-    }
-
-    /// The allocator's conditions among those that the Service has from others.
-    fn patch(&self, status: ServiceStatus) -> StatusPatch {
-        let service = self.world.inputs().services.get(&status.key);
-        let foreign = service.into_iter().flat_map(|service| &service.conditions);
-        let foreign = foreign.filter(|condition| !SERVICE_CONDITIONS.contains(&condition.kind.as_str()));
-        let conditions = foreign.cloned().chain(status.conditions).collect();
-        StatusPatch::Service { key: status.key, ingress: status.ingress, conditions }
-    }
-
-    /// The same for a pool.
-    fn pool_patch(&self, status: &PoolStatus) -> Option<StatusPatch> {
-        let mut pool = self.world.inputs().pools.get(&status.name)?.pool.clone();
-        status.apply(&mut pool);
-        Some(StatusPatch::Pool { name: pool.name, conditions: pool.conditions })
+        self.keep();
     }
 
     fn reload(&mut self, loaded: Loaded) {

@@ -155,6 +155,10 @@ impl Hub {
     fn observe_freshness(&self, samples: &mut Samples) {
         let fresh = &self.freshness;
         samples.flag(&names::READY, &[], self.world.readiness().is_open());
+        samples.flag(&names::KEPT_IN_FORCE, &[], self.world.kept_since().is_some());
+        if let Some(written) = self.world.kept_since().or(self.keeping.written()) {
+            samples.gauge(&names::KEPT, &[], time(written));
+        }
         samples.info(&names::CONFIG, &[&fresh.hash]);
         samples.gauge(&names::CONFIG_LOADED, &[], time(fresh.loaded));
         samples.flag(&names::CONFIG_REFUSED, &[], fresh.refused);

@@ -32,12 +32,17 @@ pub struct Predecessor {
     pub ready: bool,
 }
 
+/// The kernel's name of this boot; empty where it does not tell.
+pub(crate) fn id() -> String {
+    std::fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned()
+}
+
 /// Reads what the last process left and leaves the same for the next.
 ///
 /// # Errors
 /// The state folder cannot be written.
 pub fn follow(state_dir: &Path) -> io::Result<Predecessor> {
-    follow_on(state_dir, std::fs::read_to_string(BOOT_ID).unwrap_or_default().trim())
+    follow_on(state_dir, &id())
 }
 
 fn follow_on(state_dir: &Path, boot_id: &str) -> io::Result<Predecessor> {
@@ -61,8 +66,7 @@ fn follow_on(state_dir: &Path, boot_id: &str) -> io::Result<Predecessor> {
 /// # Errors
 /// The state folder cannot be written.
 pub fn note_ready(state_dir: &Path) -> io::Result<()> {
-    let boot_id = std::fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned();
-    write(&state_dir.join(FILE), &Marker { boot_id, ready: true })
+    write(&state_dir.join(FILE), &Marker { boot_id: id(), ready: true })
 }
 
 fn write(file: &Path, marker: &Marker) -> io::Result<()> {

@@ -13,6 +13,7 @@ pub mod drain;
 pub mod egress;
 pub mod health;
 pub mod http;
+pub(crate) mod kept;
 pub mod kernel;
 pub mod keys;
 pub mod kube;

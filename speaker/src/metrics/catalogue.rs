@@ -159,6 +159,8 @@ metrics! {
     STATUS_WRITES_IN_FLIGHT = gauge("speaker_operator_status_writes_in_flight", &[], "Objects that are being written.").of_operator();
     EVENTS_DROPPED = counter("speaker_operator_events_dropped", &[], "Kubernetes Events that were dropped, since more came than may go out.").of_operator();
     READY = gauge("speaker_ready", &[], "Whether readiness lets this node announce: 1 where nothing is waited for.");
+    KEPT_IN_FORCE = gauge("speaker_kept_in_force", &[], "Whether what is announced is the set that the process before this one left, since the API server has not answered yet.");
+    KEPT = seconds("speaker_kept_timestamp", &[], "When the set was made that is kept for a restart without the API server, or is announced after one; not there where there is none.");
     CONFIG = info("speaker_config", &["hash"], "The configuration in force, by a hash of its text (FNV-1a, 64 bits).");
     CONFIG_LOADED = seconds("speaker_config_loaded_timestamp", &[], "When the configuration in force was loaded.");
     CONFIG_REFUSED = gauge("speaker_config_refused", &[], "Whether the file as it stands was refused, so that an older text is in force.");

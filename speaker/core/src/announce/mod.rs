@@ -28,6 +28,7 @@ mod carry;
 mod explain;
 mod findings;
 mod gates;
+mod kept;
 mod pool;
 mod reasons;
 mod service;
@@ -119,6 +120,8 @@ pub struct Announcer {
     /// What passes every gate but the kernel's.
     waiting: Waiting,
     rib: LocRib,
+    /// Another configuration came while the Loc-RIB was one that was taken over.
+    refit: bool,
     dirty: Dirty,
     work: Work,
 }
@@ -148,6 +151,7 @@ impl Announcer {
         self.configure_datapath(settings.datapath);
         self.advertisements = settings.advertisements.into_iter().map(Prepared::new).collect();
         self.dirty.everything = true;
+        self.refit = true;
     }
 
     /// Notes what an event touched.

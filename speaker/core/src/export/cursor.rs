@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bgp_proto::types::Prefix;
 
 use super::span::{AttributeSet, Cell, Pending, Span};
-use super::table::{Seq, SpanKey, State, Table};
+use super::table::{Phase, Seq, SpanKey, State, Table};
 
 /// A peer's place in a [`Table`]: one for each session and family, held by the peer's task. It costs the
 /// same however far behind the peer is. Dropping it, when the session ends, gives the place up.
@@ -36,7 +36,7 @@ impl Cursor {
     /// What the peer is to be told next: all that is newer than the cursor, in one span, and the cursor
     /// moves past it. After the first time that the peer is level with the table, End-of-RIB, once a
     /// session ("including the case when there is no update to send", RFC 4724 §2). `None`: nothing is
-    /// pending, or the table is not complete.
+    /// pending, or the table is silent.
     ///
     /// Encodes, or waits for another peer's task that encodes the same: some 50 ms for 200,000 routes.
     pub fn next_span(&mut self) -> Option<Arc<Span>> {
@@ -44,7 +44,7 @@ impl Cursor {
         if let Some(cell) = cell {
             return Some(cell.span(&self.table.encoding));
         }
-        if self.end_of_rib_sent || !self.table.is_complete() {
+        if self.end_of_rib_sent || self.table.phase() != Phase::Complete {
             return None;
         }
         self.end_of_rib_sent = true;
@@ -76,14 +76,17 @@ impl Cursor {
     #[must_use]
     pub fn is_synced(&self) -> bool {
         let state = self.table.lock();
-        state.complete && self.end_of_rib_sent && !self.rewound && self.told == Some(state.head)
+        state.phase == Phase::Complete
+            && self.end_of_rib_sent
+            && !self.rewound
+            && self.told == Some(state.head)
     }
 
     /// What is newer in the cursor's own table.
     fn newer(&mut self) -> Option<Arc<Cell>> {
         let table = Arc::clone(&self.table);
         let mut state = table.lock();
-        if !state.complete {
+        if state.phase == Phase::Silent {
             return None;
         }
         let announce = self.told.filter(|_| !self.rewound).unwrap_or(0);
@@ -102,7 +105,7 @@ impl Cursor {
     /// What differs between what the peer was told of its former table and this one.
     fn differences(&mut self) -> Option<Arc<Cell>> {
         let table = Arc::clone(&self.table);
-        if !table.is_complete() {
+        if table.phase() == Phase::Silent {
             return None;
         }
         let (former, at) = self.from.take()?;

@@ -10,7 +10,7 @@ use speaker_config::model::ExportRule;
 use super::group::Group;
 use super::local::LocalTables;
 use super::policy::{Chosen, Conflict, Held, PeerOut, SessionClass};
-use super::table::Table;
+use super::table::{Phase, Table};
 use crate::drain::Drain;
 use crate::rib::{LocRib, Route};
 
@@ -57,7 +57,7 @@ struct Member {
 /// All update groups of a speaker, and the peers that are established. Belongs to the hub.
 #[derive(Debug, Default)]
 pub struct Exporter {
-    complete: bool,
+    phase: Phase,
     drain: Drain,
     last_id: u64,
     /// The distinct `advertisements.peers` among the routes. Whether a peer is in each of them decides what
@@ -70,7 +70,7 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Without peers, and not complete.
+    /// Without peers, and silent.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -79,12 +79,21 @@ impl Exporter {
     /// All sources have delivered their first full list, and the Loc-RIB that `apply` was given reflects
     /// it: routes may be sent, End-of-RIB behind them. Says who is to be woken.
     pub fn set_complete(&mut self) -> Changes {
-        self.complete = true;
+        self.set_phase(Phase::Complete)
+    }
+
+    /// Routes may be sent, and there may be more than `apply` was given: no End-of-RIB. Says who is to be woken.
+    pub fn open(&mut self) -> Changes {
+        self.set_phase(self.phase.max(Phase::Open))
+    }
+
+    fn set_phase(&mut self, phase: Phase) -> Changes {
+        self.phase = phase;
         for group in self.groups.values() {
-            group.table.set_complete();
+            group.table.set_phase(phase);
         }
         if let Some(local) = &self.local {
-            local.set_complete();
+            local.set_phase(phase);
         }
         Changes { pending: self.peers.keys().cloned().collect(), local: true, ..Changes::default() }
     }
@@ -95,7 +104,7 @@ impl Exporter {
         match (wanted, &self.local) {
             (true, None) => {
                 let id = self.next_id();
-                self.local = Some(LocalTables::new(id, self.complete, rib));
+                self.local = Some(LocalTables::new(id, self.phase, rib));
             }
             (false, Some(_)) => self.local = None,
             _ => {}
@@ -108,10 +117,10 @@ impl Exporter {
         self.local.as_ref().map(LocalTables::tables)
     }
 
-    /// Whether [`Self::set_complete`] was called.
+    /// Whether routes may be sent.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.complete
+    pub fn is_open(&self) -> bool {
+        self.phase != Phase::Silent
     }
 
     /// A session was established, or the settings of an established peer changed. In the first case the
@@ -180,7 +189,7 @@ impl Exporter {
             }
         }
         for group in self.groups.values_mut() {
-            if group.apply(changed, rib) && self.complete {
+            if group.apply(changed, rib) && self.phase != Phase::Silent {
                 changes.pending.extend(group.members.iter().cloned());
             }
         }
@@ -198,7 +207,7 @@ impl Exporter {
             .map_or_else(|_| Vec::new(), |chosen| chosen.conflicts().collect());
         let outcome = match self.group(name, prefix.family()) {
             None => Err(Held::Family(prefix.family())),
-            Some(_) if !self.complete => Err(Held::Incomplete),
+            Some(_) if !self.is_open() => Err(Held::Incomplete),
             Some(group) => group.outcome(out, prefix, route),
         };
         Verdict { outcome, conflicts }
@@ -300,7 +309,7 @@ impl Exporter {
         let found = self.groups.iter().find(|(_, group)| group.key == *key).map(|(id, _)| *id);
         let id = found.unwrap_or_else(|| {
             let id = self.next_id();
-            self.groups.insert(id, Group::new(id, key.clone(), selected_as, self.complete, rib));
+            self.groups.insert(id, Group::new(id, key.clone(), selected_as, self.phase, rib));
             id
         });
         if let Some(group) = self.groups.get_mut(&id) {

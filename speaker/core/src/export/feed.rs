@@ -6,7 +6,7 @@ use bgp_proto::types::{Family, FamilyMap, FamilySet};
 use bgp_proto::wire::{RefreshKind, RouteRefresh};
 use bytes::Bytes;
 
-use super::{Cursor, Span, Table};
+use super::{Cursor, Phase, Span, Table};
 
 /// A session's places in its tables, and the span that is being sent. It holds one span at most, however slow
 /// the peer is.
@@ -114,7 +114,7 @@ impl Feed {
             let Some(cursor) = self.cursors.get_mut(family) else { continue };
             let refreshed = self.refresh.contains(family)
                 && self.told_all.contains(family)
-                && cursor.table().is_complete();
+                && cursor.table().phase() == Phase::Complete;
             if refreshed {
                 self.refresh.remove(family);
                 cursor.rewind();

@@ -12,7 +12,7 @@ use super::exporter::GroupKey;
 use super::limit::{Quota, Rank};
 use super::policy::{Chosen, Held, PeerOut};
 use super::span::{AttributeSet, Encoding};
-use super::table::Table;
+use super::table::{Phase, Table};
 use crate::drain::Drain;
 use crate::rib::{LocRib, Route};
 
@@ -37,12 +37,12 @@ struct Sets {
 }
 
 impl Group {
-    pub(super) fn new(id: u64, key: GroupKey, selected_as: &str, complete: bool, rib: &LocRib) -> Self {
+    pub(super) fn new(id: u64, key: GroupKey, selected_as: &str, phase: Phase, rib: &LocRib) -> Self {
         let encoding = Encoding { family: key.family, next_hop: key.next_hop, context: key.context };
         let limit = key.limit;
         let mut group = Self {
             quota: limit.map(Quota::new),
-            table: Arc::new(Table::new(id, encoding, limit, complete, [])),
+            table: Arc::new(Table::new(id, encoding, limit, phase, [])),
             key,
             members: BTreeSet::new(),
             selected_as: selected_as.to_owned(),
@@ -57,7 +57,7 @@ impl Group {
             let routes: Vec<(Prefix, Arc<AttributeSet>)> = own
                 .filter_map(|(prefix, route)| Some((*prefix, group.evaluate(*prefix, route).ok()?.0)))
                 .collect();
-            group.table = Arc::new(Table::new(id, encoding, limit, complete, routes));
+            group.table = Arc::new(Table::new(id, encoding, limit, phase, routes));
         }
         group
     }

@@ -9,7 +9,7 @@ use speaker_config::model::RouteAttributes;
 
 use super::policy::{Chosen, local_attributes};
 use super::span::{AttributeSet, Encoding};
-use super::table::Table;
+use super::table::{Phase, Table};
 use super::view::unspecified;
 use crate::rib::{LocRib, Route};
 
@@ -28,7 +28,7 @@ struct Sets {
 }
 
 impl LocalTables {
-    pub(super) fn new(id: u64, complete: bool, rib: &LocRib) -> Self {
+    pub(super) fn new(id: u64, phase: Phase, rib: &LocRib) -> Self {
         // RFC 9069 §5.2: the OPEN that stands for it has four-octet AS numbers; nothing else is negotiated.
         let context = EncodeContext {
             asn4: true,
@@ -38,7 +38,7 @@ impl LocalTables {
         };
         let tables = FamilyMap::from_fn(|family| {
             let encoding = Encoding { family, next_hop: Some(unspecified(family)), context };
-            Arc::new(Table::new(id, encoding, None, complete, []))
+            Arc::new(Table::new(id, encoding, None, phase, []))
         });
         let mut local = Self { tables, sets: Sets::default() };
         local.apply(&rib.routes.keys().copied().collect(), rib);
@@ -49,8 +49,8 @@ impl LocalTables {
         FamilyMap::from_fn(|family| Arc::clone(self.tables.get(family)))
     }
 
-    pub(super) fn set_complete(&self) {
-        self.tables.iter().for_each(|(_, table)| table.set_complete());
+    pub(super) fn set_phase(&self, phase: Phase) {
+        self.tables.iter().for_each(|(_, table)| table.set_phase(phase));
     }
 
     /// Whether a table moved.

@@ -24,7 +24,7 @@ mod policy;
 mod span;
 mod table;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod view;
 
 pub use cursor::Cursor;
@@ -34,5 +34,5 @@ pub use next_hop::{NextHopInputs, NoNextHop, is_loopback, next_hop};
 pub use outbox::{Begun, Outbox};
 pub use policy::{Conflict, DEFAULT_LOCAL_PREFERENCE, Held, PeerOut};
 pub use span::Span;
-pub use table::Table;
+pub use table::{Phase, Table};
 pub use view::{AdvertisedRoute, LocalAdvertisement, LocalRoute};

@@ -50,6 +50,18 @@ pub(super) struct Tombstone {
     pub(super) born: Seq,
 }
 
+/// How far what a speaker knows lets it speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Phase {
+    /// Nothing is sent.
+    #[default]
+    Silent,
+    /// Routes are sent, and no End-of-RIB: what a peer still has of an earlier session it is to keep (RFC 4724 §4.2).
+    Open,
+    /// All sources have delivered their first full list: End-of-RIB follows the routes.
+    Complete,
+}
+
 /// Names a span: of this table, or from another one's (`from`, 0 for none) to this one's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SpanKey {
@@ -63,7 +75,7 @@ pub(super) struct SpanKey {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) head: Seq,
-    pub(super) complete: bool,
+    pub(super) phase: Phase,
     pub(super) live: BTreeMap<Prefix, Live>,
     /// The same routes by their last change.
     pub(super) by_seq: BTreeMap<Seq, Prefix>,
@@ -80,7 +92,7 @@ impl Table {
         id: u64,
         encoding: Encoding,
         limit: Option<u32>,
-        complete: bool,
+        phase: Phase,
         routes: impl IntoIterator<Item = (Prefix, Arc<AttributeSet>)>,
     ) -> Self {
         // Collecting fills the nodes of a B-tree, which insertion in order leaves half empty.
@@ -91,7 +103,7 @@ impl Table {
             .collect();
         let by_seq: BTreeMap<Seq, Prefix> = live.iter().map(|(prefix, route)| (route.seq, *prefix)).collect();
         let head = by_seq.last_key_value().map_or(0, |(seq, _)| *seq);
-        let state = State { head, complete, live, by_seq, ..State::default() };
+        let state = State { head, phase, live, by_seq, ..State::default() };
         Self { id, encoding, limit, state: Mutex::new(state) }
     }
 
@@ -131,10 +143,10 @@ impl Table {
         self.lock().dead.len()
     }
 
-    /// Whether all sources have delivered their first full list. Until then cursors yield nothing.
+    /// How far it may be sent: while it is silent, cursors yield nothing.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.lock().complete
+    pub fn phase(&self) -> Phase {
+        self.lock().phase
     }
 
     /// A place before the first change, for a session that has just been established.
@@ -181,8 +193,8 @@ impl Table {
         true
     }
 
-    pub(super) fn set_complete(&self) {
-        self.lock().complete = true;
+    pub(super) fn set_phase(&self, phase: Phase) {
+        self.lock().phase = phase;
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -71,7 +71,7 @@ pub(super) fn set(rib: &mut LocRib, text: &str, contributions: Vec<Contribution>
 }
 
 /// An external peer, AS 64500, of AS 64501 with both families and ordinary next hops.
-pub(super) fn external(name: &str) -> PeerOut {
+pub(crate) fn external(name: &str) -> PeerOut {
     PeerOut {
         selected_as: name.to_owned(),
         peer_asn: asn(64500),

@@ -115,7 +115,7 @@ impl Exporter {
         rib: &LocRib,
         mut wanted: impl FnMut(Prefix) -> bool,
     ) -> Vec<AdvertisedRoute> {
-        let Some(out) = self.peer(name).filter(|_| self.is_complete()) else { return Vec::new() };
+        let Some(out) = self.peer(name).filter(|_| self.is_open()) else { return Vec::new() };
         let mut rows = Vec::new();
         for table in self.tables(name).iter().filter_map(|(_, table)| table.as_ref()) {
             let Some(next_hop) = table.next_hop() else { continue };
@@ -153,7 +153,7 @@ impl Exporter {
         rib: &LocRib,
         mut wanted: impl FnMut(Prefix) -> bool,
     ) -> Vec<dump::Route> {
-        if !self.is_complete() {
+        if !self.is_open() {
             return Vec::new();
         }
         let mut sets: BTreeMap<u64, Arc<PathAttributes>> = BTreeMap::new();
@@ -205,7 +205,7 @@ impl Exporter {
             })
             .collect();
         let advertised_to = self.groups().filter(|(table, _)| {
-            self.is_complete() && table.family() == prefix.family() && table.contains(prefix)
+            self.is_open() && table.family() == prefix.family() && table.contains(prefix)
         });
         let advertised_to: BTreeSet<&str> =
             advertised_to.flat_map(|(_, members)| members).map(|name| &**name).collect();

@@ -3,6 +3,7 @@
 //! [`World::upsert`], [`World::delete`] and [`World::synced`] only note what they touch. [`World::settle`] recomputes what was
 //! touched and says what is to be done. The same events give the same world.
 
+mod kept;
 mod peers;
 mod segment;
 mod views;
@@ -22,6 +23,7 @@ use crate::drain::Drain;
 use crate::export::{Exporter, PeerOut, Table};
 use crate::inputs::{Inputs, Touched};
 use crate::ipam::{Freed, Held, Ipam, IpamChanges, IpamSettings};
+use crate::kept::KeptSet;
 use crate::readiness::{Gate, Health};
 
 pub use peers::{EffectivePeer, EffectivePeers};
@@ -89,6 +91,11 @@ pub enum Event {
     Health {
         /// What was found.
         health: Health,
+    },
+    /// Nobody has told of the objects in time: what the process before this one announced is announced again.
+    Kept {
+        /// What it left.
+        set: Box<KeptSet>,
     },
     /// The end of a batch: everything before is to be acted on at this wall time.
     Settle {
@@ -175,6 +182,10 @@ pub struct World {
     touched: Touched,
     /// Sources that have not delivered their first full list.
     waiting: BTreeSet<String>,
+    /// What another process left is in force.
+    kept: Option<kept::InForce>,
+    /// What is to be kept for the next process has changed.
+    keep_stale: bool,
     complete: bool,
     host: Host,
     give_up_on_records: bool,
@@ -210,6 +221,8 @@ impl World {
             inputs: Inputs::default(),
             touched: Touched::default(),
             waiting: sources.clone(),
+            kept: None,
+            keep_stale: false,
             complete: false,
             host: host.clone(),
             give_up_on_records: false,
@@ -232,6 +245,7 @@ impl World {
     pub fn configure(&mut self, config: &SpeakerConfig, node: &str) {
         node.clone_into(&mut self.node);
         self.config = config.clone();
+        self.keep_stale = true;
         self.refresh();
         self.configure_segment(config);
         self.readiness.configure(config.readiness);
@@ -277,6 +291,7 @@ impl World {
 
     /// Takes one event about an object or a source.
     pub fn upsert(&mut self, object: Object) {
+        self.confirm(&object);
         self.inputs.upsert(object, &mut self.touched);
     }
 
@@ -303,9 +318,11 @@ impl World {
         // "Nothing is announced, withdrawn or removed from the kernel until every source has delivered its
         // first full list."
         if !self.waiting.is_empty() {
-            return Changes::default();
+            return self.settle_kept();
         }
+        self.let_go_of_kept();
         let touched = std::mem::take(&mut self.touched);
+        self.keep_stale |= touched.bgp || touched.nodes.contains(&self.node);
         let mut changes = Changes::default();
         if touched.bgp || !touched.secrets.is_empty() || touched.nodes.contains(&self.node) {
             self.refresh();
@@ -322,6 +339,7 @@ impl World {
         }
         self.announcer.touch(&touched);
         let changed = self.announcer.reconcile(&self.inputs, now);
+        self.keep_stale |= !changed.is_empty();
         let exported = self.exporter.apply(&changed, self.announcer.rib());
         let drained = std::mem::take(&mut self.drained);
         changes.local = exported.local;
@@ -334,6 +352,7 @@ impl World {
         let answered = changes.ipam.services.is_empty() && self.announcer.carriage().is_answered();
         if !self.complete && (self.give_up_on_records || answered) {
             self.complete = true;
+            self.keep_stale = true;
             changes.complete = true;
             changes.pending.extend(self.exporter.set_complete().pending);
             self.announcer.set_complete();
@@ -361,6 +380,7 @@ impl World {
             return false;
         }
         self.drain = drain;
+        self.keep_stale = true;
         self.judge_available();
         let changes = self.exporter.set_drain(drain, self.announcer.rib());
         self.drained.pending.extend(changes.pending);
@@ -399,6 +419,12 @@ impl World {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// Sessions may run: the world is complete, or what another process left is in force.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.complete || self.exporter.is_open()
     }
 
     /// Sources that have not delivered yet.

@@ -103,7 +103,7 @@ impl World {
         self.peer_verdicts(prefix).into_iter().filter(|peer| peer.advertised).map(|peer| peer.peer).collect()
     }
 
-    fn peer_verdicts(&self, prefix: Prefix) -> Vec<PeerVerdict> {
+    pub(super) fn peer_verdicts(&self, prefix: Prefix) -> Vec<PeerVerdict> {
         let Some(route) = self.announcer.rib().routes.get(&prefix) else { return Vec::new() };
         let verdict = |name: &str| {
             let verdict = self.exporter.verdict(name, prefix, route);
@@ -120,7 +120,11 @@ impl World {
     /// `None` where nothing has to do with it.
     #[must_use]
     pub fn explain(&self, target: &str) -> Option<Explanation> {
-        let subject = self.subject(target)?;
+        let subject = self.subject(target);
+        if self.kept_since().is_some() {
+            return self.explain_kept(target, subject.as_ref());
+        }
+        let subject = subject?;
         let mut story = self.announcer.explain(&subject, &self.inputs)?;
         if let Subject::Service(key) = &subject
             && let Some(service) = self.inputs.services.get(key)

@@ -16,8 +16,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// The namespace and the ConfigMap of Cilium's own settings.
 const CILIUM: (&str, &str) = ("kube-system", "cilium-config");
 
-/// The kinds, and how little of each. `bgp`, `l2`: Cilium's BGP kinds and L2 policies too.
-pub(crate) fn agent_kinds(node: &str, bgp: bool, l2: bool) -> Vec<(ObjectKind, Filter)> {
+/// The kinds but for Cilium's of BGP, and how little of each. `l2`: Cilium's L2 policies too.
+pub(crate) fn agent_kinds(l2: bool) -> Vec<(ObjectKind, Filter)> {
     let all = Filter::default();
     let of_services = Filter { labels: Some("kubernetes.io/service-name".to_owned()), ..Filter::default() };
     let mut kinds = vec![
@@ -30,19 +30,20 @@ pub(crate) fn agent_kinds(node: &str, bgp: bool, l2: bool) -> Vec<(ObjectKind, F
     if l2 {
         kinds.push((ObjectKind::L2_POLICIES, all));
     }
-    if bgp {
-        // A cluster without them is no worse for it.
-        let optional = Filter { optional: true, ..Filter::default() };
-        let own = Filter { name: Some(node.to_owned()), ..optional.clone() };
-        kinds.extend([
-            (ObjectKind::BGP_CLUSTER_CONFIGS, optional.clone()),
-            (ObjectKind::BGP_OVERRIDES, own.clone()),
-            (ObjectKind::BGP_NODE_CONFIGS, own),
-            (ObjectKind::BGP_PEER_CONFIGS, optional.clone()),
-            (ObjectKind::BGP_ADVERTISEMENTS, optional),
-        ]);
-    }
     kinds
+}
+
+/// Cilium's BGP kinds, and how little of each. A cluster without them is no worse for it.
+pub(crate) fn agent_bgp_kinds(node: &str) -> Vec<(ObjectKind, Filter)> {
+    let optional = Filter { optional: true, ..Filter::default() };
+    let own = Filter { name: Some(node.to_owned()), ..optional.clone() };
+    vec![
+        (ObjectKind::BGP_CLUSTER_CONFIGS, optional.clone()),
+        (ObjectKind::BGP_OVERRIDES, own.clone()),
+        (ObjectKind::BGP_NODE_CONFIGS, own),
+        (ObjectKind::BGP_PEER_CONFIGS, optional.clone()),
+        (ObjectKind::BGP_ADVERTISEMENTS, optional),
+    ]
 }
 
 /// The kinds of Cilium's BGP control plane that the operator reads, but for Nodes. A cluster without them is no
@@ -93,25 +94,11 @@ pub(crate) async fn ask_cilium(connection: &Connection) -> CiliumBgp {
     }
 }
 
-/// The same for an agent, which asks once: two speakers must not read the same objects (design §5, "Beside
-/// Cilium"). Where that cannot be told, it is not on.
-pub(crate) async fn cilium_speaks_bgp(connection: &Connection) -> bool {
-    match ask_cilium(connection).await {
-        CiliumBgp::On => true,
-        CiliumBgp::Off => false,
-        CiliumBgp::Refused(why) | CiliumBgp::Unknown(why) => {
-            tracing::warn!(
-                "Cilium's BGP counts as off, for that cannot be told: {why}; sources.kubernetes.ciliumBGP says it for sure"
-            );
-            false
-        }
-    }
-}
-
 /// Whether the API server gives what the agent needs: what is missing, in words.
 pub(crate) async fn probe(connection: &Connection, node: &str, bgp: bool, l2: bool) -> Vec<String> {
     let mut missing = Vec::new();
-    for (kind, filter) in agent_kinds(node, bgp, l2) {
+    let bgp = if bgp { agent_bgp_kinds(node) } else { Vec::new() };
+    for (kind, filter) in agent_kinds(l2).into_iter().chain(bgp) {
         let resource = kind.resource;
         let params = ListParams {
             label_selector: filter.labels,

@@ -25,7 +25,7 @@ use speaker_config::objects::{Object, ObjectRef};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-pub(crate) use agent::{CiliumBgp, agent_kinds, ask_cilium, cilium_speaks_bgp, operator_bgp_kinds, probe};
+pub(crate) use agent::{CiliumBgp, agent_bgp_kinds, agent_kinds, ask_cilium, operator_bgp_kinds, probe};
 pub(crate) use batch::{Batch, Filter, Part};
 pub(crate) use client::{Connection, connect};
 pub(crate) use kind::ObjectKind;
@@ -38,7 +38,7 @@ pub(crate) use watch::follow;
 use super::clock::Clock;
 use super::source::{ObjectChange, SourceBatch};
 
-/// Watches one kind of objects for the hub until nobody listens. The source's name is [`Filter::source`].
+/// [`watch_objects`] as a task of its own.
 pub(crate) fn spawn_objects(
     client: kube::Client,
     kind: ObjectKind,
@@ -46,18 +46,27 @@ pub(crate) fn spawn_objects(
     batches: mpsc::Sender<SourceBatch>,
     clock: Clock,
 ) -> JoinHandle<()> {
+    tokio::spawn(watch_objects(client, kind, filter, batches, clock))
+}
+
+/// Watches one kind of objects for the hub until nobody listens. The source's name is [`Filter::source`].
+pub(crate) async fn watch_objects(
+    client: kube::Client,
+    kind: ObjectKind,
+    filter: Filter,
+    batches: mpsc::Sender<SourceBatch>,
+    clock: Clock,
+) {
     let (sender, mut receiver) = mpsc::channel::<Batch<Object, ObjectRef>>(8);
-    tokio::spawn(async move {
-        let watching = follow(client, kind, filter, sender, clock);
-        let passing = async {
-            while let Some(batch) = receiver.recv().await {
-                if batches.send(neutral(batch)).await.is_err() {
-                    return;
-                }
+    let watching = follow(client, kind, filter, sender, clock);
+    let passing = async {
+        while let Some(batch) = receiver.recv().await {
+            if batches.send(neutral(batch)).await.is_err() {
+                return;
             }
-        };
-        tokio::select! { () = watching => {}, () = passing => {}, () = batches.closed() => {} }
-    })
+        }
+    };
+    tokio::select! { () = watching => {}, () = passing => {}, () = batches.closed() => {} }
 }
 
 fn neutral(batch: Batch<Object, ObjectRef>) -> SourceBatch {

@@ -468,3 +468,38 @@ fn what_is_kept_of_an_object_is_what_a_manifest_gives() {
     assert!(read.load_balancer);
     assert_eq!(read.key.to_string(), "default/a");
 }
+
+#[tokio::test(start_paused = true)]
+async fn ciliums_bgp_kinds_are_waited_for_until_it_is_known_whose_they_are() {
+    for (enabled, read) in [("false", true), ("true", false)] {
+        let (client, mut server) = server();
+        let connection =
+            Connection { client, namespace: "speaker-system".to_owned(), server: "https://lab".to_owned() };
+        let (batches, receiver) = mpsc::channel(16);
+        let (hub, _questions) = mpsc::channel(16);
+        let kinds: Vec<_> = agent_bgp_kinds("n1").into_iter().take(1).collect();
+        let bgp = crate::cilium::BgpKinds { connection, kinds, batches, hub, clock: Clock::start() };
+        let running = tokio::spawn(bgp.run_unless_cilium_does());
+        let mut hub = Hub(receiver);
+        let config = "/api/v1/namespaces/kube-system/configmaps/cilium-config";
+        drop(server.call(config).await);
+        server.call(config).await.refuse(503, "etcd is away");
+        assert!(hub.0.try_recv().is_err(), "nobody knows yet");
+        let call = server.call(config).await;
+        call.json(
+            200,
+            &json!({"metadata": {"name": "cilium-config"}, "data": {"enable-bgp-control-plane": enabled}}),
+        );
+        if read {
+            server.call("/apis/cilium.io/v2/ciliumbgpclusterconfigs&limit=").await.page("7", &[], "");
+        }
+        let batch = hub.0.recv().await.unwrap();
+        assert_eq!((&*batch.source, batch.synced), ("ciliumbgpclusterconfigs", true), "{enabled}");
+        assert!(batch.changes.is_empty());
+        if !read {
+            running.await.unwrap();
+        } else {
+            running.abort();
+        }
+    }
+}
