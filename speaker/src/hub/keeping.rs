@@ -17,6 +17,9 @@ use crate::io::kept::Shelf;
 /// How long changes are gathered before they are kept.
 const GATHER: Duration = Duration::from_secs(1);
 
+/// How long the disk is left alone for each route that was written: a set of 10,000 is written every 10 s at most.
+const REST: Duration = Duration::from_millis(1);
+
 /// How often what is kept is marked as still right.
 const TOUCH: Duration = Duration::from_secs(60);
 
@@ -41,6 +44,8 @@ pub(super) struct Keeping {
     /// When what has changed is to be kept.
     write_at: Option<Instant>,
     touch_at: Option<Instant>,
+    /// The next write is not before this.
+    rests_until: Instant,
     writing: Option<JoinHandle<()>>,
     /// When the set on the disk was made, as far as this process made it.
     written: Option<UnixSeconds>,
@@ -62,6 +67,7 @@ impl Keeping {
             touch_at: shelf.is_some().then(|| now + TOUCH),
             shelf: shelf.map(Arc::new),
             write_at: None,
+            rests_until: now,
             writing: None,
             written: None,
             refused: None,
@@ -125,7 +131,8 @@ impl Hub {
         let Some(shelf) = self.keeping.shelf.clone() else { return };
         let now = Instant::now();
         if self.world.take_keep_stale() {
-            self.keeping.write_at.get_or_insert(now + GATHER);
+            let at = (now + GATHER).max(self.keeping.rests_until);
+            self.keeping.write_at.get_or_insert(at);
         }
         if due(&mut self.keeping.touch_at, now) {
             // Also while nothing is heard of the API server: it is what this node announces.
@@ -141,6 +148,8 @@ impl Hub {
             self.keeping.write_at = Some(now + GATHER);
             return;
         }
+        let routes = self.world.announcer().rib().routes.len();
+        self.keeping.rests_until = now + REST * u32::try_from(routes).unwrap_or(u32::MAX);
         self.keeping.writing = Some(self.put(shelf));
     }
 
