@@ -10,6 +10,7 @@ use speaker_config::objects::{
 };
 
 use crate::danger::{ClusterNetwork, DangerContext, Owner};
+use crate::few::Few;
 use crate::ipam::SATISFIED;
 use crate::pools::Pools;
 
@@ -36,7 +37,7 @@ pub struct Inputs {
     /// Services.
     pub services: BTreeMap<ObjectKey, Service>,
     /// EndpointSlices by the Service they belong to, then by their own key.
-    pub endpoints: BTreeMap<ObjectKey, BTreeMap<ObjectKey, EndpointSlice>>,
+    endpoints: BTreeMap<ObjectKey, Few<ObjectKey, EndpointSlice>>,
     /// Nodes.
     pub nodes: BTreeMap<String, Node>,
     /// Cilium's BGP kinds.
@@ -283,7 +284,7 @@ impl Inputs {
 
     /// The slices of a Service.
     pub fn slices(&self, service: &ObjectKey) -> impl Iterator<Item = &EndpointSlice> {
-        self.endpoints.get(service).into_iter().flat_map(BTreeMap::values)
+        self.endpoints.get(service).into_iter().flat_map(Few::values)
     }
 }
 

@@ -16,6 +16,7 @@ pub mod discovery;
 pub mod drain;
 pub mod dump;
 pub mod export;
+mod few;
 pub mod inputs;
 pub mod ipam;
 pub mod kept;

@@ -11,6 +11,7 @@ use speaker_config::objects::UnixSeconds;
 use super::Announcer;
 use super::gates::Trace;
 use crate::datapath::{Carriage, Change, Guard, GuardKind, Kernel, KernelReport};
+use crate::few::FewKeys;
 use crate::rib::{Contributions, Route, SourceKind};
 
 /// Routes that have every reason to be announced and wait for the kernel, and what they wait for.
@@ -273,7 +274,7 @@ impl Announcer {
 
     /// Whether every Service with the address has `externalTrafficPolicy: Local`.
     fn only_local_at(&self, addr: IpAddr) -> bool {
-        let keys = self.holders.get(&addr).into_iter().flatten();
+        let keys = self.holders.get(&addr).into_iter().flat_map(FewKeys::keys);
         keys.filter_map(|key| self.services.get(key)?.addresses.get(&addr)).all(|held| held.local.is_some())
     }
 

@@ -20,6 +20,7 @@ use speaker_config::model::{Advertisement, Datapath, DefaultClass};
 use speaker_config::objects::{Labels, ObjectKey, UnixSeconds};
 
 use crate::danger::DangerContext;
+use crate::few::FewKeys;
 use crate::inputs::{Inputs, Touched};
 use crate::rib::LocRib;
 
@@ -104,7 +105,7 @@ pub struct Announcer {
     /// Services that contribute.
     services: BTreeMap<ObjectKey, ServiceState>,
     /// The Services of `services`, by address: the reference count of a host route.
-    holders: BTreeMap<IpAddr, BTreeSet<ObjectKey>>,
+    holders: BTreeMap<IpAddr, FewKeys<ObjectKey>>,
     /// How many Services stand behind an aggregate of an advertisement, and how many of them may leave to
     /// peers without an export list.
     aggregates: BTreeMap<(Prefix, usize), Aggregate>,
@@ -240,7 +241,7 @@ impl Announcer {
     /// The contributing Services with an address from `first` to `last`.
     fn between(&self, first: IpAddr, last: IpAddr) -> impl Iterator<Item = &ObjectKey> {
         let range = (first <= last).then(|| self.holders.range(first..=last));
-        range.into_iter().flatten().flat_map(|(_, keys)| keys)
+        range.into_iter().flatten().flat_map(|(_, keys)| keys.keys())
     }
 
     /// Which of the advertisements' `prefixes` may leave.
@@ -297,14 +298,16 @@ impl Announcer {
         let new = inputs.services.get(&key).map(|service| ServiceState::of(service, inputs, &context));
         let new = new.unwrap_or_default();
         let old = self.services.remove(&key).unwrap_or_default();
-        for (addr, held) in &old.addresses {
+        for (addr, held) in old.addresses.iter() {
             if new.addresses.get(addr) != Some(held) {
                 dirty.prefixes.insert(Prefix::host(*addr));
             }
         }
         let fresh = new.addresses.keys().filter(|addr| !old.addresses.contains_key(addr));
         dirty.prefixes.extend(fresh.map(|addr| Prefix::host(*addr)));
-        for addr in old.candidates.difference(&new.candidates) {
+        // Who has an address, and with which traffic policy.
+        for addr in old.candidates.keys().filter(|addr| !new.candidates.contains_key(addr)) {
+            self.waiting.touch_addr(*addr);
             if let Some(holders) = self.holders.get_mut(addr) {
                 holders.remove(&key);
                 if holders.is_empty() {
@@ -312,11 +315,10 @@ impl Announcer {
                 }
             }
         }
-        for addr in new.candidates.difference(&old.candidates) {
-            self.holders.entry(*addr).or_default().insert(key.clone());
+        for addr in new.candidates.keys().filter(|addr| !old.candidates.contains_key(addr)) {
+            self.waiting.touch_addr(*addr);
+            self.holders.entry(*addr).or_default().insert(key.clone(), ());
         }
-        // Who has an address, and with which traffic policy.
-        old.candidates.symmetric_difference(&new.candidates).for_each(|addr| self.waiting.touch_addr(*addr));
         let differ = |addr: &&IpAddr| old.addresses.get(*addr) != new.addresses.get(*addr);
         let both = old.addresses.keys().chain(new.addresses.keys());
         both.filter(differ).for_each(|addr| self.waiting.touch_addr(*addr));

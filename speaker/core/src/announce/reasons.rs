@@ -5,6 +5,7 @@ use bgp_proto::types::Prefix;
 use super::Announcer;
 use super::advertisement::reached_by;
 use super::service::Held;
+use crate::few::FewKeys;
 use crate::rib::{Contribution, Contributions, Source, SourceKind};
 
 impl Announcer {
@@ -34,7 +35,7 @@ impl Announcer {
         // What "stands in `prefixes`" may leave, also on a Service's behalf.
         let stands = self.fixed_at(prefix).next().is_some();
         let keys = self.holders.get(&prefix.addr()).filter(|_| prefix.is_host());
-        for key in keys.into_iter().flatten() {
+        for key in keys.into_iter().flat_map(FewKeys::keys) {
             for (index, claim) in self.services.get(key).into_iter().flat_map(|one| one.claims_of(prefix)) {
                 let source = Source {
                     kind: SourceKind::Service,
@@ -81,7 +82,9 @@ impl Announcer {
     fn held(&self, prefix: Prefix) -> impl Iterator<Item = &Held> {
         let addr = prefix.addr();
         let keys = self.holders.get(&addr).filter(|_| prefix.is_host());
-        keys.into_iter().flatten().filter_map(move |key| self.services.get(key)?.addresses.get(&addr))
+        keys.into_iter()
+            .flat_map(FewKeys::keys)
+            .filter_map(move |key| self.services.get(key)?.addresses.get(&addr))
     }
 
     /// Where a pool's prefix is itself a host route held by a Service with `externalTrafficPolicy:

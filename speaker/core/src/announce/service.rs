@@ -1,6 +1,5 @@
 //! What one Service contributes: to its pools' gates, and to the routes of its own addresses.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bgp_proto::types::{Family, Prefix};
@@ -10,6 +9,7 @@ use speaker_config::objects::{AddressKind, Service, TrafficPolicy, UnixSeconds};
 use super::advertisement::Prepared;
 use super::gates::{self, Readiness, Silent};
 use super::surroundings::Surroundings;
+use crate::few::{Few, FewKeys};
 use crate::inputs::Inputs;
 
 /// What the evaluation of a Service reads besides the objects.
@@ -41,14 +41,14 @@ pub(super) struct Claim {
 pub(super) struct ServiceState {
     /// The addresses that some advertisement could mean: where one of them comes into somebody else's
     /// possession or into a pool, the Service is to be looked at again.
-    pub candidates: BTreeSet<IpAddr>,
+    pub candidates: FewKeys<IpAddr>,
     /// Its recorded addresses, where BGP may announce them.
-    pub addresses: BTreeMap<IpAddr, Held>,
+    pub addresses: Few<IpAddr, Held>,
     /// What is announced, by prefix and by the advertisement's index: an address of its own, or the prefix
     /// that stands for it.
-    pub claims: BTreeMap<(Prefix, usize), Claim>,
+    pub claims: Few<(Prefix, usize), Claim>,
     /// The pools that these lie in, a family each, and whether it has a ready endpoint in that family.
-    pub pools: BTreeMap<(String, Family), bool>,
+    pub pools: Few<(String, Family), bool>,
 }
 
 impl ServiceState {
@@ -102,7 +102,7 @@ impl ServiceState {
         endpoints: Readiness,
         context: &Context<'_>,
     ) {
-        self.candidates.insert(addr);
+        self.candidates.insert(addr, ());
         let in_pool = inputs.pools.containing(addr).next().is_some();
         let meant = (kind, Family::of(addr));
         for (index, advertisement) in context.advertisements.iter().enumerate() {
@@ -114,8 +114,8 @@ impl ServiceState {
                 continue;
             }
             let covered = in_pool || advertisement.lets_out(kind, addr);
-            let claim = self.claims.entry((prefix, index));
-            claim.or_insert(Claim { created: service.created, covered: false }).covered |= covered;
+            let fresh = Claim { created: service.created, covered: false };
+            self.claims.or_insert((prefix, index), fresh).covered |= covered;
         }
     }
 

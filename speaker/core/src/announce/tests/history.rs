@@ -373,10 +373,10 @@ fn references_hold(world: &World) {
     let announcer = &world.announcer;
     for (addr, keys) in &announcer.holders {
         assert!(!keys.is_empty());
-        assert!(keys.iter().all(|key| announcer.services[key].addresses.contains_key(addr)));
+        assert!(keys.keys().all(|key| announcer.services[key].addresses.contains_key(addr)));
     }
     for (key, state) in &announcer.services {
-        assert!(state.addresses.keys().all(|addr| announcer.holders[addr].contains(key)));
+        assert!(state.addresses.keys().all(|addr| announcer.holders[addr].contains_key(key)));
     }
     for entry in world.inputs.pools.iter() {
         let count = announcer.count(&entry.pool.name);
