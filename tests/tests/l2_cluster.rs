@@ -274,10 +274,9 @@ fn a_faulty_policy_says_so_in_its_status_and_in_explain() {
     condition("False");
 }
 
-/// 300 of them; 2,000 with `E2E_LONG`.
 #[test]
 fn many_services_are_each_held_by_one_node_and_move_when_it_goes() {
-    let count: u32 = if std::env::var_os("E2E_LONG").is_some() { 2000 } else { 300 };
+    let count: u32 = 2000;
     let long = Duration::from_secs(240);
     let bench = Bench::start();
     let path = "/api/v1/namespaces/default/services";
