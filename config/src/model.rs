@@ -50,6 +50,8 @@ pub struct SpeakerConfig {
     pub readiness: Readiness,
     /// `readinessAddress`: where its health is asked for; absent for its usual place.
     pub readiness_address: Option<SocketAddr>,
+    /// `proxyMetricsAddress`: where kube-proxy's metrics are; absent for their usual place.
+    pub proxy_metrics_address: Option<SocketAddr>,
     /// `drain`.
     pub drain: DrainSettings,
     /// `bmp`, in the order of the file.

@@ -100,6 +100,7 @@ fn read(table: &Table<'_>, report: &Report, base_dir: &Path) -> SpeakerConfig {
         l2: l2(table),
         readiness,
         readiness_address,
+        proxy_metrics_address: proxy_metrics_address(table, readiness),
         drain: drain(table),
         bmp: bmp::collectors(table, report),
         api: api(table, base_dir),
@@ -343,6 +344,15 @@ fn readiness(table: &Table<'_>) -> (Readiness, Option<SocketAddr>) {
         field.parse::<SocketAddr>("write address and port, for example 127.0.0.1:10256")
     });
     (readiness, address)
+}
+
+fn proxy_metrics_address(table: &Table<'_>, readiness: Readiness) -> Option<SocketAddr> {
+    table.read("proxyMetricsAddress", |field| {
+        if readiness != Readiness::KubeProxy {
+            field.warn("kube-proxy is asked nothing by this configuration", "say readiness: kube-proxy");
+        }
+        field.parse::<SocketAddr>("write address and port, for example 127.0.0.1:10249")
+    })
 }
 
 fn drain(table: &Table<'_>) -> DrainSettings {

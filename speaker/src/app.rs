@@ -31,7 +31,7 @@ use crate::io::listen::ListenStatus;
 use crate::io::peer::PeerContext;
 use crate::io::{
     api, bfd, bmp, boot, carrier, clock::Clock, egress, health, kept::Shelf, kernel, kube, learn, link,
-    listen, manifests, neighbors,
+    listen, manifests, neighbors, programming,
 };
 use crate::load::{self, Loaded};
 use crate::monitor::Agent;
@@ -128,6 +128,7 @@ impl App {
             keeper: sources.keeper,
             keep,
             health: ask_for_health(&messages, &mut helpers),
+            programming: ask_proxy(&messages, &mut helpers, clock),
             listener,
             neighbors: sought,
             listening,
@@ -283,6 +284,19 @@ fn ask_for_health(
     helpers.push(forward(from_health, hub, Message::Health));
     helpers.push(health::spawn(named, told));
     place
+}
+
+/// Asks kube-proxy whether it has set up what the hub names.
+fn ask_proxy(
+    hub: &mpsc::Sender<Message>,
+    helpers: &mut Vec<JoinHandle<()>>,
+    clock: Clock,
+) -> watch::Sender<Option<programming::Question>> {
+    let (ask, asked) = watch::channel(None);
+    let (told, settled) = mpsc::channel(8);
+    helpers.push(forward(settled, hub, Message::Programmed));
+    helpers.push(programming::spawn(asked, told, clock));
+    ask
 }
 
 /// Serves metrics and health.

@@ -42,6 +42,7 @@ pub(crate) const FILE: Section = Section::new(
         "l2",
         "readiness",
         "readinessAddress",
+        "proxyMetricsAddress",
         "drain",
         "bmp",
         "api",

@@ -25,6 +25,7 @@ pub mod learn;
 pub mod node_ipam;
 pub mod operator;
 pub mod pools;
+pub mod programming;
 pub mod readiness;
 pub mod received;
 mod rfc3339;

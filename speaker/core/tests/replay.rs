@@ -52,6 +52,7 @@ fn replay(file: &Path) -> String {
             Event::Health { health } => {
                 world.as_mut().unwrap().set_health(health);
             }
+            Event::Programmed { programmed } => world.as_mut().unwrap().programmed(&programmed),
             Event::Delete { object } => world.as_mut().unwrap().delete(&object),
             Event::Kernel { report } => world.as_mut().unwrap().kernel(report),
             Event::Interfaces { interfaces, answering } => {

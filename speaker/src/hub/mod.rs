@@ -26,6 +26,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bgp_proto::types::Timestamp;
 use speaker_config::model::SpeakerConfig;
 use speaker_config::objects::{ObjectRef, UnixSeconds};
+use speaker_core::programming::Programmed;
 use speaker_core::readiness::Health;
 use speaker_core::rfc3339;
 use speaker_core::world::{Event, Host, SECRETS_NAMESPACE, Start, World};
@@ -40,6 +41,7 @@ use crate::io::listen::{ListenEvent, ListenHandle, ListenStatus};
 use crate::io::manifests::{ManifestsHandle, Restored};
 use crate::io::neighbors::NeighborEvent;
 use crate::io::peer::{PeerContext, PeerEvent, PeerName};
+use crate::io::programming::Question;
 use crate::io::source::{ObjectChange, SourceBatch};
 use crate::load::{self, LoadError, Loaded, Secrets};
 use crate::question::Asked;
@@ -81,6 +83,8 @@ pub enum Message {
     Kernel(KernelReport),
     /// What `readiness` waits for was asked.
     Health(Health),
+    /// kube-proxy has set up what it was asked for.
+    Programmed(Programmed),
     /// A segment tells.
     Link(LinkEvent),
     /// The Leases of L2 announcements tell.
@@ -128,6 +132,8 @@ pub struct HubSpec {
     pub(crate) secrets: Option<SecretWatches>,
     /// Where the health of what `readiness` waits for is asked for.
     pub health: watch::Sender<Option<SocketAddr>>,
+    /// What kube-proxy is asked.
+    pub programming: watch::Sender<Option<Question>>,
     /// Who looks after the kernel; absent in the demo, which leaves it alone.
     pub kernel: Option<KernelHandle>,
     /// The listeners.
@@ -158,6 +164,9 @@ pub struct Hub {
     draining: Draining,
     keeping: Keeping,
     health: watch::Sender<Option<SocketAddr>>,
+    programming: watch::Sender<Option<Question>>,
+    /// Why kube-proxy's last answer was none.
+    proxy_trouble: Option<String>,
     stations: Stations,
     precedence: Precedence,
     /// Other Secrets may be referred to than those that are watched.
@@ -185,7 +194,17 @@ impl Hub {
     pub fn new(spec: HubSpec) -> Self {
         let HubSpec { loaded, node, predecessor, host, context, sources, manifests, neighbors, .. } = spec;
         let HubSpec {
-            keeper, keep, secrets, kernel, listener, listening, segments, recorder, health, ..
+            keeper,
+            keep,
+            secrets,
+            kernel,
+            listener,
+            listening,
+            segments,
+            recorder,
+            health,
+            programming,
+            ..
         } = spec;
         let restored = manifests.as_ref().map(ManifestsHandle::restored).cloned().unwrap_or_default();
         let allocated_elsewhere = loaded.config.sources.kubernetes;
@@ -221,6 +240,8 @@ impl Hub {
             draining: Draining::new(keeper),
             keeping: Keeping::new(keep),
             health,
+            programming,
+            proxy_trouble: None,
             stations: Stations::new(pulse),
             precedence: Precedence::new(several),
             secrets_stale: true,
@@ -309,6 +330,7 @@ impl Hub {
             Message::Neighbor(event) => self.peers.neighbor(event),
             Message::Kernel(report) => self.kernel_report(report),
             Message::Health(health) => self.take_health(health),
+            Message::Programmed(programmed) => self.take_programmed(&programmed),
             Message::Link(event) => self.take_link(event),
             Message::Lease(event) => self.take_lease(event),
             Message::Asked(asked) => self.answer(asked),
@@ -416,6 +438,7 @@ impl Hub {
         if let (Some(wanted), Some(kernel)) = (changes.kernel.take(), &self.kernel) {
             kernel.want(wanted);
         }
+        self.ask_proxy(changes.proxy);
         if changes.complete {
             tracing::info!("every source has delivered: sessions start");
         }

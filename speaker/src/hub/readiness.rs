@@ -1,10 +1,18 @@
 //! The hub's part in `readiness`: whom to ask, and what was answered.
 
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use speaker_config::model::Readiness;
+use speaker_core::programming::Programmed;
 use speaker_core::readiness::Health;
 use speaker_core::world::Event;
 
 use super::Hub;
 use crate::io::boot;
+use crate::io::programming::Question;
+
+/// `metricsBindAddress` of kube-proxy, where nobody has set it.
+const PROXY_METRICS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 10249));
 
 impl Hub {
     /// Has the right one asked.
@@ -16,6 +24,34 @@ impl Hub {
             *old = address;
             changed
         });
+        let proxy = self.config.readiness == Readiness::KubeProxy;
+        let metrics = self.config.proxy_metrics_address.unwrap_or(PROXY_METRICS);
+        self.programming.send_if_modified(|old| {
+            let ticket = old.map_or(0, |old| old.ticket);
+            let new = proxy.then_some(Question { address: metrics, ticket });
+            std::mem::replace(old, new) != new
+        });
+    }
+
+    /// Has kube-proxy asked whether it has set up everything that is known now.
+    pub(super) fn ask_proxy(&self, ticket: Option<u64>) {
+        let Some(ticket) = ticket else { return };
+        self.programming.send_if_modified(|old| {
+            let asked = old.as_mut().map(|old| old.ticket = ticket);
+            asked.is_some()
+        });
+    }
+
+    pub(super) fn take_programmed(&mut self, programmed: &Programmed) {
+        self.record(&Event::Programmed { programmed: programmed.clone() });
+        self.world.programmed(programmed);
+        let trouble = programmed.trouble.clone();
+        if let Some(trouble) = trouble.as_ref().filter(|one| self.proxy_trouble.as_ref() != Some(one)) {
+            tracing::warn!(
+                "readiness: routes are announced without waiting for kube-proxy any longer: {trouble}"
+            );
+        }
+        self.proxy_trouble = trouble;
     }
 
     pub(super) fn take_health(&mut self, health: Health) {

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hyper::{Request, header};
+use hyper::body::Incoming;
+use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
 use speaker_core::readiness::Health;
 use tokio::net::TcpStream;
@@ -64,22 +65,27 @@ async fn ask(address: SocketAddr) -> Health {
 
 /// The status alone: the body is not read.
 async fn status(address: SocketAddr) -> Result<hyper::StatusCode, String> {
+    get(address, "/healthz").await.map(|answer| answer.status())
+}
+
+/// Asks a server of this host; the connection lives as long as the answer is read, 3 s at most where the caller waits
+/// no longer.
+pub(super) async fn get(address: SocketAddr, path: &str) -> Result<Response<Incoming>, String> {
     let stream = TcpStream::connect(address).await.map_err(|e| e.to_string())?;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(16 * 1024)
         .handshake::<_, String>(TokioIo::new(stream))
         .await
         .map_err(|e| e.to_string())?;
-    let request = Request::get("/healthz")
+    let request = Request::get(path)
         .header(header::HOST, address.to_string())
         // Without it Cilium's agent answers for every part of itself, and for the cluster.
         .header("brief", "true")
         .body(String::new())
         .map_err(|e| e.to_string())?;
-    let connection = tokio::spawn(connection);
-    let answer = sender.send_request(request).await;
-    connection.abort();
-    answer.map(|answer| answer.status()).map_err(|e| e.to_string())
+    // It ends when the answer and its body are dropped.
+    tokio::spawn(connection);
+    sender.send_request(request).await.map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub mod manifests;
 pub mod neighbors;
 pub mod peer;
 pub mod process;
+pub mod programming;
 mod sockopt;
 pub mod source;
 mod state;

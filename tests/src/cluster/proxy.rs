@@ -1,5 +1,7 @@
 //! kube-proxy on a node.
 
+use std::time::Duration;
+
 use super::{Cluster, flag, programs, write_kubeconfig};
 use crate::lab::Node;
 use crate::process::Process;
@@ -20,6 +22,14 @@ impl Cluster {
     /// # Panics
     /// If it cannot be started.
     pub fn start_proxy(&self, node: &Node, name: &str, mode: ProxyMode) -> Process {
+        self.start_slow_proxy(node, name, mode, Duration::from_millis(10))
+    }
+
+    /// The same, with this time at least between two synchronisations; kube-proxy's own default is a second.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_slow_proxy(&self, node: &Node, name: &str, mode: ProxyMode, pause: Duration) -> Process {
         let config = write_kubeconfig(&self.dir, "kube-proxy", "proxy-token");
         let word = match mode {
             ProxyMode::Nftables => "nftables",
@@ -32,7 +42,8 @@ impl Cluster {
             "--cluster-cidr=10.244.0.0/16,fd00:10:244::/56",
             "--healthz-bind-address=0.0.0.0:10256",
             "--metrics-bind-address=127.0.0.1:10249",
-            "--iptables-min-sync-period=10ms",
+            // For nftables too.
+            &format!("--iptables-min-sync-period={}ms", pause.as_millis()),
             // These sysctls are read-only in a namespace of this kind.
             "--conntrack-max-per-core=0",
             "--conntrack-min=0",

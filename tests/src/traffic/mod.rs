@@ -49,9 +49,15 @@ impl<'a> Proxies<'a> {
     /// Starts them and waits until they are healthy.
     #[must_use]
     pub fn start(world: &'a World, mode: ProxyMode) -> Self {
+        Self::start_slow(world, mode, Duration::from_millis(10))
+    }
+
+    /// The same, with this time at least between two synchronisations.
+    #[must_use]
+    pub fn start_slow(world: &'a World, mode: ProxyMode, pause: Duration) -> Self {
         let start = |member: &crate::e2e::Member| {
             let (node, cluster) = (&member.node, &world.cluster);
-            cluster.start_proxy(node, node.name(), mode)
+            cluster.start_slow_proxy(node, node.name(), mode, pause)
         };
         let proxies = Self { world, running: world.members.iter().map(start).collect() };
         for member in &world.members {

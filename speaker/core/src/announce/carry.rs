@@ -29,6 +29,34 @@ pub(super) struct Waiting {
     wide: Wide,
     /// What `readiness` says: nothing comes into the table before it lets routes through.
     readiness: Option<(bool, String)>,
+    proxy: Proxy,
+}
+
+/// Routes that wait until this node's kube-proxy has set up what is known: see [`crate::programming`].
+#[derive(Debug, Clone, Default)]
+struct Proxy {
+    on: bool,
+    /// By prefix, the question whose answer lets it through.
+    held: BTreeMap<Prefix, u64>,
+    /// Questions up to this one came up, were told, are answered.
+    asked: u64,
+    told: u64,
+    answered: u64,
+    /// What came since the last question.
+    fresh: bool,
+}
+
+impl Proxy {
+    fn hold(&mut self, prefix: Prefix) {
+        if self.on {
+            self.fresh = true;
+            self.held.insert(prefix, self.asked + 1);
+        }
+    }
+
+    fn holds(&self, prefix: Prefix) -> bool {
+        self.held.get(&prefix).is_some_and(|question| *question > self.answered)
+    }
 }
 
 /// What is to be worked out anew: a Service among ten thousand must not ask for the others.
@@ -75,6 +103,7 @@ impl Waiting {
     /// A prefix has every reason to be announced.
     pub(super) fn hold(&mut self, prefix: Prefix, contributions: Contributions) {
         if self.held.insert(prefix, contributions).is_none() {
+            self.proxy.hold(prefix);
             self.touch_prefix(prefix);
         }
     }
@@ -82,6 +111,7 @@ impl Waiting {
     /// A prefix has no reason left.
     pub(super) fn forget(&mut self, prefix: Prefix) {
         self.held.remove(&prefix);
+        self.proxy.held.remove(&prefix);
         self.outside.remove(&prefix);
         self.touch_prefix(prefix);
     }
@@ -113,6 +143,43 @@ impl Announcer {
         self.waiting.readiness = verdict;
     }
 
+    /// Whether new routes wait until kube-proxy has set up what is known.
+    pub fn set_programming(&mut self, on: bool) {
+        let proxy = &mut self.waiting.proxy;
+        if proxy.on != on {
+            *proxy = Proxy { on, held: BTreeMap::new(), fresh: false, ..proxy.clone() };
+            proxy.answered = proxy.asked;
+        }
+    }
+
+    /// What kube-proxy is to be asked now; not before it is healthy.
+    pub fn ask_proxy(&mut self) -> Option<u64> {
+        let shut = self.is_shut();
+        let proxy = &mut self.waiting.proxy;
+        let news = proxy.on && !shut && proxy.asked > proxy.told.max(proxy.answered);
+        news.then(|| {
+            proxy.told = proxy.asked;
+            proxy.asked
+        })
+    }
+
+    /// A question was answered, however it was; the next [`Announcer::reconcile`] lets through what waited for it.
+    pub fn programmed(&mut self, ticket: u64) {
+        let answered = &mut self.waiting.proxy.answered;
+        *answered = ticket.max(*answered);
+    }
+
+    /// Whether nothing waits for kube-proxy that is healthy.
+    #[must_use]
+    pub fn is_programmed(&self) -> bool {
+        let proxy = &self.waiting.proxy;
+        !proxy.on || self.is_shut() || proxy.answered >= proxy.asked
+    }
+
+    fn is_shut(&self) -> bool {
+        matches!(self.waiting.readiness, Some((false, _)))
+    }
+
     /// What the kernel's shell tells; the next [`Announcer::reconcile`] lets through what waited for it.
     pub fn kernel(&mut self, report: KernelReport) {
         self.waiting.carriage.hear(report);
@@ -138,13 +205,17 @@ impl Announcer {
     /// stays there, since what the kernel loses is put back.
     pub(super) fn release(&mut self, now: UnixSeconds) -> BTreeSet<Prefix> {
         self.rework();
-        let Waiting { carriage, held, readiness, .. } = &mut self.waiting;
-        if matches!(readiness, Some((false, _))) {
+        if std::mem::take(&mut self.waiting.proxy.fresh) {
+            self.waiting.proxy.asked += 1;
+        }
+        if self.is_shut() {
             return BTreeSet::new();
         }
-        let ready: BTreeSet<Prefix> =
-            held.keys().copied().filter(|prefix| carriage.carries(*prefix)).collect();
+        let Waiting { carriage, held, proxy, .. } = &mut self.waiting;
+        let free = |prefix: &Prefix| carriage.carries(*prefix) && !proxy.holds(*prefix);
+        let ready: BTreeSet<Prefix> = held.keys().copied().filter(free).collect();
         for prefix in &ready {
+            proxy.held.remove(prefix);
             if let Some(contributions) = held.remove(prefix) {
                 self.rib.routes.insert(*prefix, Route { contributions, since: now });
             }
@@ -282,6 +353,12 @@ impl Announcer {
     pub(super) fn node_gates(&self, prefix: Prefix, trace: &mut impl Trace) {
         if let Some((open, detail)) = &self.waiting.readiness {
             trace.gate("readiness", *open, || detail.clone());
+        }
+        if self.waiting.held.contains_key(&prefix) && self.waiting.proxy.holds(prefix) {
+            trace.gate("kube-proxy", false, || {
+                let limit = crate::programming::LIMIT.as_secs();
+                format!("kube-proxy has not said yet that it has set this up; announced after {limit} s all the same")
+            });
         }
         self.kernel_gate(prefix, trace);
     }

@@ -21,6 +21,7 @@ mod explaining;
 mod history;
 mod kernel;
 mod pool_prefixes;
+mod proxy;
 mod scale;
 mod service_routes;
 

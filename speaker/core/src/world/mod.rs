@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bgp_proto::types::FamilyMap;
 use serde::{Deserialize, Serialize};
-use speaker_config::model::{DefaultClass, ServiceClass, SpeakerConfig};
+use speaker_config::model::{DefaultClass, Readiness, ServiceClass, SpeakerConfig};
 use speaker_config::objects::{Labels, Object, ObjectRef, UnixSeconds};
 
 use crate::announce::Announcer;
@@ -24,6 +24,7 @@ use crate::export::{Exporter, PeerOut, Table};
 use crate::inputs::{Inputs, Touched};
 use crate::ipam::{Freed, Held, Ipam, IpamChanges, IpamSettings};
 use crate::kept::KeptSet;
+use crate::programming::Programmed;
 use crate::readiness::{Gate, Health};
 
 pub use peers::{EffectivePeer, EffectivePeers};
@@ -97,6 +98,11 @@ pub enum Event {
         /// What it left.
         set: Box<KeptSet>,
     },
+    /// kube-proxy has set up what it was asked for.
+    Programmed {
+        /// What, and how it went.
+        programmed: Programmed,
+    },
     /// The end of a batch: everything before is to be acted on at this wall time.
     Settle {
         /// Seconds since 1970.
@@ -166,6 +172,8 @@ pub struct Changes {
     pub local: bool,
     /// What the kernel is to carry from now on, where that changed.
     pub kernel: Option<Change>,
+    /// What kube-proxy is to be asked: whether it has set up everything that is known now.
+    pub proxy: Option<u64>,
     /// Every source has delivered with this batch: sessions may start.
     pub complete: bool,
 }
@@ -249,6 +257,7 @@ impl World {
         self.refresh();
         self.configure_segment(config);
         self.readiness.configure(config.readiness);
+        self.announcer.set_programming(config.readiness == Readiness::KubeProxy);
         self.judge_readiness();
     }
 
@@ -258,6 +267,11 @@ impl World {
         self.readiness.hear(health);
         self.judge_readiness();
         self.readiness.is_open() && !before
+    }
+
+    /// kube-proxy has answered [`Changes::proxy`], or took too long to.
+    pub fn programmed(&mut self, programmed: &Programmed) {
+        self.announcer.programmed(programmed.ticket);
     }
 
     /// What `readiness` waits for.
@@ -348,8 +362,9 @@ impl World {
         changes.moved = exported.moved;
         changes.moved.extend(drained.moved);
         // A status that is still to be recorded belongs to the first full picture: its echo comes with the
-        // next batch, and End-of-RIB waits for it. So do routes that the kernel has not answered for.
-        let answered = changes.ipam.services.is_empty() && self.announcer.carriage().is_answered();
+        // next batch, and End-of-RIB waits for it. So do routes that the kernel or kube-proxy has not answered for.
+        let carried = self.announcer.carriage().is_answered() && self.announcer.is_programmed();
+        let answered = changes.ipam.services.is_empty() && carried;
         if !self.complete && (self.give_up_on_records || answered) {
             self.complete = true;
             self.keep_stale = true;
@@ -360,6 +375,7 @@ impl World {
         if self.watches_kernel() {
             changes.kernel = self.announcer.tell_kernel();
         }
+        changes.proxy = self.announcer.ask_proxy();
         changes
     }
 
