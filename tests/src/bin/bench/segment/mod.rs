@@ -17,7 +17,7 @@ use nix::sys::time::TimeVal;
 use tests::lab::Node;
 use tests::wait::eventually;
 
-use self::contender::{Contender, World};
+use self::contender::World;
 
 use crate::report::{median, quantile, table, time};
 use crate::{Options, heading};
