@@ -15,6 +15,7 @@ fn contexts() -> [DecodeContext; 4] {
         families: FamilySet::from_iter(Family::ALL),
         add_path: FamilySet::EMPTY,
         extended_next_hop: true,
+        enhanced_refresh: true,
         max_message: 65535,
     };
     [

@@ -25,6 +25,7 @@ fn context() -> DecodeContext {
         asn4: true,
         external: true,
         families: FamilySet::from_iter(Family::ALL),
+        enhanced_refresh: true,
         ..DecodeContext::default()
     }
 }

@@ -35,6 +35,7 @@ pub fn decode_context() -> DecodeContext {
         families: FamilySet::from_iter(Family::ALL),
         add_path: FamilySet::EMPTY,
         extended_next_hop: false,
+        enhanced_refresh: true,
         max_message: 4096,
     }
 }

@@ -50,6 +50,7 @@ pub(super) fn negotiate(
         families,
         add_path: paths(b, a),
         extended_next_hop,
+        enhanced_refresh: b.contains(&Capability::EnhancedRouteRefresh),
         // "A BGP speaker that advertises the BGP Extended Message Capability to a peer MUST be capable of
         // receiving ... messages" up to 65535 (RFC 8654 §4): whatever the peer announced itself.
         max_message: limit(a.contains(&Capability::ExtendedMessage)),

@@ -15,6 +15,8 @@ pub struct DecodeContext {
     pub add_path: FamilySet,
     /// IPv4 NLRI may come with an IPv6 next hop (RFC 8950).
     pub extended_next_hop: bool,
+    /// The peer announced enhanced route refresh (RFC 7313): markers of a wrong length are its error.
+    pub enhanced_refresh: bool,
     /// The longest message that we said we take: 4096, or 65535 (RFC 8654). OPEN and KEEPALIVE stay at 4096.
     pub max_message: usize,
 }
@@ -41,6 +43,7 @@ impl Default for DecodeContext {
             families: FamilySet::from_iter([crate::types::Family::Ipv4Unicast]),
             add_path: FamilySet::EMPTY,
             extended_next_hop: false,
+            enhanced_refresh: false,
             max_message: 4096,
         }
     }

@@ -116,7 +116,9 @@ fn decode(kind: MessageKind, frame: &Bytes, context: &DecodeContext) -> Result<M
         MessageKind::Update => Message::Update(update::decode(frame, body, context)?),
         MessageKind::Notification => Message::Notification(Notification::decode(frame, body)),
         MessageKind::Keepalive => Message::Keepalive,
-        MessageKind::RouteRefresh => Message::RouteRefresh(RouteRefresh::decode(frame, body)?),
+        MessageKind::RouteRefresh => {
+            Message::RouteRefresh(RouteRefresh::decode(frame, body, context.enhanced_refresh)?)
+        }
     })
 }
 

@@ -41,15 +41,18 @@ impl RouteRefresh {
         out.freeze()
     }
 
-    /// Decodes `body`, which follows the header of `frame`. A request may be longer than 23 octets: it then has outbound route filters
-    /// (RFC 5291), which we do not offer, behind it; they are not looked at.
-    pub(super) fn decode(frame: &Bytes, body: &[u8]) -> Result<Self, DecodeError> {
+    /// Decodes `body`, which follows the header of `frame`. A request may be longer than 23 octets: it then
+    /// has outbound route filters (RFC 5291), which we do not offer, behind it; they are not looked at.
+    /// `enhanced` says that the peer announced RFC 7313.
+    pub(super) fn decode(frame: &Bytes, body: &[u8], enhanced: bool) -> Result<Self, DecodeError> {
         let kind = body.get(2).copied().map(RefreshKind::from_code);
         // "If the length, excluding the fixed-size message header, of the received ROUTE-REFRESH message
         // with Message Subtype 1 and 2 is not 4, then the BGP speaker MUST send a NOTIFICATION message
         // with the Error Code of "ROUTE-REFRESH Message Error" and the subcode of "Invalid Message
-        // Length"" (RFC 7313 §5), and the data is the complete message.
-        if matches!(kind, Some(RefreshKind::Begin | RefreshKind::End)) && body.len() != 4 {
+        // Length"" (RFC 7313 §5), and the data is the complete message. This "is applicable only when a BGP
+        // speaker has received the "Enhanced Route Refresh Capability" from a peer": from any other one the
+        // octet is reserved and ignored (RFC 2918 §3).
+        if enhanced && matches!(kind, Some(RefreshKind::Begin | RefreshKind::End)) && body.len() != 4 {
             let detail = format!("a ROUTE-REFRESH marker has 4 octets, not {}", body.len());
             return Err(DecodeError::new(7, 1, frame.clone(), detail));
         }

@@ -31,7 +31,13 @@ fn a_marker_of_another_length_is_7_1_with_the_whole_message() {
     for body in ["0001 01 01 00", "0001 02 01 0000", "0001 01"] {
         let octets = message(5, &hex(body));
         let data: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
-        assert_eq!(fault(&octets, &DecodeContext::default()), format!("7/1 {data}"));
+        let enhanced = DecodeContext { enhanced_refresh: true, ..DecodeContext::default() };
+        assert_eq!(fault(&octets, &enhanced), format!("7/1 {data}"));
+        // A peer without RFC 7313 does not mean a marker by the reserved octet.
+        match body {
+            "0001 01" => assert_eq!(fault(&octets, &DecodeContext::default()), "1/2 0016"),
+            _ => assert!(decode(body).is_ok()),
+        }
     }
 }
 

@@ -165,6 +165,7 @@ impl Reader {
             families: FamilySet::from_iter(Family::ALL),
             add_path: context.add_path,
             extended_next_hop: context.extended_next_hop,
+            enhanced_refresh: false,
             max_message: context.max_message,
         };
         let mut buffer = BytesMut::from(&chunk[..]);

@@ -54,7 +54,7 @@ fn established(context: &DecodeContext) -> Session {
     }
     assert_eq!(session.state(), State::Established);
     let negotiated = session.view().negotiated.unwrap().decode;
-    assert_eq!(negotiated, DecodeContext { ..*context });
+    assert_eq!(negotiated, *context);
     session
 }
 
