@@ -295,6 +295,7 @@ impl Caller {
                 assert!(!negotiated.families.is_empty());
             }
             Action::Update(_) | Action::Refresh(..) => assert!(self.up, "routes before Established"),
+            Action::Malformed(message) => assert!(message.len() >= 19),
             Action::Down(_) => self.up = false,
             Action::Note(text) => assert!(!text.is_empty()),
         }

@@ -137,6 +137,10 @@ pub enum Action {
     Update(Box<Update>),
     /// The peer asks for the table of a family, or marks its own refresh (RFC 2918, RFC 7313).
     Refresh(Family, RefreshKind),
+    /// The whole message whose fault ends the session, or the header where that is at fault: "logging an
+    /// error ... containing the entire malformed UPDATE message" (RFC 7606 §6). An OPEN is not told.
+    /// [`Action::Down`] says why.
+    Malformed(Bytes),
     /// The session is no longer up, or an attempt has failed. Exactly one a connection attempt that got
     /// as far as OPEN, and one an established session.
     Down(DownReason),

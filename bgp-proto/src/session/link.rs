@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
-use super::ConnId;
 use super::end::End;
 use super::memory::Context;
+use super::{Action, ConnId};
 use crate::wire::{DecodeContext, Message, MessageKind, codes, read_message};
 
 /// Who dialled.
@@ -79,6 +79,9 @@ impl Link {
             Err(fault) => {
                 let kind = kind.filter(|_| fault.notification.code != codes::MESSAGE_HEADER);
                 kind.into_iter().for_each(|kind| cx.memory.received.count(kind));
+                if kind != Some(MessageKind::Open) {
+                    cx.act(Action::Malformed(fault.message));
+                }
                 Err(End::Fault(fault.notification, fault.detail))
             }
         }

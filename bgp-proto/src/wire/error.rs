@@ -13,13 +13,15 @@ pub struct DecodeError {
     pub notification: Notification,
     /// What goes into the log: field, offset, found and expected.
     pub detail: String,
+    /// The whole message, for the log (RFC 7606 §6); behind a faulty header there is none, and it is the header.
+    pub message: Bytes,
 }
 
 impl DecodeError {
     /// NOTIFICATION `code`/`subcode` with `data`, and the words for the log.
     pub(crate) fn new(code: u8, subcode: u8, data: impl Into<Bytes>, detail: impl Into<String>) -> Self {
         let notification = Notification { code, subcode, data: data.into() };
-        Self { notification, detail: detail.into() }
+        Self { notification, detail: detail.into(), message: Bytes::new() }
     }
 }
 

@@ -74,12 +74,13 @@ impl Message {
 /// The header or the body asks for a session reset. What is then left in `buffer` has no meaning.
 pub fn read_message(buffer: &mut BytesMut, context: &DecodeContext) -> Result<Option<Message>, DecodeError> {
     let Some(head) = buffer.get(..HEADER) else { return Ok(None) };
-    let (kind, length) = check_header(head, context.max_message)?;
+    let (kind, length) = check_header(head, context.max_message)
+        .map_err(|error| DecodeError { message: Bytes::copy_from_slice(head), ..error })?;
     if buffer.len() < length {
         return Ok(None);
     }
     let frame = buffer.split_to(length).freeze();
-    decode(kind, &frame, context).map(Some)
+    decode(kind, &frame, context).map(Some).map_err(|error| DecodeError { message: frame, ..error })
 }
 
 /// The checks of RFC 4271 §6.1 in the order marker, length, type: a length out of range is reported as

@@ -104,9 +104,9 @@ pub(super) fn judge(message: &[u8], agreed: &Agreed) -> Verdict {
     update.withdrawn = [gone, found.unreach.map(|(_, routes)| routes).unwrap_or_default()].concat();
     let announced = [plain, found.reach].concat();
     if update.withdraw.is_empty() {
-        update.announced = announced
+        update.announced = announced;
     } else {
-        update.withdrawn.extend(announced)
+        update.withdrawn.extend(announced);
     }
     Verdict::Update(Box::new(update))
 }

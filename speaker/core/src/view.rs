@@ -170,6 +170,9 @@ pub struct LastError {
     pub at: String,
     /// What, in the RFC's words.
     pub text: String,
+    /// The malformed message that it was about, in hex, 4096 octets of it at most; the log has all of it.
+    #[serde(default)]
+    pub message: Option<String>,
 }
 
 /// `speaker peers NAME`.

@@ -53,7 +53,7 @@ fn why_down(peer: &PeerSummary) -> Option<String> {
         return None;
     }
     let told = [&peer.last_error, &peer.last_note].into_iter().flatten().max_by_key(|told| &told.at)?;
-    let LastError { at, text } = told;
+    let LastError { at, text, .. } = told;
     Some(format!("{} is down: {text} ({at})\n", peer.name))
 }
 
@@ -142,6 +142,9 @@ pub(crate) fn peer(detail: &PeerDetail) -> String {
     line(format!("  Established {} time(s)", peer.established_count));
     if let Some(error) = &peer.last_error {
         line(format!("  Last error {}: {}", error.at, error.text));
+        if let Some(message) = &error.message {
+            line(format!("  The malformed message: {message}"));
+        }
     }
     if let Some(note) = &peer.last_note {
         line(format!("  Last note {}: {}", note.at, note.text));
@@ -258,7 +261,7 @@ mod tests {
     }
 
     fn told(at: &str, text: &str) -> LastError {
-        LastError { at: at.to_owned(), text: text.to_owned() }
+        LastError { at: at.to_owned(), text: text.to_owned(), message: None }
     }
 
     #[test]

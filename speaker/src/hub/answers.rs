@@ -249,7 +249,7 @@ impl Hub {
             received: Vec::new(),
             advertised: Vec::new(),
             learned: self.learned(&spec.name),
-            last_error: peer.last_error.clone().map(told),
+            last_error: last_error(peer),
             last_note: peer.last_note.clone().map(told),
             bfd: None,
         };
@@ -326,8 +326,13 @@ impl Hub {
     }
 }
 
+fn last_error(peer: &Running) -> Option<LastError> {
+    let error = peer.last_error.clone()?;
+    Some(LastError { message: peer.last_malformed.clone(), ..told(error) })
+}
+
 fn told((at, text): (UnixSeconds, String)) -> LastError {
-    LastError { at: rfc3339(at), text }
+    LastError { at: rfc3339(at), text, message: None }
 }
 
 fn listener(status: &ListenStatus) -> ListenerView {

@@ -75,7 +75,7 @@ impl Stations {
                 self.since.insert(Arc::clone(name), (self.serial, now));
             }
             PeerEvent::Down(reason) => self.parted(name, reason.clone()),
-            PeerEvent::Note(_) | PeerEvent::State(_) => return,
+            PeerEvent::Malformed(_) | PeerEvent::Note(_) | PeerEvent::State(_) => return,
         }
         self.stale = true;
     }

@@ -197,6 +197,7 @@ impl Peers {
             if let Some(error) = wanted.blocked.as_ref().filter(|_| wanted.blocked != running.wanted.blocked)
             {
                 running.last_error = Some((super::unix_now(), error.clone()));
+                running.last_malformed = None;
             }
             running.adopt(wanted, name, world);
             if shutdown_changed {
@@ -273,6 +274,8 @@ impl Peers {
             established: None,
             shutdown,
             last_error,
+            last_malformed: None,
+            malformed: None,
             last_notification: None,
             last_note: None,
             changed: None,
@@ -327,6 +330,7 @@ impl Peers {
                 running.changed = Some(now);
                 running.last_note = None;
             }
+            PeerEvent::Malformed(message) => running.malformed = Some(message),
             PeerEvent::Down(reason) => {
                 let limited = matches!(&reason, DownReason::Sent(sent, _) if sent.is_max_prefixes());
                 let was_up = running.established.take().is_some();
@@ -337,6 +341,7 @@ impl Peers {
                     running.last_note = told;
                 } else {
                     running.last_error = told;
+                    running.last_malformed = running.malformed.take();
                     running.last_note = None;
                 }
                 let forget = running.dynamic && running.shutdown.is_none() && !limited;

@@ -20,6 +20,10 @@ pub(super) struct Running {
     pub(super) shutdown: Option<String>,
     /// When and why it last went down or was refused.
     pub(super) last_error: Option<(UnixSeconds, String)>,
+    /// The message whose fault that was, in hex.
+    pub(super) last_malformed: Option<String>,
+    /// The same for an end that is told next.
+    pub(super) malformed: Option<String>,
     /// The last NOTIFICATION, either way.
     pub(super) last_notification: Option<LastNotification>,
     /// When and what was last seen that ended nothing.

@@ -215,7 +215,9 @@ impl World {
                 }
             }
             Action::State(_) => {}
-            Action::Update(_) | Action::Refresh(..) => panic!("nobody sent it: {}", place()),
+            Action::Update(_) | Action::Refresh(..) | Action::Malformed(_) => {
+                panic!("nobody sent it: {}", place())
+            }
         }
     }
 

@@ -101,6 +101,9 @@ impl Fabric {
                     Side::Tor => self.greet(at, negotiated.conn),
                 }
             }
+            Action::Malformed(message) => {
+                self.broken(&format!("{at:?} got a malformed message: {message:?}"))
+            }
             Action::Down(_) => self.down(at),
             Action::Update(update) => self.take_update(at, &update),
             Action::Refresh(family, kind) => self.take_refresh(at, family, kind),

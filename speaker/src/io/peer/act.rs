@@ -19,6 +19,8 @@ use crate::io::egress::EgressAddresses;
 const FAULTY_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the kernel may take to say what the way to the peer is.
 const LOOKUP: Duration = Duration::from_secs(2);
+/// How many octets of a malformed message operators are shown beside the log: what most messages have at most.
+const MAX_KEPT: usize = 4096;
 /// Log lines that are remembered, so as not to repeat them.
 const MAX_SAID: usize = 8;
 /// Connections that are being closed in order; more are closed at once.
@@ -55,6 +57,7 @@ impl Task {
             Action::Established(negotiated) => self.established(negotiated),
             Action::Update(update) => self.update(&update),
             Action::Refresh(family, kind) => self.refresh(family, kind),
+            Action::Malformed(message) => self.malformed(&message),
             Action::Down(reason) => self.down(reason),
             Action::Note(text) => self.note(text),
         }
@@ -178,6 +181,23 @@ impl Task {
         );
     }
 
+    /// What ends a session is logged whole as well, and the hub keeps the start of it for operators. A peer that
+    /// comes again with the same is told of once an interval.
+    fn malformed(&mut self, message: &[u8]) {
+        let kept = message.get(..MAX_KEPT).unwrap_or(message);
+        self.malformed = Some(words::hex(kept));
+        let now = self.now();
+        if self.fatal_logged.is_some_and(|last| now.since(last) < FAULTY_INTERVAL) {
+            return;
+        }
+        self.fatal_logged = Some(now);
+        warn!(
+            octets = message.len(),
+            "malformed message, which ends the session; the whole message: {}",
+            words::hex(message)
+        );
+    }
+
     /// RFC 2918 §4, RFC 7313 §4.
     pub(super) fn refresh(&mut self, family: Family, kind: RefreshKind) {
         match kind {
@@ -222,6 +242,9 @@ impl Task {
         self.feed = Feed::default();
         self.unwritten = None;
         self.received = AdjRibIn::new(self.spec.settings.receive, self.spec.settings.kept());
+        if let Some(message) = self.malformed.take() {
+            self.pending.push_back(PeerEvent::Malformed(message));
+        }
         self.pending.push_back(PeerEvent::Down(reason));
     }
 
@@ -238,6 +261,8 @@ impl Task {
     }
 
     pub(super) fn note(&mut self, text: String) {
+        // That of a second connection, whose end is a note, is not that of the session.
+        self.malformed = None;
         if !self.is_new(&text) {
             return debug!("{text}");
         }

@@ -69,6 +69,8 @@ pub enum PeerEvent {
     State(State),
     /// The session is up. Answer with [`PeerHandle::attach`].
     Established(Box<Established>),
+    /// The start of the message for which the session ends, in hex; [`PeerEvent::Down`] follows. Already logged.
+    Malformed(String),
     /// The session ended, or an attempt failed. Already logged.
     Down(DownReason),
     /// Something that an operator may want to read. Already logged.

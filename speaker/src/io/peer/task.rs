@@ -64,6 +64,10 @@ pub(super) struct Task {
     /// Those of them that were treated as withdrawals.
     pub(super) treated_as_withdraw: u64,
     pub(super) faulty_logged: Option<Timestamp>,
+    /// The start of the message for which the session ends, in hex, until that is told.
+    pub(super) malformed: Option<String>,
+    /// When a message that ended a session was last logged.
+    pub(super) fatal_logged: Option<Timestamp>,
     pub(super) limits: Limits,
     /// Failures that were logged since the session was last up: the same again is said more quietly.
     pub(super) said: Vec<String>,
@@ -164,6 +168,8 @@ impl Task {
             faulty: 0,
             treated_as_withdraw: 0,
             faulty_logged: None,
+            malformed: None,
+            fatal_logged: None,
             limits: Limits::default(),
             said: Vec::new(),
             unwritten: None,

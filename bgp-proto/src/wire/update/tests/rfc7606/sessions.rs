@@ -59,9 +59,9 @@ fn established(context: &DecodeContext) -> Session {
 }
 
 /// What became of the session: in `outcome`'s words, without the codes of attributes.
-fn play(session: &mut Session, octets: Vec<u8>) -> String {
+fn play(session: &mut Session, octets: &[u8]) -> String {
     let mut actions = Vec::new();
-    let input = Input::Received { conn: CONN, bytes: Bytes::from(octets) };
+    let input = Input::Received { conn: CONN, bytes: Bytes::copy_from_slice(octets) };
     session.handle(Timestamp::from_nanos(2), input, &mut actions);
     let mut told = None;
     let mut sent = Vec::new();
@@ -84,6 +84,8 @@ fn play(session: &mut Session, octets: Vec<u8>) -> String {
                 told = Some(text.trim_end().to_owned());
             }
             Action::Send { bytes, .. } => sent.extend_from_slice(&bytes),
+            // RFC 7606 §6: the log gets the whole of it.
+            Action::Malformed(message) => assert_eq!(message, octets),
             Action::Close { .. } | Action::State(_) | Action::Note(_) => {}
             other => panic!("{other:?}"),
         }
@@ -100,7 +102,7 @@ fn a_session_ends_exactly_where_the_tables_say() {
             let of = |row: &Row| row.is_for(&kind) && row.extended_next_hop == extended_next_hop;
             for (code, row) in all_rows().filter(|(_, row)| of(row)) {
                 for routes in [Routes::Nlri, Routes::None] {
-                    let found = play(&mut session, with(row.octets, &context, routes));
+                    let found = play(&mut session, &with(row.octets, &context, routes));
                     let expected = expected(code, row, &kind, routes);
                     let word = expected.split(' ').next().unwrap();
                     let expected = if word == "reset" { &expected } else { word };
