@@ -123,6 +123,12 @@ impl Speaker {
         &self.process
     }
 
+    /// A variable of its environment from the next start on.
+    pub fn set_env(&mut self, key: &str, value: &str) {
+        self.env.retain(|(known, _)| known != key);
+        self.env.push((key.to_owned(), value.to_owned()));
+    }
+
     /// Starts it again after it was killed or terminated.
     pub fn start_again(&mut self) {
         self.process = spawn(&self.node, &self.dir, &self.env, self.without.as_deref());
