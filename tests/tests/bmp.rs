@@ -163,6 +163,24 @@ fn a_station_is_told_what_json_says() {
         if have.iter().any(|one| one == "192.0.2.0/25") { Err(format!("{have:?}")) } else { Ok(()) }
     });
     wait_agrees(&bench, &station, "after the peer's withdrawal");
+
+    // What the speaker says of the station is what the station has seen.
+    let state = wait_counted(&bench, &station);
+    assert!(state["connectedSince"].is_string() && state["lastError"].is_null(), "{state}");
+    assert_eq!((&state["connections"], &state["messagesDropped"]), (&json!(1), &json!(0)), "{state}");
+    let text = bench.speaker.cli(&["version"]);
+    assert!(text.contains("noc at 10.0.0.2:11019: connected since "), "{text}");
+}
+
+/// Until as many messages have come over the last connection as the speaker says it has sent; it has had one.
+#[track_caller]
+fn wait_counted(bench: &Bench, station: &Station) -> Value {
+    eventually(SOON, "as many messages have come as were sent", || {
+        let state = bench.speaker.json(&["version"])["bmp"][0].clone();
+        let log = station.process().log();
+        let came = log.lines().filter(|line| !line.contains("\"kind\":\"connected\"")).count();
+        if state["messagesSent"] == came { Ok(state) } else { Err(format!("{came} came; {state}")) }
+    })
 }
 
 #[test]
@@ -191,12 +209,20 @@ fn a_station_is_told_why_sessions_end() {
 
     // Another connection begins with everything.
     station.process().kill();
+    eventually(SOON, "the speaker says that the station is gone, and why", || {
+        let state = bench.speaker.json(&["version"])["bmp"][0].clone();
+        let told = state["connectedSince"].is_null() && state["lastError"]["text"].is_string();
+        if told { Ok(()) } else { Err(state.to_string()) }
+    });
+    let text = bench.speaker.cli(&["version"]);
+    assert!(text.contains("noc at 10.0.0.2:11019: not connected: "), "{text}");
     station = Station::start(&bench.router_node);
     eventually(SOON, "another connection", || {
         let known = station.known();
         if known.connections == 2 { Ok(()) } else { Err(format!("{known:?}")) }
     });
     let known = wait_agrees(&bench, &station, "over a new connection");
+    assert_eq!(bench.speaker.json(&["version"])["bmp"][0]["connections"], 2);
     assert_eq!(known.up.len(), 1, "{known:?}");
 
     // The speaker's own end.

@@ -25,6 +25,7 @@ pub mod learn;
 pub mod node_ipam;
 pub mod operator;
 pub mod pools;
+pub mod prefixes;
 pub mod programming;
 pub mod readiness;
 pub mod received;

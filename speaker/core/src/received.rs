@@ -1,7 +1,7 @@
 //! What peers announce (Adj-RIB-In, RFC 4271 §3.2). Counted and shown, never re-announced. What is installed by choice
 //! is kept apart from it, in [`crate::learn`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -19,9 +19,11 @@ use crate::dump;
 use crate::rfc3339::rfc3339;
 
 mod followers;
+mod routes;
 
 use followers::Followers;
 pub use followers::{Follow, News};
+use routes::Routes;
 
 /// `maxPrefixes` where the settings say nothing.
 pub const DEFAULT_MAX_PREFIXES: u32 = 10_000;
@@ -76,8 +78,8 @@ struct Details {
 #[derive(Debug, Default)]
 struct Received {
     limit: u32,
-    /// The destinations kept, at most `limit`; without details where `receive` is `count`.
-    routes: BTreeMap<Nlri, Option<Details>>,
+    /// The destinations kept, at most `limit`.
+    routes: Routes,
     /// There were more than `limit`.
     beyond: bool,
     announced: u64,
@@ -142,6 +144,7 @@ impl AdjRibIn {
     pub fn new(mode: Receive, max_prefixes: FamilyMap<Option<u32>>) -> Self {
         let families = FamilyMap::from_fn(|family| Received {
             limit: max_prefixes.get(family).unwrap_or(DEFAULT_MAX_PREFIXES),
+            routes: Routes::new(mode == Receive::All),
             ..Received::default()
         });
         let (receiver, followers) = (Receiver::default(), Followers::default());
@@ -208,8 +211,12 @@ impl AdjRibIn {
     /// Forgets a family, to count it again: the peer is about to send its table anew.
     pub fn restart(&mut self, family: Family) {
         let received = self.families.get_mut(family);
-        *received =
-            Received { limit: received.limit, end_of_rib: received.end_of_rib, ..Received::default() };
+        *received = Received {
+            limit: received.limit,
+            end_of_rib: received.end_of_rib,
+            routes: received.routes.emptied(),
+            ..Received::default()
+        };
         self.followers.forget(family);
         self.sweep();
     }
@@ -240,19 +247,19 @@ impl AdjRibIn {
         peer_as: Asn,
         mut wanted: impl FnMut(Prefix) -> bool,
     ) -> Vec<ReceivedRoute> {
-        let all = self.families.iter().flat_map(|(_, received)| &received.routes);
+        let all = self.families.iter().flat_map(|(_, received)| received.routes.iter());
         let mut rows: Vec<ReceivedRoute> = all
             .filter(|(nlri, _)| wanted(nlri.prefix))
             .map(|(nlri, details)| {
-                let shown = details.as_ref().map(|details| Shown {
+                let shown = details.map(|details| Shown {
                     attributes: &details.attributes,
                     next_hop: details.next_hop,
                     since: details.since,
                 });
-                let looped = details.as_ref().map(|details| self.receiver.is_behind(&details.attributes));
+                let looped = details.map(|details| self.receiver.is_behind(&details.attributes));
                 ReceivedRoute {
                     valid: looped.map(|looped| !looped),
-                    ..ReceivedRoute::of(peer, peer_as, *nlri, shown)
+                    ..ReceivedRoute::of(peer, peer_as, nlri, shown)
                 }
             })
             .collect();
@@ -263,11 +270,11 @@ impl AdjRibIn {
     /// The routes kept with their attributes (`receive: all`), as they came.
     #[must_use]
     pub fn routes(&self, wanted: impl Fn(Prefix) -> bool) -> Vec<dump::Route> {
-        let all = self.families.iter().flat_map(|(_, received)| &received.routes);
+        let all = self.families.iter().flat_map(|(_, received)| received.routes.iter());
         let all = all.filter(|(nlri, _)| wanted(nlri.prefix));
         all.filter_map(|(nlri, details)| {
-            let Details { attributes, next_hop, since } = details.clone()?;
-            Some(dump::Route { nlri: *nlri, next_hop, attributes, since })
+            let Details { attributes, next_hop, since } = details?.clone();
+            Some(dump::Route { nlri, next_hop, attributes, since })
         })
         .collect()
     }
@@ -314,10 +321,8 @@ impl Received {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let before = self.beyond;
         for nlri in block {
-            if let Some(kept) = self.routes.get_mut(&nlri) {
-                *kept = details.cloned();
-            } else if !self.beyond && self.routes.len() < limit {
-                self.routes.insert(nlri, details.cloned());
+            if self.routes.contains(&nlri) || !self.beyond && self.routes.len() < limit {
+                self.routes.insert(nlri, details);
             } else {
                 self.beyond = true;
             }
@@ -345,6 +350,8 @@ pub struct ReceivedRoute {
     pub next_hop: Option<IpAddr>,
     /// The second IPv6 address of the next hop.
     pub link_local_next_hop: Option<Ipv6Addr>,
+    /// The interface by which the next hop is reached; null where it is not learned, or may not be used.
+    pub interface: Option<String>,
     /// ORIGIN.
     pub origin: Option<Origin>,
     /// AS_PATH, as segments.
@@ -402,6 +409,7 @@ impl ReceivedRoute {
                 NextHop::V4(_) => None,
                 NextHop::V6 { link_local, .. } => link_local,
             }),
+            interface: None,
             origin: attributes.and_then(|set| set.origin),
             as_path: attributes.and_then(|set| set.as_path.clone()),
             med: attributes.and_then(|set| set.med),

@@ -343,6 +343,28 @@ pub struct VersionView {
     pub faults: Vec<String>,
     /// What the kernel does not do of what is wanted of it, and what is not wanted of it on purpose.
     pub kernel: Vec<String>,
+    /// Monitoring stations.
+    pub bmp: Vec<BmpView>,
+}
+
+/// A monitoring station (`bmp[]`, RFC 7854).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BmpView {
+    /// Name in `speaker.yaml`.
+    pub name: String,
+    /// Where it is.
+    pub address: String,
+    /// Since when it is connected, RFC 3339; null where it is not.
+    pub connected_since: Option<String>,
+    /// How often it was connected.
+    pub connections: u64,
+    /// Messages that its connections have taken.
+    pub messages_sent: u64,
+    /// Messages that were made for it and lost with their connection; over the next one everything is told anew.
+    pub messages_dropped: u64,
+    /// Why the last connection ended, or did not come about.
+    pub last_error: Option<LastError>,
 }
 
 /// A socket of `router.listen`.
@@ -409,6 +431,10 @@ pub struct PeerVerdict {
     pub advertised: bool,
     /// Why not.
     pub reason: Option<String>,
+    /// The next hop that it is told.
+    pub next_hop: Option<IpAddr>,
+    /// The interface of an unnumbered peer.
+    pub interface: Option<String>,
 }
 
 /// The story of one prefix.

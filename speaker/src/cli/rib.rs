@@ -50,7 +50,7 @@ fn line(row: &Value, per_peer: bool, wide: bool) -> Vec<String> {
         cells.push(text(row, "peer"));
     }
     cells.push(format!("{} {}", codes(row), text(row, "prefix")));
-    cells.push(text(row, "nextHop"));
+    cells.push(next_hop(row));
     cells.push(text(row, "med"));
     cells.push(text(row, "localPreference"));
     cells.push(path(row));
@@ -81,6 +81,16 @@ fn text(row: &Value, key: &str) -> String {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
+    }
+}
+
+/// A link-local one with its interface, where that is known: it says nothing alone.
+fn next_hop(row: &Value) -> String {
+    let next_hop = text(row, "nextHop");
+    let interface = text(row, "interface");
+    match next_hop.parse() {
+        Ok(addr) if !interface.is_empty() => super::show::zoned(addr, Some(&interface)),
+        _ => next_hop,
     }
 }
 

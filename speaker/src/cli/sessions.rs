@@ -255,7 +255,7 @@ mod tests {
     fn version() -> VersionView {
         serde_json::from_value(serde_json::json!({
             "version": "0.1.0", "node": "n1", "asn": 64501, "routerId": "10.0.0.1", "started": "",
-            "waitingFor": [], "listeners": [], "configErrors": [], "restartNeeded": [], "faults": [], "kernel": [],
+            "waitingFor": [], "listeners": [], "configErrors": [], "restartNeeded": [], "faults": [], "kernel": [], "bmp": [],
         }))
         .unwrap()
     }

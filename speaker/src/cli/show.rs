@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use speaker_core::received::ReceivedRoute;
 use speaker_core::view::{
-    Explanation, GateView, ListenerView, PoolView, PrefixStory, RouteState, ServiceView, VersionView,
+    BmpView, Explanation, GateView, ListenerView, PoolView, PrefixStory, RouteState, ServiceView, VersionView,
 };
 
 use super::table::{Column, left, render, right};
@@ -147,7 +147,8 @@ pub(crate) fn explanation(explanation: &Explanation) -> String {
 
 fn learned(route: &ReceivedRoute) -> String {
     let next_hop = route.link_local_next_hop.map(IpAddr::V6).or(route.next_hop);
-    let next_hop = next_hop.map_or_else(String::new, |addr| format!(" by {addr}"));
+    let next_hop =
+        next_hop.map_or_else(String::new, |addr| format!(" by {}", zoned(addr, route.interface.as_deref())));
     let stale = if route.stale { ", stale" } else { "" };
     let verdict = match (&route.reason, route.best) {
         (Some(reason), _) => format!("not used: {reason}"),
@@ -155,6 +156,14 @@ fn learned(route: &ReceivedRoute) -> String {
         (None, false) => "used, beside the best one".to_owned(),
     };
     format!("  {} learned from {}{next_hop}{stale}: {verdict}\n", route.prefix, route.peer)
+}
+
+/// An address that means something on one link alone, with the link's interface.
+pub(super) fn zoned(addr: IpAddr, interface: Option<&str>) -> String {
+    match (addr, interface) {
+        (IpAddr::V6(v6), Some(interface)) if v6.is_unicast_link_local() => format!("{v6}%{interface}"),
+        _ => addr.to_string(),
+    }
 }
 
 fn prefix_story(story: &PrefixStory) -> String {
@@ -166,7 +175,10 @@ fn prefix_story(story: &PrefixStory) -> String {
     }
     for peer in &story.peers {
         let verdict = match (&peer.reason, peer.advertised) {
-            (_, true) => "advertised".to_owned(),
+            (_, true) => match peer.next_hop {
+                Some(addr) => format!("advertised, next hop {}", zoned(addr, peer.interface.as_deref())),
+                None => "advertised".to_owned(),
+            },
             (Some(reason), false) => format!("held: {reason}"),
             (None, false) => "not advertised".to_owned(),
         };
@@ -220,7 +232,20 @@ pub(crate) fn version(version: &VersionView) -> String {
     }
     version.faults.iter().for_each(|fault| line("fault", fault));
     version.kernel.iter().for_each(|problem| line("kernel", problem));
+    version.bmp.iter().for_each(|one| line("bmp", &station(one)));
     out
+}
+
+fn station(one: &BmpView) -> String {
+    let BmpView { name, address, connections, messages_sent: sent, messages_dropped: dropped, .. } = one;
+    let now = match (&one.connected_since, &one.last_error) {
+        (Some(since), _) => format!("connected since {since}"),
+        (None, Some(error)) => format!("not connected: {} ({})", error.text, error.at),
+        (None, None) => "not connected yet".to_owned(),
+    };
+    format!(
+        "{name} at {address}: {now}; {connections} connection(s), {sent} message(s) sent, {dropped} dropped"
+    )
 }
 
 fn listening(listener: &ListenerView) -> String {

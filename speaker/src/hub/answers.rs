@@ -12,14 +12,15 @@ use speaker_core::learn::Learned;
 use speaker_core::received::ReceivedCount;
 use speaker_core::rfc3339;
 use speaker_core::view::{
-    Explanation, FamilyCount, HeldRoute, LastError, LearnedView, ListenerView, MessageCounts, NextTimer,
-    PeerDetail, PeerSummary, PropagationView, VersionView,
+    BmpView, Explanation, FamilyCount, HeldRoute, LastError, LearnedView, ListenerView, MessageCounts,
+    NextTimer, PeerDetail, PeerSummary, PropagationView, VersionView,
 };
 use tokio::sync::oneshot;
 
 use super::Hub;
 use super::running::Running;
 use crate::capability;
+use crate::io::bmp::StationState;
 use crate::io::keys::Keys;
 use crate::io::listen::ListenStatus;
 use crate::io::peer::{PeerView, Propagation};
@@ -322,6 +323,7 @@ impl Hub {
                 .chain(&self.peers.learn().state().problems)
                 .cloned()
                 .collect(),
+            bmp: self.stations.states().map(collector).collect(),
         }
     }
 }
@@ -329,6 +331,18 @@ impl Hub {
 fn last_error(peer: &Running) -> Option<LastError> {
     let error = peer.last_error.clone()?;
     Some(LastError { message: peer.last_malformed.clone(), ..told(error) })
+}
+
+fn collector((name, address, state): (&str, &str, StationState)) -> BmpView {
+    BmpView {
+        name: name.to_owned(),
+        address: address.to_owned(),
+        connected_since: state.connected.map(rfc3339),
+        connections: state.connections,
+        messages_sent: state.sent,
+        messages_dropped: state.dropped,
+        last_error: state.last_error.map(told),
+    }
 }
 
 fn told((at, text): (UnixSeconds, String)) -> LastError {

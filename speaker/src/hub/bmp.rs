@@ -12,18 +12,25 @@ use tokio::task::JoinHandle;
 
 use super::peers::Peers;
 use super::{ByName, unix_now};
-use crate::io::bmp::{self, Pulse, Station, Watched};
+use crate::io::bmp::{self, Pulse, Station, StationState, Watched};
 use crate::io::peer::PeerEvent;
 
 /// Peers that are gone and whose last words are remembered.
 const REMEMBERED: usize = 1024;
+
+#[derive(Debug)]
+struct Running {
+    collector: BmpCollector,
+    task: JoinHandle<()>,
+    state: watch::Receiver<StationState>,
+}
 
 /// Monitoring stations (RFC 7854).
 #[derive(Debug)]
 pub(super) struct Stations {
     watched: watch::Sender<Arc<Watched>>,
     pulse: Pulse,
-    tasks: BTreeMap<String, (BmpCollector, JoinHandle<()>)>,
+    tasks: BTreeMap<String, Running>,
     /// Since when sessions are up, and why the last of each peer ended.
     since: ByName<(u64, WallTime)>,
     ended: ByName<(u64, DownReason)>,
@@ -46,10 +53,10 @@ impl Stations {
 
     /// Starts and ends tasks as the configuration has them.
     pub(super) fn configure(&mut self, config: &SpeakerConfig, world: &mut World) {
-        self.tasks.retain(|name, (collector, task)| {
-            let stays = config.bmp.iter().any(|wanted| wanted.name == *name && wanted == collector);
+        self.tasks.retain(|name, running| {
+            let stays = config.bmp.iter().any(|wanted| wanted.name == *name && *wanted == running.collector);
             if !stays {
-                task.abort();
+                running.task.abort();
             }
             stays
         });
@@ -59,11 +66,19 @@ impl Stations {
                 let description = format!("speaker {}", env!("CARGO_PKG_VERSION"));
                 let introduction = (description, world.node().to_owned());
                 let station = Station { collector: collector.clone(), introduction };
-                let task = bmp::spawn(station, self.watched.subscribe(), &self.pulse);
-                self.tasks.insert(collector.name.clone(), (collector.clone(), task));
+                let (task, state) = bmp::spawn(station, self.watched.subscribe(), &self.pulse);
+                let running = Running { collector: collector.clone(), task, state };
+                self.tasks.insert(collector.name.clone(), running);
             }
         }
         self.stale = true;
+    }
+
+    /// How it goes with each, by name: where it is, and what its task tells.
+    pub(super) fn states(&self) -> impl Iterator<Item = (&str, &str, StationState)> {
+        self.tasks.iter().map(|(name, running)| {
+            (name.as_str(), running.collector.address.as_str(), running.state.borrow().clone())
+        })
     }
 
     /// What a peer's task has told.
@@ -161,7 +176,7 @@ impl Stations {
             last.picture.ended = ended;
             *watched = Arc::new(last);
         });
-        for (_, (_, task)) in std::mem::take(&mut self.tasks) {
+        for (_, Running { task, .. }) in std::mem::take(&mut self.tasks) {
             // It bounds its own farewell; one that dials ends with the process.
             let abort = task.abort_handle();
             if tokio::time::timeout(std::time::Duration::from_secs(2), task).await.is_err() {

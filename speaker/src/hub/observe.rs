@@ -137,6 +137,13 @@ impl Hub {
         for status in self.listening.borrow().iter() {
             samples.flag(&names::LISTENER_UP, &[&status.wanted.to_string()], status.bound.is_ok());
         }
+        for (name, _, state) in self.stations.states() {
+            samples.flag(&names::BMP_CONNECTED, &[name], state.connected.is_some());
+            samples.gauge(&names::BMP_CONNECTED_SINCE, &[name], state.connected.map_or(0.0, time));
+            samples.count(&names::BMP_CONNECTIONS, &[name], state.connections);
+            samples.count(&names::BMP_MESSAGES_SENT, &[name], state.sent);
+            samples.count(&names::BMP_MESSAGES_DROPPED, &[name], state.dropped);
+        }
         let peers = self.peers.iter().map(|(_, peer)| self.observed(peer)).take(names::MOST).collect();
         let omitted = self.peers.iter().count().saturating_sub(names::MOST);
         samples.number(&names::OMITTED, &["peer"], omitted);

@@ -11,6 +11,7 @@ use bgp_proto::session::ConnId;
 use bgp_proto::types::FamilyMap;
 use socket2::{SockRef, TcpKeepalive};
 use speaker_config::model::BmpCollector;
+use speaker_config::objects::UnixSeconds;
 use speaker_core::bmp::{Collector, Figures, Monitored, Picture, WallTime};
 use speaker_core::received::{Follow, ReceivedCount};
 use tokio::net::TcpStream;
@@ -18,7 +19,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+mod tally;
+
 use super::peer::PeerLine;
+use tally::whole;
 
 /// "with exponential backoff, ... maximum backoff of 720 seconds" (RFC 7854 §3.2).
 const LONGEST_RETRY: Duration = Duration::from_secs(720);
@@ -70,13 +74,38 @@ pub struct Station {
     pub introduction: (String, String),
 }
 
-/// Starts the task of a station. It ends by itself after [`Watched::stopping`], or when it is aborted.
-pub fn spawn(station: Station, watched: watch::Receiver<Arc<Watched>>, pulse: &Pulse) -> JoinHandle<()> {
-    let beats = pulse.0.subscribe();
-    tokio::spawn(run(station, watched, beats))
+/// How it goes with a station.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StationState {
+    /// Since when it is connected; absent where it is not.
+    pub connected: Option<UnixSeconds>,
+    /// How often it was connected.
+    pub connections: u64,
+    /// Messages that its connections have taken, whole.
+    pub sent: u64,
+    /// Messages that were made for it and lost with their connection. Over the next one everything is told anew.
+    pub dropped: u64,
+    /// Why the last connection ended or did not come about, and when.
+    pub last_error: Option<(UnixSeconds, String)>,
 }
 
-async fn run(station: Station, mut watched: watch::Receiver<Arc<Watched>>, beats: watch::Receiver<u64>) {
+/// Starts the task of a station. It ends by itself after [`Watched::stopping`], or when it is aborted.
+pub fn spawn(
+    station: Station,
+    watched: watch::Receiver<Arc<Watched>>,
+    pulse: &Pulse,
+) -> (JoinHandle<()>, watch::Receiver<StationState>) {
+    let beats = pulse.0.subscribe();
+    let (state, seen) = watch::channel(StationState::default());
+    (tokio::spawn(run(station, watched, beats, state)), seen)
+}
+
+async fn run(
+    station: Station,
+    mut watched: watch::Receiver<Arc<Watched>>,
+    beats: watch::Receiver<u64>,
+    state: watch::Sender<StationState>,
+) {
     let BmpCollector { name, address, connect_retry, .. } = &station.collector;
     let mut retry = *connect_retry;
     let mut said = String::new();
@@ -86,14 +115,26 @@ async fn run(station: Station, mut watched: watch::Receiver<Arc<Watched>>, beats
             Ok(stream) => {
                 tracing::info!(collector = %name, "BMP: connected to {address}");
                 said.clear();
-                match Serving::new(&station, stream, watched.clone(), beats.clone()).run().await {
+                state.send_modify(|state| {
+                    state.connected = Some(wall_time().0.into());
+                    state.connections += 1;
+                });
+                let mut serving = Serving::new(&station, stream, watched.clone(), beats.clone(), &state);
+                match serving.run().await {
                     Ok(()) => return,
-                    Err(error) => error,
+                    Err(error) => {
+                        serving.lost();
+                        error
+                    }
                 }
             }
             Err(error) => error,
         };
         let text = ended.to_string();
+        state.send_modify(|state| {
+            state.connected = None;
+            state.last_error = Some((wall_time().0.into(), text.clone()));
+        });
         if text != said {
             tracing::warn!(collector = %name, "BMP: {address}: {text}; tried again from {retry:?} on");
             said = text;
@@ -127,7 +168,8 @@ async fn dial(address: &str) -> io::Result<TcpStream> {
 }
 
 /// One connection.
-struct Serving {
+struct Serving<'a> {
+    state: &'a watch::Sender<StationState>,
     stream: TcpStream,
     watched: watch::Receiver<Arc<Watched>>,
     beats: watch::Receiver<u64>,
@@ -142,12 +184,13 @@ struct Serving {
     written: usize,
 }
 
-impl Serving {
+impl<'a> Serving<'a> {
     fn new(
         station: &Station,
         stream: TcpStream,
         watched: watch::Receiver<Arc<Watched>>,
         beats: watch::Receiver<u64>,
+        state: &'a watch::Sender<StationState>,
     ) -> Self {
         let BmpCollector { adj_rib_in, adj_rib_out, loc_rib, statistics, .. } = station.collector;
         let monitored = Monitored { adj_rib_in, adj_rib_out, loc_rib };
@@ -158,6 +201,7 @@ impl Serving {
             interval
         });
         Self {
+            state,
             stream,
             watched,
             beats,
@@ -172,7 +216,7 @@ impl Serving {
     }
 
     /// Ends well when the speaker stops.
-    async fn run(mut self) -> io::Result<()> {
+    async fn run(&mut self) -> io::Result<()> {
         loop {
             let now = Arc::clone(&self.watched.borrow_and_update());
             if now.stopping {
@@ -257,10 +301,21 @@ impl Serving {
             Err(error) => return Err(error),
         }
         if self.written >= self.pending.len() {
+            let all = whole(&self.pending, self.written);
+            self.state.send_modify(|state| state.sent += all);
             self.pending = Vec::new();
             self.written = 0;
         }
         Ok(())
+    }
+
+    /// The connection is gone, with what it has not taken.
+    fn lost(&self) {
+        let (all, sent) = (whole(&self.pending, self.pending.len()), whole(&self.pending, self.written));
+        self.state.send_modify(|state| {
+            state.sent += sent;
+            state.dropped += all.saturating_sub(sent);
+        });
     }
 
     /// What is begun, the ends of all sessions, and a Termination, as far as the station takes them at once.

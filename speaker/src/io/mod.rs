@@ -23,6 +23,7 @@ mod links;
 pub mod listen;
 pub mod manifests;
 pub mod neighbors;
+mod netlink;
 pub mod peer;
 pub mod process;
 pub mod programming;

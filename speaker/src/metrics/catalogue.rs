@@ -147,6 +147,11 @@ metrics! {
     WITHDRAW = histogram("speaker_bgp_withdraw_duration", &["peer"], "The same for changes that withdrew something.");
     ROUTES = gauge("speaker_bgp_routes", &["family"], "Prefixes that this node has a reason to announce: the Loc-RIB.");
     LISTENER_UP = gauge("speaker_bgp_listener_up", &["address"], "Whether a socket of router.listen is bound.");
+    BMP_CONNECTED = gauge("speaker_bmp_connected", &["collector"], "Whether the monitoring station is connected.");
+    BMP_CONNECTED_SINCE = seconds("speaker_bmp_connected_timestamp", &["collector"], "Since when it is connected; 0 where it is not.");
+    BMP_CONNECTIONS = counter("speaker_bmp_connections", &["collector"], "How often it was connected.");
+    BMP_MESSAGES_SENT = counter("speaker_bmp_messages_sent", &["collector"], "Messages that its connections have taken.");
+    BMP_MESSAGES_DROPPED = counter("speaker_bmp_messages_dropped", &["collector"], "Messages that were made for it and lost with their connection; over the next one everything is told anew.");
     POOL_ADDRESSES = gauge("speaker_ipam_pool_addresses", &["pool", "family"], "Addresses of the pool in all.").both();
     POOL_USED = gauge("speaker_ipam_pool_addresses_used", &["pool", "family"], "Addresses handed out or reserved.").both();
     POOL_AVAILABLE = gauge("speaker_ipam_pool_addresses_available", &["pool", "family"], "Addresses left.").both();

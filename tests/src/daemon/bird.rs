@@ -215,6 +215,9 @@ fn render(spec: &Spec, routes: &str) -> String {
         if let Some(time) = peer.long_lived_restart {
             let _w = writeln!(text, " long lived graceful restart yes; long lived stale time {time};");
         }
+        if let Some(role) = peer.role {
+            let _w = writeln!(text, " local role {role};");
+        }
         if !peer.four_octet_as {
             text.push_str(" enable as4 no;\n");
         }

@@ -18,6 +18,8 @@ pub enum Feature {
     HelpRestart,
     /// Keeps them for long after that, as a last resort, and marks them so (RFC 9494).
     LongLivedRestart,
+    /// Roles (RFC 9234).
+    Roles,
     /// Extended messages (RFC 8654).
     ExtendedMessages,
     /// Reads the text of a shutdown (RFC 9003).
@@ -30,13 +32,14 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AskRefresh,
         Self::ExtendedNextHop,
         Self::AddPath,
         Self::GracefulRestart,
         Self::HelpRestart,
         Self::LongLivedRestart,
+        Self::Roles,
         Self::ExtendedMessages,
         Self::ShutdownText,
         Self::DistantTtlSecurity,
@@ -62,6 +65,9 @@ pub fn lack(kind: Kind, feature: Feature) -> Option<&'static str> {
         }
         (Kind::ExaBgp | Kind::OpenBgpd, Feature::LongLivedRestart) => {
             Some("not in this version: it has no key for it, capability 71 is never sent")
+        }
+        (Kind::GoBgp | Kind::ExaBgp, Feature::Roles) => {
+            Some("not in this version: it has no key for it, capability 9 is never sent")
         }
         (Kind::GoBgp | Kind::OpenBgpd, Feature::ExtendedMessages) => {
             Some("not in this version: capability 6 is never sent")

@@ -276,6 +276,9 @@ fn render(spec: &Spec) -> String {
         if let Some(hops) = peer.ttl_security {
             let _w = writeln!(text, "{n} ttl-security hops {hops}");
         }
+        if let Some(role) = peer.role {
+            let _w = writeln!(text, "{n} local-role {role}");
+        }
         if peer.extended_next_hop {
             let _w = writeln!(text, "{n} capability extended-nexthop");
         }

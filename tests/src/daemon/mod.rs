@@ -113,6 +113,8 @@ pub struct PeerSpec {
     pub graceful_restart: Option<u16>,
     /// Long-lived graceful restart with this stale time in seconds (RFC 9494); only beside `graceful_restart`.
     pub long_lived_restart: Option<u32>,
+    /// Its role towards the peer (RFC 9234), in the RFC's word.
+    pub role: Option<&'static str>,
     /// RFC 8950.
     pub extended_next_hop: bool,
     /// RFC 7911, both directions.
@@ -139,6 +141,7 @@ impl PeerSpec {
             ttl_security: None,
             graceful_restart: None,
             long_lived_restart: None,
+            role: None,
             extended_next_hop: false,
             add_path: false,
             four_octet_as: true,

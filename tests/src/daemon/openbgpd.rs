@@ -195,6 +195,9 @@ fn render(spec: &Spec, dir: &Path) -> String {
         if peer.ttl_security.is_some() {
             text.push_str("\tttl-security yes\n");
         }
+        if let Some(role) = peer.role {
+            let _w = writeln!(text, "\tannounce policy {role}");
+        }
         if !peer.four_octet_as {
             text.push_str("\tannounce as-4byte no\n");
         }

@@ -51,6 +51,8 @@ pub struct Setup {
     pub router_restart: Option<u16>,
     /// The same, long-lived, with this stale time in seconds.
     pub router_long_lived: Option<u32>,
+    /// Its role towards us (RFC 9234).
+    pub router_role: Option<&'static str>,
     /// eBGP multihop with this TTL on its side.
     pub router_multihop: Option<u8>,
     /// TTL security with so many hops on its side.
@@ -85,6 +87,7 @@ impl Setup {
             router_md5: None,
             router_restart: None,
             router_long_lived: None,
+            router_role: None,
             router_multihop: None,
             router_ttl_security: None,
             apart: false,
@@ -150,6 +153,7 @@ impl Setup {
             peer.graceful_restart = self.router_restart;
             peer.long_lived_restart = self.router_long_lived;
             peer.add_path = self.router_add_path;
+            peer.role = self.router_role;
             peer.multihop = self.router_multihop;
             peer.ttl_security = self.router_ttl_security;
             if self.ipv4_over_ipv6 && family == Family::V6 {
@@ -312,6 +316,8 @@ macro_rules! interop_suite {
             sessions::hold_timer,
             sessions::local_as,
             sessions::add_path,
+            sessions::roles,
+            sessions::shutdown_text,
             transport::ttl_security,
             transport::multihop,
             transport::dynamic,
@@ -320,6 +326,7 @@ macro_rules! interop_suite {
             limits::prefix_limit,
             refusals::wrong_as,
             refusals::identifier_clash,
+            refusals::role_clash,
         );
     };
     ($kind:ident: $($module:ident::$name:ident,)*) => {$(

@@ -3,6 +3,7 @@
 use super::{Bench, OUR_AS, SESSIONS, SOON, Setup};
 use crate::bgp;
 use crate::daemon::Kind;
+use crate::daemon::features::{Feature, lack};
 use crate::pair::nodes;
 use crate::pcap::Capture;
 use crate::wait::eventually;
@@ -48,4 +49,19 @@ pub fn identifier_clash(kind: Kind) {
         ..Setup::new(kind)
     };
     refused(&setup, 2, 3, &["Bad BGP Identifier", "10.0.0.1"]);
+}
+
+/// Both sides say that they are the customer (RFC 9234 §4.2): 2/11. A daemon without roles is let in.
+///
+/// # Panics
+/// If not.
+pub fn role_clash(kind: Kind) {
+    let peer_keys = "asn: 64502, role: customer".to_owned();
+    if let Some(why) = lack(kind, Feature::Roles) {
+        println!("{kind}: {why}");
+        drop(Setup { peer_keys, ..Setup::new(kind) }.establish());
+        return;
+    }
+    let setup = Setup { router_role: Some("customer"), peer_keys, ..Setup::new(kind) };
+    refused(&setup, 2, 11, &["Role Mismatch"]);
 }

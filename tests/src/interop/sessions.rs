@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::manifests::{POOL_PREFIXES, SERVICE_ROUTES};
-use super::{Bench, SESSIONS, SOON, Setup};
+use super::{Bench, OUR_AS, SESSIONS, SOON, Setup};
 use crate::bgp;
-use crate::daemon::{self, Kind, RouteSpec};
+use crate::daemon::features::{Feature, lack};
+use crate::daemon::{self, Family, Kind, RouteSpec};
 use crate::pair::nodes;
 use crate::pcap::Capture;
 use crate::wait::{always, eventually};
@@ -139,4 +140,78 @@ pub fn hold_timer(kind: Kind) {
     bench.speaker.process().resume();
     bench.wait_established();
     bench.wait_prefixes(&all);
+}
+
+/// Roles (RFC 9234): the daemon is our customer, and routes to it bear ONLY_TO_CUSTOMER with our AS. A daemon without
+/// roles takes the session and the attribute all the same.
+///
+/// # Panics
+/// If not.
+pub fn roles(kind: Kind) {
+    let nodes = nodes();
+    let capture = Capture::start(&nodes.0, &nodes.2, "eth0");
+    let known = lack(kind, Feature::Roles).is_none();
+    let setup = Setup {
+        router_role: known.then_some("customer"),
+        peer_keys: "asn: 64502, role: provider".to_owned(),
+        ..Setup::new(kind)
+    };
+    let bench = setup.start_on(nodes);
+    bench.wait_established();
+    let all: Vec<&str> = POOL_PREFIXES.into_iter().chain(SERVICE_ROUTES).collect();
+    bench.wait_prefixes(&all);
+    for (name, family) in SESSIONS {
+        let peer = bench.speaker.peer(name);
+        let said = |side: &str| {
+            let all = peer[side].as_array().cloned().unwrap_or_default();
+            all.iter().find(|one| one["code"] == 9).map(|one| one["value"].clone()).unwrap_or_default()
+        };
+        assert_eq!(said("ourCapabilities"), "provider", "{name}");
+        if known {
+            assert_eq!(said("peerCapabilities"), "customer", "{name}");
+        }
+        // Optional, transitive, type 35, four octets (RFC 9234 §5).
+        let asn = OUR_AS.to_be_bytes();
+        let otc = [&[0xc0, 35, 4][..], &asn[..]].concat();
+        let messages = bgp::messages(&capture.segments());
+        let ours = messages.iter().filter(|m| m.from.ip() == Bench::ours(family));
+        let marked = ours.filter(|m| m.bytes.windows(otc.len()).any(|part| part == otc)).count();
+        assert!(marked > 0, "{name}: no ONLY_TO_CUSTOMER of ours on the wire");
+    }
+}
+
+/// An operator's words at the end of a session arrive on the other side, both ways (RFC 9003).
+///
+/// # Panics
+/// If not.
+pub fn shutdown_text(kind: Kind) {
+    let bench = Setup::new(kind).establish();
+    if let Some(why) = lack(kind, Feature::ShutdownText) {
+        println!("{kind}: {why}");
+        bench.speaker.cli(&["shutdown", "router4"]);
+    } else {
+        bench.speaker.cli(&["shutdown", "router4", "new cables until noon"]);
+        eventually(SOON, &format!("{kind} shows our words"), || {
+            let log = bench.router.process().log();
+            if log.contains("new cables until noon") {
+                Ok(())
+            } else {
+                Err(bench.router.process().log_tail(8))
+            }
+        });
+    }
+    eventually(SOON, "the session is down, by our word", || {
+        let peer = bench.speaker.peer("router4");
+        if peer["state"] == "Idle" && peer["shutdown"].is_string() { Ok(()) } else { Err(peer.to_string()) }
+    });
+    bench.speaker.cli(&["no-shutdown", "router4"]);
+    bench.wait_established();
+    bench.router.shut(Bench::ours(Family::V6), "maintenance of the rack");
+    eventually(SOON, "the daemon's words are shown", || {
+        let peer = bench.speaker.peer("router6");
+        let text = peer["lastError"]["text"].as_str().unwrap_or_default().to_owned();
+        // Not every daemon sends a text.
+        let words = kind == Kind::ExaBgp || text.contains("maintenance of the rack");
+        if text.contains("Administrative Shutdown") && words { Ok(()) } else { Err(peer.to_string()) }
+    });
 }

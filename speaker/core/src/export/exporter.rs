@@ -1,6 +1,7 @@
 //! The update groups and who is in them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bgp_proto::types::{Family, FamilyMap, FamilySet, Prefix};
@@ -220,6 +221,15 @@ impl Exporter {
         rib: &'a LocRib,
     ) -> impl Iterator<Item = (Prefix, Verdict)> + 'a {
         rib.routes.iter().map(move |(prefix, route)| (*prefix, self.verdict(name, *prefix, route)))
+    }
+
+    /// The next hop that a peer is told of routes of a family; of two addresses the link-local one.
+    #[must_use]
+    pub fn next_hop(&self, name: &str, family: Family) -> Option<IpAddr> {
+        match self.peer(name)?.next_hops.get(family).as_ref().ok()? {
+            NextHop::V4(address) => Some(IpAddr::V4(*address)),
+            NextHop::V6 { address, link_local } => Some(IpAddr::V6(link_local.unwrap_or(*address))),
+        }
     }
 
     pub(super) fn peer(&self, name: &str) -> Option<&PeerOut> {

@@ -5,8 +5,10 @@ use std::fmt;
 
 use bgp_proto::types::Prefix;
 
+use super::destination::pooled;
 use super::route::{Hop, Hops};
 use super::table::Learned;
+use crate::prefixes::{PrefixMap, PrefixSet};
 
 /// The metric of learned routes in the main table. Below 100, from which on the default routes of DHCP clients and
 /// router advertisements lie, so that what is asked for here is in force; above 0, that of static routes without a
@@ -58,6 +60,36 @@ impl fmt::Display for FibOp {
     }
 }
 
+/// What the kernel told of all routes of ours, route by route.
+#[derive(Debug, Default)]
+pub struct Reading {
+    present: PrefixMap<Hops>,
+    pool: BTreeSet<Hops>,
+    strays: BTreeSet<(Prefix, u32)>,
+}
+
+impl Reading {
+    /// The next one.
+    pub fn push(&mut self, found: Found) {
+        let Found { prefix, metric, mut hops } = found;
+        if metric != METRIC || hops.is_empty() {
+            self.strays.insert((prefix, metric));
+            return;
+        }
+        hops.sort_unstable();
+        hops.dedup();
+        self.present.insert(prefix, pooled(&hops, &mut self.pool));
+    }
+}
+
+impl FromIterator<Found> for Reading {
+    fn from_iter<T: IntoIterator<Item = Found>>(all: T) -> Self {
+        let mut reading = Self::default();
+        all.into_iter().for_each(|one| reading.push(one));
+        reading
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Present {
     hops: Hops,
@@ -68,10 +100,10 @@ struct Present {
 /// The learned routes in the kernel.
 #[derive(Debug, Default)]
 pub struct Fib {
-    present: BTreeMap<Prefix, Present>,
+    present: PrefixMap<Present>,
     /// Of our protocol, and none that this version makes.
     strays: BTreeSet<(Prefix, u32)>,
-    dirty: BTreeSet<Prefix>,
+    dirty: PrefixSet,
     failed: BTreeMap<Prefix, String>,
     /// The kernel was read.
     known: bool,
@@ -82,32 +114,21 @@ pub struct Fib {
 impl Fib {
     /// The kernel was read: these are all routes of ours in the main table. What the first reading finds was left by a
     /// process before this one, and stays until [`Self::release`].
-    pub fn read(&mut self, found: Vec<Found>, learned: &Learned) {
+    pub fn read(&mut self, reading: Reading, learned: &Learned) {
         let before = std::mem::take(&mut self.present);
         let first = !std::mem::replace(&mut self.known, true);
-        let mut pool: BTreeSet<Hops> = BTreeSet::new();
-        self.strays.clear();
         self.failed.clear();
-        for Found { prefix, metric, mut hops } in found {
-            if metric != METRIC || hops.is_empty() {
-                self.strays.insert((prefix, metric));
-                continue;
-            }
-            hops.sort_unstable();
-            hops.dedup();
-            let hops = pool.get(hops.as_slice()).cloned().unwrap_or_else(|| {
-                let hops: Hops = hops.into();
-                pool.insert(std::sync::Arc::clone(&hops));
-                hops
-            });
-            let left_over = first || before.get(&prefix).is_some_and(|old| old.left_over);
+        self.strays = reading.strays;
+        for (prefix, hops) in reading.present {
+            let left_over = first || before.get(prefix).is_some_and(|old| old.left_over);
             self.present.insert(prefix, Present { hops, left_over });
         }
         let unlike = learned.selected().filter(|(prefix, hops)| {
-            self.present.get(prefix).is_none_or(|present| present.hops != **hops || present.left_over)
+            self.present.get(*prefix).is_none_or(|present| present.hops != **hops || present.left_over)
         });
-        self.dirty = unlike.map(|(prefix, _)| prefix).collect();
-        self.dirty.extend(self.present.keys().filter(|prefix| learned.hops(**prefix).is_none()));
+        self.dirty = unlike.map(|(prefix, _)| (prefix, ())).collect();
+        let unwanted = self.present.keys().filter(|prefix| learned.hops(*prefix).is_none());
+        self.dirty.extend(unwanted.map(|prefix| (prefix, ())));
     }
 
     /// The kernel was read at least once.
@@ -119,8 +140,8 @@ impl Fib {
     /// Peers have told what they have, or had their time: what the process before this one left and nobody wants goes.
     pub fn release(&mut self) {
         if !std::mem::replace(&mut self.released, true) {
-            self.dirty
-                .extend(self.present.iter().filter(|(_, one)| one.left_over).map(|(prefix, _)| *prefix));
+            let left_over = self.present.iter().filter(|(_, one)| one.left_over);
+            self.dirty.extend(left_over.map(|(prefix, _)| (prefix, ())));
         }
     }
 
@@ -131,8 +152,12 @@ impl Fib {
     }
 
     /// Other next hops are wanted.
-    pub fn changed(&mut self, prefixes: BTreeSet<Prefix>) {
-        self.dirty.extend(prefixes);
+    pub fn changed(&mut self, prefixes: PrefixSet) {
+        if self.dirty.is_empty() {
+            self.dirty = prefixes;
+        } else {
+            self.dirty.extend(prefixes);
+        }
     }
 
     /// What is to be done next, at most so much.
@@ -142,11 +167,11 @@ impl Fib {
             return ops;
         }
         while ops.len() < most
-            && let Some(prefix) = self.dirty.pop_first()
+            && let Some((prefix, ())) = self.dirty.pop_first()
         {
             self.failed.remove(&prefix);
             let wanted = learned.hops(prefix);
-            match (wanted, self.present.get_mut(&prefix)) {
+            match (wanted, self.present.get_mut(prefix)) {
                 (Some(hops), None) => ops.push(FibOp::Add(prefix, Hops::clone(hops))),
                 (Some(hops), Some(present)) if present.hops == *hops => present.left_over = false,
                 // "the Restarting Speaker MUST defer route selection for an address family until it either (a) receives the
@@ -172,12 +197,6 @@ impl Fib {
         ops
     }
 
-    /// Everything that is ours, gone.
-    #[must_use]
-    pub fn clear(found: &[Found]) -> Vec<FibOp> {
-        found.iter().map(|one| FibOp::Delete(one.prefix, one.metric)).collect()
-    }
-
     /// What became of an operation.
     pub fn done(&mut self, op: FibOp, result: Result<(), String>) {
         match (op, result) {
@@ -185,7 +204,7 @@ impl Fib {
                 self.present.insert(prefix, Present { hops, left_over: false });
             }
             (FibOp::Delete(prefix, METRIC), Ok(())) => {
-                self.present.remove(&prefix);
+                self.present.remove(prefix);
             }
             (FibOp::Delete(..), Ok(())) => {}
             (op, Err(why)) => {
@@ -196,7 +215,7 @@ impl Fib {
 
     /// Tries again what was refused.
     pub fn retry(&mut self) {
-        self.dirty.extend(std::mem::take(&mut self.failed).into_keys());
+        self.dirty.extend(std::mem::take(&mut self.failed).into_keys().map(|prefix| (prefix, ())));
     }
 
     /// Nothing is left to be done.
@@ -226,13 +245,13 @@ impl Fib {
     /// Whether the kernel tells of a route what is known: an echo of our own doing.
     #[must_use]
     pub fn expects(&self, prefix: Prefix, hops: &[Hop]) -> bool {
-        self.present.get(&prefix).is_some_and(|present| *present.hops == *hops)
+        self.present.get(prefix).is_some_and(|present| *present.hops == *hops)
     }
 
     /// Whether a route is known to be there.
     #[must_use]
     pub fn has(&self, prefix: Prefix) -> bool {
-        self.present.contains_key(&prefix)
+        self.present.contains(prefix)
     }
 
     /// What was refused, in words; of many the first.

@@ -13,16 +13,19 @@
 //! session that is gone.
 
 mod decide;
+mod destination;
 mod fib;
 mod helper;
 mod judge;
+mod restart;
 mod route;
 mod select;
+mod sets;
 mod sift;
 mod table;
 mod view;
 
-pub use fib::{Fib, FibOp, Found, METRIC};
+pub use fib::{Fib, FibOp, Found, METRIC, Reading};
 pub use helper::{Helper, Loss};
 pub use judge::{Attached, Surroundings};
 pub use route::{Hop, Hops, Neighbor, Refusal, Rules, Stale, Verdict};

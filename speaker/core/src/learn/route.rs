@@ -1,16 +1,17 @@
 //! The values that selection works on.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bgp_proto::types::{Asn, FamilyMap, Prefix, RouterId};
-use bgp_proto::wire::{NextHop, PathAttributes};
 use serde::{Deserialize, Serialize};
 use speaker_config::model::Learn;
-use speaker_config::objects::UnixSeconds;
 
 use super::select::Step;
+use super::sets::PathSet;
 
 /// A next hop as the kernel takes it: a router on a network that this host is attached to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,8 +22,37 @@ pub struct Hop {
     pub interface: u32,
 }
 
-/// The next hops of one destination: in order, each once, never none.
-pub type Hops = Arc<[Hop]>;
+/// The next hops of one destination: in order, each once, never none. A full table has a handful of such lists: this is
+/// a pointer to one of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hops(Arc<Vec<Hop>>);
+
+impl Hops {
+    /// Whether nobody else has this list.
+    pub(super) fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
+impl From<Vec<Hop>> for Hops {
+    fn from(hops: Vec<Hop>) -> Self {
+        Self(Arc::new(hops))
+    }
+}
+
+impl Deref for Hops {
+    type Target = [Hop];
+
+    fn deref(&self) -> &[Hop] {
+        &self.0
+    }
+}
+
+impl Borrow<[Hop]> for Hops {
+    fn borrow(&self) -> &[Hop] {
+        self
+    }
+}
 
 /// The other end of a session, as far as selection asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,13 +98,6 @@ impl Rules {
     }
 }
 
-/// What routes of one UPDATE have in common; equal ones are kept once.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct PathSet {
-    pub(super) attributes: PathAttributes,
-    pub(super) next_hop: NextHop,
-}
-
 /// Why routes of a session that is gone are still here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stale {
@@ -84,19 +107,50 @@ pub enum Stale {
     LongLived,
 }
 
-/// One route of one peer.
+/// A peer, in a few bits.
+pub(super) type PeerId = u16;
+
+/// One route of one peer. Two full tables have millions: each octet here is megabytes there.
 #[derive(Debug, Clone)]
 pub(super) struct Path {
-    pub(super) peer: u32,
-    pub(super) path_id: Option<u32>,
     pub(super) set: Arc<PathSet>,
-    pub(super) since: UnixSeconds,
+    /// Seconds since 1970, up to 2106.
+    pub(super) since: u32,
+    number: u32,
+    pub(super) peer: PeerId,
+    has_number: bool,
     /// Whatever the surroundings are.
     pub(super) refused: Option<Refusal>,
     pub(super) stale: Option<Stale>,
     /// The peer's own refresh has not named it yet (RFC 7313 §4.2).
     pub(super) unrefreshed: bool,
     pub(super) used: bool,
+}
+
+impl Path {
+    pub(super) fn new(peer: PeerId, path_id: Option<u32>, set: Arc<PathSet>, since: u32) -> Self {
+        Self {
+            set,
+            since,
+            number: path_id.unwrap_or_default(),
+            peer,
+            has_number: path_id.is_some(),
+            refused: None,
+            stale: None,
+            unrefreshed: false,
+            used: false,
+        }
+    }
+
+    /// The path identifier (RFC 7911).
+    pub(super) fn path_id(&self) -> Option<u32> {
+        self.has_number.then_some(self.number)
+    }
+
+    /// Whether it is what `peer` calls `path_id`.
+    pub(super) fn is(&self, peer: PeerId, path_id: Option<u32>) -> bool {
+        self.peer == peer && self.path_id() == path_id
+    }
 }
 
 /// Why a route may not be used at all.

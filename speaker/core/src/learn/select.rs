@@ -3,13 +3,14 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use bgp_proto::types::{Asn, Community, RouterId};
-use bgp_proto::wire::{Origin, PathAttributes};
+use bgp_proto::types::{Asn, RouterId};
+use smallvec::{SmallVec, smallvec};
 
 use super::route::Neighbor;
+use super::sets::Rank;
 
-/// LOCAL_PREF where the peer says none: what routers take for it.
-const DEFAULT_LOCAL_PREF: u32 = 100;
+/// Of a few routes to a destination, as it mostly is, nothing is allocated.
+pub(super) type Few<T> = SmallVec<[T; 4]>;
 
 /// The steps, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +57,7 @@ impl fmt::Display for Step {
 /// A route that may be used.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate<'a> {
-    pub(super) attributes: &'a PathAttributes,
+    pub(super) rank: &'a Rank,
     pub(super) from: &'a Neighbor,
     pub(super) name: &'a str,
     pub(super) path_id: Option<u32>,
@@ -67,45 +68,25 @@ pub(super) struct Candidate<'a> {
 impl Candidate<'_> {
     /// "the route … MUST be treated as the least preferred" (RFC 9494 §4.3), whoever has made it stale.
     fn last_resort(&self) -> bool {
-        self.long_lived || self.attributes.communities.contains(&Community::LLGR_STALE)
+        self.long_lived || self.rank.llgr_stale
     }
 
     /// Of a router that goes out of service the routes come last: it says so by GRACEFUL_SHUTDOWN, on which the
     /// receiver lowers LOCAL_PREF to 0 (RFC 8326 §4.2).
     fn preference(&self) -> u32 {
-        if self.from.is_external() && self.attributes.communities.contains(&Community::GRACEFUL_SHUTDOWN) {
+        if self.from.is_external() && self.rank.graceful_shutdown {
             return 0;
         }
-        self.attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF)
+        self.rank.local_pref
     }
 
-    fn length(&self) -> usize {
-        self.attributes.as_path.as_ref().map_or(0, bgp_proto::wire::AsPath::length)
-    }
-
-    fn origin(&self) -> Origin {
-        self.attributes.origin.unwrap_or(Origin::Incomplete)
-    }
-
-    /// "the neighboring AS is the first AS in the AS_PATH of AS_SEQUENCE type"; our own for a route that begins here
-    /// (RFC 4271 §9.1.2.2 (c)). Segments of a confederation are passed over (RFC 5065 §5.3).
+    /// Our own for a route that begins here (RFC 4271 §9.1.2.2 (c)).
     fn neighboring_as(&self) -> Asn {
-        let path = self.attributes.as_path.iter().flat_map(|path| &path.segments);
-        let first = path.into_iter().find(|segment| !segment.kind.is_confed());
-        first.and_then(|segment| segment.asns.first().copied()).unwrap_or(self.from.local_asn)
-    }
-
-    /// A route without MED "is considered to have the lowest possible MED value" (RFC 4271 §9.1.2.2 (c)).
-    fn med(&self) -> u32 {
-        self.attributes.med.unwrap_or(0)
+        self.rank.neighboring_as.unwrap_or(self.from.local_asn)
     }
 
     fn identifier(&self) -> RouterId {
-        self.attributes.originator_id.unwrap_or(self.from.router_id)
-    }
-
-    fn last(&self) -> (Option<u32>, &str) {
-        (self.path_id, self.name)
+        self.rank.originator.unwrap_or(self.from.router_id)
     }
 
     fn address(&self) -> IpAddr {
@@ -120,22 +101,22 @@ pub(super) struct Choice {
     pub(super) best: usize,
     /// Those that no step before the router's identifier tells apart, the best one among them. AS paths are
     /// compared by length alone, and routes of our own AS are never beside those of others.
-    pub(super) equal: Vec<usize>,
+    pub(super) equal: Few<usize>,
     /// By which step each of the others fell out.
-    pub(super) lost: Vec<Option<Step>>,
+    pub(super) lost: Few<Option<Step>>,
 }
 
 /// The candidates that are still in, and by which step the others went.
 struct Field<'a> {
     all: &'a [Candidate<'a>],
-    left: Vec<usize>,
-    lost: Vec<Option<Step>>,
+    left: Few<usize>,
+    lost: Few<Option<Step>>,
 }
 
 impl<'a> Field<'a> {
     /// Keeps those for which `key` is least.
     fn least<K: Ord>(&mut self, step: Step, key: impl Fn(&Candidate<'a>) -> K) {
-        let keys: Vec<(usize, K)> =
+        let keys: Few<(usize, K)> =
             self.left.iter().filter_map(|at| Some((*at, key(self.all.get(*at)?)))).collect();
         let Some(least) = keys.iter().map(|(_, key)| key).min() else { return };
         self.left = keys.iter().filter(|(_, key)| key == least).map(|(at, _)| *at).collect();
@@ -145,14 +126,23 @@ impl<'a> Field<'a> {
     /// "Remove from consideration routes with less-preferred MULTI_EXIT_DISC attributes. MULTI_EXIT_DISC is only
     /// comparable between routes learned from the same neighboring AS" (RFC 4271 §9.1.2.2 (c)), whatever the order.
     fn med(&mut self) {
-        let of = |at: &usize| self.all.get(*at).map(|one| (one.neighboring_as(), one.med()));
+        let of = |at: &usize| self.all.get(*at).map(|one| (one.neighboring_as(), one.rank.med));
         let worse = |at: &usize| {
             let Some((asn, med)) = of(at) else { return false };
             self.left.iter().filter_map(of).any(|(other, lower)| other == asn && lower < med)
         };
-        let gone: Vec<usize> = self.left.iter().copied().filter(|at| worse(at)).collect();
+        let gone: Few<usize> = self.left.iter().copied().filter(|at| worse(at)).collect();
         self.left.retain(|at| !gone.contains(at));
         self.drop_others(Step::Med, gone.into_iter());
+    }
+
+    /// What is left to tell routes apart. Names are unique: one is left.
+    fn last(&mut self) {
+        let of = |at: &usize| self.all.get(*at).map(|one| (one.path_id, one.name));
+        let Some(least) = self.left.iter().copied().min_by_key(of) else { return };
+        let gone: Few<usize> = self.left.iter().copied().filter(|at| *at != least).collect();
+        self.left = smallvec![least];
+        self.drop_others(Step::PathId, gone.into_iter());
     }
 
     fn drop_others(&mut self, step: Step, gone: impl Iterator<Item = usize>) {
@@ -166,12 +156,12 @@ impl<'a> Field<'a> {
 
 /// `None` where there is no candidate.
 pub(super) fn select(all: &[Candidate<'_>]) -> Option<Choice> {
-    let mut field = Field { all, left: (0..all.len()).collect(), lost: vec![None; all.len()] };
+    let mut field = Field { all, left: (0..all.len()).collect(), lost: smallvec![None; all.len()] };
     if all.len() > 1 {
         field.least(Step::LongLivedStale, Candidate::last_resort);
         field.least(Step::LocalPreference, |one| std::cmp::Reverse(one.preference()));
-        field.least(Step::AsPath, Candidate::length);
-        field.least(Step::Origin, Candidate::origin);
+        field.least(Step::AsPath, |one| one.rank.length);
+        field.least(Step::Origin, |one| one.rank.origin);
         field.med();
         field.least(Step::Interior, |one| !one.from.is_external());
     }
@@ -179,13 +169,9 @@ pub(super) fn select(all: &[Candidate<'_>]) -> Option<Choice> {
     let (equal, lost) = (field.left.clone(), field.lost.clone());
     if field.left.len() > 1 {
         field.least(Step::Identifier, Candidate::identifier);
-        field.least(Step::ClusterList, |one| one.attributes.cluster_list.len());
+        field.least(Step::ClusterList, |one| one.rank.clusters);
         field.least(Step::Address, Candidate::address);
-        // Names are unique: one is left.
-        field.least(Step::PathId, |one| {
-            let (path_id, name) = one.last();
-            (path_id, name.to_owned())
-        });
+        field.last();
     }
     let best = field.left.first().copied()?;
     Some(Choice { best, equal, lost })

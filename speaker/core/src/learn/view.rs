@@ -41,27 +41,27 @@ impl Learned {
     /// The routes that `wanted` picks by peer and destination, with what became of each.
     pub fn rows(&self, mut wanted: impl FnMut(&str, Prefix) -> bool) -> Vec<ReceivedRoute> {
         let mut rows = Vec::new();
-        for (prefix, slot) in &self.routes {
+        for (prefix, slot) in self.routes.iter() {
             if !slot
                 .paths
                 .iter()
-                .any(|path| self.peers.get(&path.peer).is_some_and(|p| wanted(&p.name, *prefix)))
+                .any(|path| self.peers.get(&path.peer).is_some_and(|p| wanted(&p.name, prefix)))
             {
                 continue;
             }
-            let decision = decide(*prefix, &slot.paths, &self.peers, &self.around);
-            for (path, verdict) in slot.paths.iter().zip(decision.verdicts) {
-                let Some(peer) = self.peers.get(&path.peer).filter(|peer| wanted(&peer.name, *prefix)) else {
+            let decision = decide(prefix, &slot.paths, &self.peers, &self.around);
+            for (at, (path, verdict)) in slot.paths.iter().zip(decision.verdicts).enumerate() {
+                let Some(peer) = self.peers.get(&path.peer).filter(|peer| wanted(&peer.name, prefix)) else {
                     continue;
                 };
-                let shown = Shown {
-                    attributes: &path.set.attributes,
-                    next_hop: path.set.next_hop,
-                    since: path.since,
-                };
-                let nlri = Nlri { path_id: path.path_id, prefix: *prefix };
+                let attributes = path.set.attributes();
+                let shown =
+                    Shown { attributes: &attributes, next_hop: path.set.next_hop, since: path.since.into() };
+                let nlri = Nlri { path_id: path.path_id(), prefix };
                 let mut row = ReceivedRoute::of(&peer.name, peer.from.asn, nlri, Some(shown));
                 judged(&mut row, verdict, path.stale.is_some());
+                let way = decision.ways.iter().find(|(of, _)| *of == at);
+                row.interface = way.and_then(|(_, hop)| self.around.interfaces.get(&hop.interface).cloned());
                 rows.push(row);
             }
         }

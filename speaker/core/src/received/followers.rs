@@ -85,22 +85,20 @@ impl AdjRibIn {
         let place = self.followers.0.iter().position(|follower| follower.name.ptr_eq(&weak));
         let mut follower = place.map_or_else(
             || {
-                let kept = self.families.iter().flat_map(|(_, received)| received.routes.keys());
-                Follower {
-                    name: weak,
-                    told: BTreeSet::new(),
-                    due: kept.copied().collect(),
-                    ended: FamilySet::EMPTY,
-                }
+                let kept = self
+                    .families
+                    .iter()
+                    .flat_map(|(_, received)| received.routes.iter().map(|(nlri, _)| nlri));
+                Follower { name: weak, told: BTreeSet::new(), due: kept.collect(), ended: FamilySet::EMPTY }
             },
             |place| self.followers.0.swap_remove(place),
         );
         let mut news = News::default();
         for _ in 0..most {
             let Some(nlri) = follower.due.pop_first() else { break };
-            let kept = self.families.get(nlri.prefix.family()).routes.get(&nlri).cloned();
+            let kept = self.families.get(nlri.prefix.family()).routes.details(&nlri).cloned();
             // Without details there is nothing to tell: `receive: count`.
-            match kept.flatten() {
+            match kept {
                 Some(Details { attributes, next_hop, since }) => {
                     follower.told.insert(nlri);
                     news.announced.push(dump::Route { nlri, next_hop, attributes, since });
@@ -126,7 +124,7 @@ impl AdjRibIn {
     pub(super) fn tell_followers(&mut self, update: &Update) {
         let announced = update.announced.iter().map(|announcement| &announcement.nlri);
         for nlri in update.withdrawn.iter().chain(announced).flatten() {
-            let kept = self.families.get(nlri.prefix.family()).routes.contains_key(&nlri);
+            let kept = self.families.get(nlri.prefix.family()).routes.contains(&nlri);
             self.followers.changed(nlri, kept);
         }
     }

@@ -156,7 +156,7 @@ fn rows_have_every_key() {
         rows,
         serde_json::json!([{
             "peer": "tor", "peerAs": 64500, "family": "ipv6-unicast", "prefix": "2001:db8:1::/48",
-            "pathId": null, "nextHop": "2001:db8::2", "linkLocalNextHop": null, "origin": "igp",
+            "pathId": null, "nextHop": "2001:db8::2", "interface": null, "linkLocalNextHop": null, "origin": "igp",
             "asPath": [{"kind": "sequence", "asns": [64500]}], "med": 1, "localPreference": null,
             "communities": [], "largeCommunities": [], "extendedCommunities": [],
             "valid": true, "best": false, "multipath": false, "stale": false, "learned": false, "reason": null,

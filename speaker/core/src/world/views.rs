@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bgp_proto::types::Prefix;
+use speaker_config::model::PeerAddress;
 use speaker_config::objects::{Block, ObjectKey, Pool, Service, TrafficPolicy};
 
 use super::World;
@@ -110,10 +111,25 @@ impl World {
             PeerVerdict {
                 peer: name.to_owned(),
                 advertised: verdict.outcome.is_ok(),
+                next_hop: verdict
+                    .outcome
+                    .is_ok()
+                    .then(|| self.exporter.next_hop(name, prefix.family()))
+                    .flatten(),
+                interface: self.interface(name).map(str::to_owned),
                 reason: verdict.outcome.err().map(|held| held.to_string()),
             }
         };
         self.peer_names().into_iter().map(verdict).collect()
+    }
+
+    /// The interface of an unnumbered peer.
+    fn interface(&self, name: &str) -> Option<&str> {
+        let one = self.peers().all().iter().find(|one| one.peer.name == name)?;
+        match &one.peer.address {
+            PeerAddress::Interface(name) => Some(name),
+            PeerAddress::Address { .. } => None,
+        }
     }
 
     /// `speaker explain`: `target` is a prefix, an address, NAMESPACE/NAME of a Service, or a pool's name.

@@ -10,8 +10,11 @@ use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, State};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
+use rtnetlink::sys::AsyncSocket as _;
 use rtnetlink::{MulticastGroup, RouteMessageBuilder};
 use speaker_core::datapath::PROTOCOL;
+
+use crate::io::netlink;
 
 use super::{EgressLookup, flags, own_address, usable};
 
@@ -160,13 +163,14 @@ impl Moves {
     /// # Errors
     /// The kernel gives no netlink socket.
     pub fn open() -> std::io::Result<Self> {
-        let (connection, _, messages) = rtnetlink::new_multicast_connection(&[
+        let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&[
             MulticastGroup::Link,
             MulticastGroup::Ipv4Ifaddr,
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
         ])?;
+        netlink::without_learned(connection.socket_mut().socket_ref())?;
         tokio::spawn(connection);
         let moves = messages.filter_map(|(message, _)| std::future::ready(moved(&message.payload)));
         Ok(Self(Box::new(moves)))

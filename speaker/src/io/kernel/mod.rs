@@ -122,7 +122,7 @@ pub async fn cleanup() -> Result<Vec<String>, String> {
     for op in &ops {
         apply::apply(&kernel.handle, op).await.map_err(|error| format!("{}: {error}", in_words(op)))?;
     }
-    super::learn::remove(&learned).await?;
+    super::learn::remove().await?;
     let left = datapath::cleanup(kernel.read().await?);
     if left.is_empty() {
         let routes = learned.iter().map(|one| {

@@ -8,8 +8,11 @@ use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::sys::AsyncSocket as _;
 use speaker_core::datapath::{LOCAL_TABLE, PROTOCOL, TABLE};
 use tokio::sync::mpsc;
+
+use crate::io::netlink;
 
 /// What an event asks for: to look again, the sooner the nearer it is to what is ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +52,8 @@ impl Monitor {
             MulticastGroup::Ipv4Rule,
             MulticastGroup::Ipv6Rule,
         ];
-        let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
+        let (mut connection, _, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
+        netlink::without_learned(connection.socket_mut().socket_ref())?;
         tokio::spawn(connection);
         let (found, looks) = mpsc::channel(64);
         tokio::spawn(async move {

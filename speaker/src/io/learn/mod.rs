@@ -9,8 +9,11 @@
 //! The channel from the peers is bounded: a peer that tells faster than routes are taken in is read more slowly.
 
 mod kernel;
+mod messages;
 mod monitor;
+mod reader;
 mod task;
+mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

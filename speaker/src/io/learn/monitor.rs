@@ -6,10 +6,12 @@ use futures_util::StreamExt as _;
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::sys::AsyncSocket as _;
 use speaker_core::learn::Found;
 use tokio::sync::mpsc;
 
-use super::kernel::{attached, is_ours, read};
+use super::messages::{attached, is_ours, read};
+use crate::io::netlink;
 
 /// What may wait for the task; if more comes, everything is read anew.
 const QUEUE: usize = 4096;
@@ -27,13 +29,13 @@ pub(super) enum Heard {
     Missed,
 }
 
-/// A connection that is told of every change, of those too that this process makes on another one.
+/// A connection that is told of every change but those of routes that this process makes itself.
 #[derive(Debug)]
 pub(super) struct Monitor(mpsc::Receiver<Heard>);
 
 impl Monitor {
-    /// Opens it; call inside the runtime.
-    pub(super) fn open() -> io::Result<Self> {
+    /// Opens it; call inside the runtime. Who writes by the netlink port `own` knows of it already.
+    pub(super) fn open(own: u32) -> io::Result<Self> {
         let groups = [
             MulticastGroup::Link,
             MulticastGroup::Ipv4Ifaddr,
@@ -41,7 +43,8 @@ impl Monitor {
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
         ];
-        let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
+        let (mut connection, _, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
+        netlink::without_own(connection.socket_mut().socket_ref(), own)?;
         let reading = tokio::spawn(connection);
         let (found, told) = mpsc::channel(QUEUE);
         tokio::spawn(async move {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::types::Timestamp;
-use speaker_core::learn::{Fib, Learned, METRIC};
+use speaker_core::learn::{Fib, Learned, METRIC, Reading};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::kernel::Table;
+use super::kernel::{STEP, Table};
 use super::monitor::{Heard, Monitor};
 use super::{Begun, Message, Name, Order, State, Told};
 use crate::io::clock::Clock;
@@ -22,11 +22,11 @@ const BATCH: usize = 64;
 /// How long messages are taken in before the kernel's next step, while there are any.
 const INTAKE: Duration = Duration::from_millis(50);
 
-/// Routes written in one step.
-const STEP: usize = 256;
-
 /// The kernel is read again after this time, whatever the monitor says.
 const EVERY: Duration = Duration::from_secs(60);
+
+/// Reading a full table takes seconds: between two readings lies so many times what the last one took.
+const REST: u32 = 20;
 
 /// How long events are awaited before one look at all of them.
 const TOGETHER: Duration = Duration::from_millis(20);
@@ -52,6 +52,8 @@ pub(super) struct Task {
     /// When the kernel is to be read, and when it last was.
     look: Timestamp,
     looked: Option<Timestamp>,
+    /// How long after the last reading the next one may follow.
+    pause: Duration,
     /// Peers whose tables are awaited, and until when.
     expected: Option<(BTreeSet<Name>, Timestamp)>,
     /// Why nothing may be written, and when it is tried again.
@@ -67,16 +69,18 @@ impl Task {
         shown: watch::Sender<Arc<State>>,
         clock: Clock,
     ) -> io::Result<Self> {
+        let table = Table::open()?;
         Ok(Self {
             learned: Learned::default(),
             fib: Fib::default(),
-            table: Table::open()?,
-            monitor: Monitor::open()?,
+            monitor: Monitor::open(table.port())?,
+            table,
             holder,
             shown,
             clock,
             look: clock.now(),
             looked: None,
+            pause: PAUSE,
             expected: None,
             refused: None,
             retry: None,
@@ -169,7 +173,7 @@ impl Task {
             Heard::Around | Heard::Missed => true,
         };
         if look {
-            let soonest = self.looked.map_or(Timestamp::ZERO, |at| at + PAUSE);
+            let soonest = self.looked.map_or(Timestamp::ZERO, |at| at + self.pause);
             self.look = self.look.min((self.clock.now() + TOGETHER).max(soonest));
         }
     }
@@ -216,10 +220,12 @@ impl Task {
         if self.holder.is_none() {
             return;
         }
-        match self.table.found().await {
-            Ok(found) => {
-                self.fib.read(found, &self.learned);
+        match self.table.found(Reading::push).await {
+            Ok(reading) => {
+                self.fib.read(reading, &self.learned);
                 self.retry = None;
+                self.pause = PAUSE.max(self.clock.now().since(now) * REST);
+                self.look = self.look.max(now + self.pause);
             }
             Err(error) => self.unreadable(&error),
         }
@@ -275,6 +281,9 @@ impl Task {
             }
             self.fib.done(op, result);
         }
+        if self.table.is_lost() {
+            self.look = now;
+        }
         if !self.fib.has_failed() && self.fib.is_settled() {
             self.said.clear();
         } else if self.fib.has_failed() && self.retry.is_none() {
@@ -299,20 +308,12 @@ impl Task {
         });
     }
 
-    async fn stop(self, remove: bool, done: oneshot::Sender<()>) {
+    async fn stop(mut self, remove: bool, done: oneshot::Sender<()>) {
         let held = self.holder.as_ref().is_some_and(Holder::is_held);
         if remove && held {
-            let left = match self.table.found().await {
-                Ok(found) => self.table.apply(Fib::clear(&found)).await,
-                Err(error) => {
-                    tracing::warn!("learned routes are left in the kernel, --cleanup removes them: {error}");
-                    Vec::new()
-                }
-            };
-            for (op, result) in left {
-                if let Err(error) = result {
-                    tracing::warn!("the learned route to {} is left in the kernel: {error}", op.prefix());
-                }
+            let left = self.table.clear().await.unwrap_or_else(|error| vec![error]);
+            for what in left.iter().take(MOST_SAID) {
+                tracing::warn!("learned routes are left in the kernel, --cleanup removes them: {what}");
             }
         }
         // Who waits may have gone.

@@ -96,8 +96,8 @@ fn new_prefix(dice: &mut Dice, known: &mut BTreeSet<(u32, u8)>) -> (u32, u8) {
         // Three of five prefixes of the real table are /24.
         let length = if dice.roll(5) < 3 { 24 } else { u8::try_from(16 + dice.roll(8)).expect("below 24") };
         let address = (0x0100_0000 + dice.roll(0xdd00_0000)) & (u32::MAX << (32 - length));
-        // Daemons refuse loopback addresses, and 10/8 is where the peers are.
-        if !matches!(address >> 24, 10 | 127) && known.insert((address, length)) {
+        // Daemons refuse loopback and link-local addresses, and 10/8 is where the peers are.
+        if !matches!(address >> 24, 10 | 127) && address >> 16 != 0xa9fe && known.insert((address, length)) {
             return (address, length);
         }
     }

@@ -391,7 +391,7 @@ proptest! {
             };
             list.event(event);
             apply(&mut learned, event, session[peer], Timestamp::ZERO + Duration::from_secs(list.now));
-            for changed in learned.take_changed() {
+            for (changed, ()) in learned.take_changed() {
                 match learned.hops(changed) {
                     Some(hops) => told.insert(changed, hops.clone()),
                     None => told.remove(&changed),

@@ -227,7 +227,7 @@ fn what_a_former_process_left_stays_until_peers_have_told() {
     kernel.0.insert((prefix("198.51.100.0/24"), METRIC), vec![hop(1)]);
     kernel.0.insert((prefix(INNER), 7), vec![hop(1)]);
     let (mut fib, mut learned) = (Fib::default(), Learned::default());
-    fib.read(kernel.found(), &learned);
+    fib.read(kernel.found().into_iter().collect(), &learned);
     assert_eq!(kernel.apply(&mut fib, &learned), []);
     learned = up(helper());
     fib.changed(learned.take_changed());
@@ -240,7 +240,7 @@ fn what_a_former_process_left_stays_until_peers_have_told() {
     learned.update("r1", 1, &withdrawn(&[DEFAULT]), 0);
     fib.changed(learned.take_changed());
     assert_eq!(kernel.apply(&mut fib, &learned).len(), 1, "it was ours meanwhile, and is gone");
-    fib.read(kernel.found(), &learned);
+    fib.read(kernel.found().into_iter().collect(), &learned);
     assert_eq!(kernel.apply(&mut fib, &learned), [], "reading again changes nothing");
     fib.release();
     kernel.apply(&mut fib, &learned);
@@ -253,7 +253,7 @@ fn the_first_router_to_come_back_does_not_take_the_place_of_all() {
     let mut kernel = Kernel::default();
     kernel.0.insert((prefix(DEFAULT), METRIC), vec![hop(1), hop(2)]);
     let (mut fib, mut learned) = (Fib::default(), Learned::default());
-    fib.read(kernel.found(), &learned);
+    fib.read(kernel.found().into_iter().collect(), &learned);
     learned = up(helper());
     fib.changed(learned.take_changed());
     kernel.apply(&mut fib, &learned);
@@ -268,14 +268,14 @@ fn the_first_router_to_come_back_does_not_take_the_place_of_all() {
 fn a_route_that_others_removed_or_changed_comes_back() {
     let mut kernel = Kernel::default();
     let (mut fib, mut learned) = (Fib::default(), up(helper()));
-    fib.read(kernel.found(), &learned);
+    fib.read(kernel.found().into_iter().collect(), &learned);
     fib.changed(learned.take_changed());
     kernel.apply(&mut fib, &learned);
     assert_eq!(kernel.0.len(), 2);
     kernel.0.clear();
     kernel.0.insert((prefix(DEFAULT), METRIC), vec![hop(2)]);
     kernel.0.insert((prefix("203.0.113.0/24"), METRIC), vec![hop(2)]);
-    fib.read(kernel.found(), &learned);
+    fib.read(kernel.found().into_iter().collect(), &learned);
     kernel.apply(&mut fib, &learned);
     let prefixes: BTreeSet<Prefix> = kernel.0.keys().map(|(prefix, _)| *prefix).collect();
     assert_eq!(
@@ -289,7 +289,7 @@ fn a_route_that_others_removed_or_changed_comes_back() {
 #[test]
 fn a_refused_route_is_told_and_tried_again() {
     let (mut fib, mut learned) = (Fib::default(), up(helper()));
-    fib.read(Vec::new(), &learned);
+    fib.read(Reading::default(), &learned);
     fib.changed(learned.take_changed());
     for op in fib.next(&learned, 10) {
         fib.done(op, Err("File exists".to_owned()));
