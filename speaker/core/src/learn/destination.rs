@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_destination_of_two_routes_takes_64_octets() {
-        assert_eq!((size_of::<Path>(), size_of::<Destination>()), (24, 64));
+    fn a_destination_of_two_routes_takes_72_octets() {
+        assert_eq!((size_of::<Path>(), size_of::<Destination>()), (24, 72));
     }
 }
