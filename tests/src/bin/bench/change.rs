@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::daemons::{Bench, Daemon, Kind, Role, peer_dial};
@@ -21,7 +22,9 @@ const YAML: &str = "sources: {manifests: [manifests]}\nadvertisements:\n  - name
 /// Runs it with our daemon at each number of peers and prints the table.
 pub(crate) fn run(options: &Options) {
     heading(&format!("Change: one of {SERVICES} Services deleted, {} samples", options.samples));
+    schedule("--idle");
     let rows: Vec<Vec<String>> = options.peers.iter().map(|peers| once(*peers, options.samples)).collect();
+    schedule("--other");
     let heading = [
         "peers",
         "in the process, p50",
@@ -32,6 +35,14 @@ pub(crate) fn run(options: &Options) {
         "longest",
     ];
     table(&heading, &rows);
+}
+
+/// The peers of a network are on other machines: here they take the processor when nobody else wants it. What this
+/// program starts does not inherit that.
+fn schedule(policy: &str) {
+    let own = std::process::id().to_string();
+    let told = Command::new("chrt").args(["--reset-on-fork", policy, "--pid", "0", &own]).status();
+    assert!(told.is_ok_and(|status| status.success()), "chrt of util-linux");
 }
 
 fn once(peers: usize, samples: usize) -> Vec<String> {
