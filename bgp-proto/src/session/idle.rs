@@ -5,7 +5,7 @@ use super::memory::Context;
 use super::opening::Opening;
 use super::session::Phase;
 use super::timers::{Timer, Visit};
-use super::{Action, ConnId, Input};
+use super::{Action, ConnId, Input, StopReason};
 use crate::wire::{MessageKind, Notification, codes};
 
 /// What Idle waits for.
@@ -18,6 +18,13 @@ pub(super) enum Idle {
 }
 
 impl Idle {
+    /// Stopped by an operator, who wants it again or not: ManualStop "sets the ConnectRetryCounter to zero" (RFC 4271
+    /// §8.2.2), so that what was cleared ten times does not come back as late as what has failed ten times.
+    pub(super) fn ordered(cx: &mut Context<'_>, reason: &StopReason) -> Phase {
+        cx.memory.backoff.reset();
+        if reason.restart { Self::hold(cx) } else { Phase::Idle(Self::Stopped) }
+    }
+
     /// After a failure.
     pub(super) fn hold(cx: &mut Context<'_>) -> Phase {
         Phase::Idle(Self::Holding(cx.idle_hold()))
@@ -44,7 +51,9 @@ impl Idle {
                     return Phase::Opening(Opening::start(cx));
                 }
             }
-            Input::Stop(reason) if !reason.restart => return Phase::Idle(Self::Stopped),
+            Input::Stop(reason) if !reason.restart || matches!(self, Self::Holding(_)) => {
+                return Self::ordered(cx, &reason);
+            }
             Input::Accepted { conn, local, remote } => {
                 self.refuse(cx, Link::new(conn, Direction::Incoming, local, remote));
             }

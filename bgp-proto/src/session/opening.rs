@@ -118,7 +118,7 @@ impl Opening {
         for connection in self.dial.take_if(|_| true).into_iter().chain(self.incoming.take()) {
             connection.end(End::Stopped(reason.notification.clone())).finish(cx);
         }
-        if reason.restart { Idle::hold(cx) } else { Phase::Idle(Idle::Stopped) }
+        Idle::ordered(cx, reason)
     }
 
     fn expire(mut self: Box<Self>, cx: &mut Context<'_>) -> Phase {

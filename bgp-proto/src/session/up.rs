@@ -161,7 +161,7 @@ impl Up {
         if let Some(newcomer) = newcomer {
             newcomer.end(End::Stopped(reason.notification.clone())).finish_beside(cx);
         }
-        if reason.restart { Idle::hold(cx) } else { Phase::Idle(Idle::Stopped) }
+        Idle::ordered(cx, reason)
     }
 
     /// The session is over. A connection that the peer has made meanwhile takes over, unless the peer broke

@@ -181,6 +181,35 @@ fn a_session_that_outlived_its_hold_time_comes_back_within_a_second() {
 }
 
 #[test]
+fn what_is_cleared_again_and_again_comes_back_within_a_second() {
+    let clear = || {
+        let notification = Some(Notification::cease(codes::CEASE_ADMINISTRATIVE_RESET, ""));
+        Input::Stop(StopReason { notification, hard: true, restart: true })
+    };
+    let (mut bench, _, _) = Bench::established(ours(), &peer_open());
+    for _ in 0..8 {
+        bench.input(clear());
+        let start = bench.now;
+        assert!(bench.next_timer().1.has(&Action::Connect));
+        assert!(bench.now.since(start) <= seconds(1));
+        let (conn, _) = bench.connected();
+        bench.receive(conn, peer_open().encode());
+        bench.receive(conn, keepalive());
+        assert_eq!(bench.state(), State::Established);
+    }
+    // Also what waits because it has failed.
+    bench.input(clear());
+    for _ in 0..8 {
+        bench.next_timer();
+        let (conn, _) = bench.connected();
+        bench.receive(conn, Notification::new(2, 2).encode());
+    }
+    assert!(bench.session.deadline().unwrap().0.since(bench.now) > seconds(40));
+    bench.input(clear());
+    assert!(bench.session.deadline().unwrap().0.since(bench.now) <= seconds(1));
+}
+
+#[test]
 fn a_start_by_hand_forgets_the_back_off_and_does_not_wait() {
     let mut bench = Bench::started(ours());
     for _ in 0..8 {
