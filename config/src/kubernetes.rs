@@ -17,9 +17,9 @@ use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::objects::{
-    CLEANUP_FINALIZER, CLEANUP_MARK, Cleanup, Condition, Endpoint, EndpointSlice, IpFamilyPolicy, Labels,
-    Node, ObjectKey, Secret, SecretValue, Service, ServiceCidr, ServicePort, TrafficPolicy, UnixSeconds,
-    api_server_service,
+    CLEANUP_FINALIZER, CLEANUP_MARK, CiliumNode, Cleanup, Condition, Endpoint, EndpointSlice, IpFamilyPolicy,
+    Labels, Node, OPERATOR_MANAGER, ObjectKey, Secret, SecretValue, Service, ServiceCidr, ServicePort,
+    TrafficPolicy, UnixSeconds, api_server_service,
 };
 use crate::selector::is_dns_subdomain;
 
@@ -104,6 +104,7 @@ pub fn service(object: core::Service) -> Result<Service, FieldError> {
         generation: meta.generation.unwrap_or_default(),
         deleting: meta.deletion_timestamp.is_some(),
         cleanup: cleanup(&meta),
+        ingress_ours: ingress_ours(&meta),
         labels: meta.labels.unwrap_or_default(),
         annotations: prune(meta.annotations),
         load_balancer,
@@ -218,6 +219,17 @@ pub fn node(object: core::Node) -> Result<Node, FieldError> {
     Ok(node)
 }
 
+/// A CiliumNode, of which nothing but its metadata is read.
+///
+/// # Errors
+/// `metadata` holds what the API server would refuse.
+pub fn cilium_node(object: &serde_json::Value) -> Result<CiliumNode, FieldError> {
+    let meta = object.get("metadata").cloned().unwrap_or_default();
+    let meta: ObjectMeta =
+        serde_json::from_value(meta).map_err(|error| FieldError::new("metadata", error.to_string()))?;
+    Ok(CiliumNode { name: name(&meta)?, labels: meta.labels.unwrap_or_default() })
+}
+
 /// A ServiceCIDR.
 ///
 /// # Errors
@@ -280,6 +292,27 @@ fn cleanup(meta: &ObjectMeta) -> Cleanup {
         (true, true) => Cleanup::Ours,
         (true, false) => Cleanup::Others,
     }
+}
+
+/// Whether the operator is the one that wrote `status.loadBalancer.ingress`.
+fn ingress_ours(meta: &ObjectMeta) -> bool {
+    meta.managed_fields.iter().flatten().any(|entry| {
+        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+        entry.manager.as_deref() == Some(OPERATOR_MANAGER)
+            && entry.subresource.as_deref() == Some("status")
+            && fields.is_some_and(|all| all.pointer("/f:status/f:loadBalancer/f:ingress").is_some())
+    })
+}
+
+/// What a Service has by its metadata and status, where the rest of it cannot be read; of addresses, those that are
+/// some.
+#[must_use]
+pub fn recorded_service(object: &serde_json::Value) -> Option<(ObjectKey, UnixSeconds, Vec<IpAddr>)> {
+    let meta: ObjectMeta = serde_json::from_value(object.get("metadata")?.clone()).ok()?;
+    let ingress = object.pointer("/status/loadBalancer/ingress").and_then(serde_json::Value::as_array);
+    let entries = ingress.into_iter().flatten().filter_map(|entry| entry.get("ip")?.as_str());
+    let addresses: Vec<IpAddr> = entries.filter_map(|ip| ip.parse().ok()).collect();
+    (!addresses.is_empty()).then_some((namespaced(&meta).ok()?, created(&meta), addresses))
 }
 
 fn prune(annotations: Option<Labels>) -> Labels {

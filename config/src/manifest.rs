@@ -261,6 +261,7 @@ fn cilium(version: &str, kind: &str, json: &Json) -> Option<Result<Object, Field
         "CiliumBGPNodeConfigOverride" => {
             kubernetes::bgp_node_config_override(json).map(Object::BgpNodeConfigOverride)
         }
+        "CiliumNode" if version == "cilium.io/v2" => kubernetes::cilium_node(json).map(Object::CiliumNode),
         "CiliumL2AnnouncementPolicy" if version == "cilium.io/v2alpha1" => {
             kubernetes::l2_announcement_policy(json).map(Object::L2AnnouncementPolicy)
         }
@@ -295,6 +296,7 @@ fn reference(kind: &str, json: &Json) -> Option<ObjectRef> {
         "Secret" => ObjectRef::Secret(key(name)),
         "Node" => ObjectRef::Node(name),
         "ServiceCIDR" => ObjectRef::ServiceCidr(name),
+        "CiliumNode" => ObjectRef::CiliumNode(name),
         "CiliumBGPClusterConfig" => ObjectRef::BgpClusterConfig(name),
         "CiliumBGPPeerConfig" => ObjectRef::BgpPeerConfig(name),
         "CiliumBGPAdvertisement" => ObjectRef::BgpAdvertisement(name),

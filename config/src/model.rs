@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bgp_proto::types::{Asn, FamilySet, RouterId};
+use bgp_proto::types::{Asn, FamilySet, Prefix, RouterId};
 
 pub use advertisement::{
     AddressKinds, Advertisement, PoolGate, PoolLengths, PoolPrefix, RouteAttributes, ServiceGate,
@@ -168,6 +168,8 @@ impl Default for Operator {
 pub struct CiliumBgp {
     /// `export`: what may leave as if it lay inside a pool.
     pub export: Vec<ExportRule>,
+    /// `routerIdPool`, of IPv4: the operator gives each instance of each node a router ID of it.
+    pub router_id_pool: Option<Prefix>,
 }
 
 /// `datapath.loops`.

@@ -9,6 +9,7 @@ use bgp_proto::types::{Family, Prefix};
 use serde::{Deserialize, Serialize};
 
 mod bgp;
+mod cluster;
 mod secret;
 
 pub use bgp::{
@@ -16,6 +17,7 @@ pub use bgp::{
     BgpInstance, BgpInstanceOverride, BgpNodeConfig, BgpNodeConfigOverride, BgpPeer, BgpPeerConfig,
     BgpPeerOverride, L2AnnouncementPolicy, Owner, PeerPlace, Selection,
 };
+pub use cluster::{CiliumNode, Endpoint, EndpointSlice, Node, ServiceCidr, api_server_service};
 pub use secret::{Secret, SecretValue};
 
 /// Labels or annotations.
@@ -75,6 +77,8 @@ pub enum Object {
     Secret(Secret),
     /// ServiceCIDR.
     ServiceCidr(ServiceCidr),
+    /// CiliumNode.
+    CiliumNode(CiliumNode),
 }
 
 /// Names an object of any kind.
@@ -105,6 +109,8 @@ pub enum ObjectRef {
     Secret(ObjectKey),
     /// ServiceCIDR, by name.
     ServiceCidr(String),
+    /// CiliumNode, by name.
+    CiliumNode(String),
 }
 
 /// Kind and name as a person writes them: `Service default/web`.
@@ -123,6 +129,7 @@ impl fmt::Display for ObjectRef {
             Self::L2AnnouncementPolicy(name) => write!(f, "CiliumL2AnnouncementPolicy {name}"),
             Self::Secret(key) => write!(f, "Secret {key}"),
             Self::ServiceCidr(name) => write!(f, "ServiceCIDR {name}"),
+            Self::CiliumNode(name) => write!(f, "CiliumNode {name}"),
         }
     }
 }
@@ -155,6 +162,7 @@ impl Object {
             Self::L2AnnouncementPolicy(one) => ObjectRef::L2AnnouncementPolicy(one.name.clone()),
             Self::Secret(secret) => ObjectRef::Secret(secret.key.clone()),
             Self::ServiceCidr(one) => ObjectRef::ServiceCidr(one.name.clone()),
+            Self::CiliumNode(one) => ObjectRef::CiliumNode(one.name.clone()),
         }
     }
 }
@@ -403,9 +411,16 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// `status.loadBalancer.ingress[].ip`: what is recorded. Only these are ever announced.
     pub ingress: Vec<IpAddr>,
+    /// `ingress` was last written by us, as `metadata.managedFields` has it: whoever wrote something else since is
+    /// its manager.
+    #[serde(default)]
+    pub ingress_ours: bool,
     /// `status.conditions`.
     pub conditions: Vec<Condition>,
 }
+
+/// The name under which the operator writes (`metadata.managedFields`).
+pub const OPERATOR_MANAGER: &str = "speaker-operator";
 
 /// The label that selectors see for a Service's name.
 pub const SERVICE_NAME_LABEL: &str = "io.kubernetes.service.name";
@@ -429,77 +444,4 @@ impl Service {
     pub fn selected_by(&self, selector: &Selector) -> bool {
         selector.matches_by(|key| self.label(key))
     }
-}
-
-/// One endpoint of a slice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Endpoint {
-    /// `conditions.ready`, where absent counts as ready, and not terminating.
-    pub ready: bool,
-    /// `conditions.serving` (absent: as `ready`): takes traffic, also while it terminates.
-    pub serving: bool,
-    /// `nodeName`.
-    pub node: Option<String>,
-    /// It is the address that Cilium's Gateway and Ingress write where the node's own Envoy takes the
-    /// traffic: every node has it.
-    #[serde(default)]
-    pub envoy: bool,
-}
-
-/// EndpointSlice.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct EndpointSlice {
-    /// Namespace and name.
-    pub key: ObjectKey,
-    /// The Service it belongs to (label `kubernetes.io/service-name`).
-    pub service: Option<ObjectKey>,
-    /// `addressType`; absent for FQDN.
-    pub family: Option<Family>,
-    /// Endpoints that have an address.
-    pub endpoints: Vec<Endpoint>,
-    /// Their addresses where they are the API server's own (Service `default/kubernetes`); of others empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub api_servers: Vec<IpAddr>,
-}
-
-/// The Service behind which the API server is: `default/kubernetes`.
-#[must_use]
-pub fn api_server_service() -> ObjectKey {
-    ObjectKey::new("default", "kubernetes")
-}
-
-/// ServiceCIDR (`networking.k8s.io`): where ClusterIPs come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ServiceCidr {
-    /// Name.
-    pub name: String,
-    /// `spec.cidrs`.
-    pub cidrs: Vec<Prefix>,
-}
-
-/// Node.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Node {
-    /// Name.
-    pub name: String,
-    /// Labels.
-    pub labels: Labels,
-    /// Annotations, those alone that the speaker reads.
-    pub annotations: Labels,
-    /// `status.addresses` of type InternalIP.
-    pub internal_ips: Vec<IpAddr>,
-    /// `status.addresses` of type ExternalIP.
-    pub external_ips: Vec<IpAddr>,
-    /// `spec.podCIDRs`.
-    pub pod_cidrs: Vec<Prefix>,
-    /// Keys of `spec.taints`.
-    #[serde(default)]
-    pub taints: BTreeSet<String>,
-    /// Being deleted.
-    #[serde(default)]
-    pub deleting: bool,
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bgp_proto::session::PeerAsn;
-use bgp_proto::types::{Asn, Family};
+use bgp_proto::types::{Asn, Family, Prefix};
 
 use crate::diagnostic::{Diagnostic, Position, Severity};
 use crate::model::{
@@ -214,7 +214,17 @@ fn check_default_class(table: &Table<'_>, node_ipam: bool, report: &Report) {
 fn cilium_bgp(table: &Table<'_>) -> CiliumBgp {
     let Some(table) = table.table("ciliumBGP", &schema::CILIUM_BGP) else { return CiliumBgp::default() };
     let export = table.read("export", |field| field.each(settings::export_rule)).unwrap_or_default();
-    CiliumBgp { export }
+    CiliumBgp { export, router_id_pool: table.read("routerIdPool", router_id_pool) }
+}
+
+/// Router IDs are written as IPv4 addresses (RFC 6286).
+fn router_id_pool(field: &Field<'_>) -> Option<Prefix> {
+    let prefix = field.prefix()?;
+    if prefix.family() == Family::Ipv6Unicast {
+        field.error("a router ID is an IPv4 address", "write an IPv4 prefix, such as 10.255.0.0/24");
+        return None;
+    }
+    Some(prefix)
 }
 
 fn node_ipam(table: &Table<'_>, sources: &Sources) -> bool {

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use speaker_config::model::SpeakerConfig;
@@ -23,7 +24,7 @@ use speaker_core::world::Host;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::cilium::BgpKinds;
+use crate::bgp_status;
 use crate::hub::{Hub, HubSpec, KeepSpec, Message, SegmentHandles};
 use crate::io::drain::Keeper;
 use crate::io::http::{self, Paths};
@@ -39,6 +40,9 @@ use crate::question::Asked;
 
 /// How many messages may wait for the hub; whoever sends more waits in turn.
 const HUB_QUEUE: usize = 4096;
+
+/// How often an agent asks whether Cilium's own BGP control plane is on.
+const ASK_CILIUM: Duration = Duration::from_secs(30);
 
 /// What to run.
 #[derive(Debug)]
@@ -243,7 +247,7 @@ impl Sources {
             let (batches, from_kube) = mpsc::channel(64);
             sources.tasks.push(forward(from_kube, hub, Message::Batch));
             let l2 = config.l2.enabled && configured.cilium_l2 != Some(false);
-            for (kind, filter) in kube::agent_kinds(l2) {
+            for (kind, filter) in kube::agent_kinds(node, l2) {
                 sources.names.insert(filter.source(&kind.resource).to_string());
                 let client = connection.client.clone();
                 sources.tasks.push(kube::spawn_objects(client, kind, filter, batches.clone(), clock));
@@ -252,12 +256,11 @@ impl Sources {
                 let kinds = kube::agent_bgp_kinds(node);
                 let names = kinds.iter().map(|(kind, filter)| filter.source(&kind.resource).to_string());
                 sources.names.extend(names);
-                let (connection, batches, hub) = (connection.clone(), batches.clone(), hub.clone());
-                let bgp = BgpKinds { connection, kinds, batches, hub, clock };
-                sources.tasks.push(match configured.cilium_bgp {
-                    Some(_) => tokio::spawn(bgp.run()),
-                    None => tokio::spawn(bgp.run_unless_cilium_does()),
-                });
+                let cilium = kube::Cilium::follow(configured.cilium_bgp, &connection, ASK_CILIUM);
+                let client = connection.client.clone();
+                sources.tasks.push(kube::spawn_bgp_kinds(cilium, client, kinds, batches.clone(), clock));
+                let reporting = bgp_status::report(connection.client.clone(), hub.clone(), clock);
+                sources.tasks.push(tokio::spawn(reporting));
             }
             if config.l2.enabled {
                 let (events, from_leases) = mpsc::channel(HUB_QUEUE);

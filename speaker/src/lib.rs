@@ -5,7 +5,6 @@ pub mod app;
 mod bgp_status;
 mod capability;
 pub mod check;
-mod cilium;
 pub mod cli;
 pub mod demo;
 pub mod hub;

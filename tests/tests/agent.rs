@@ -36,6 +36,7 @@ rules:
 - {apiGroups: [''], resources: [services, nodes], verbs: [list, watch]}
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
 - {apiGroups: [networking.k8s.io], resources: [servicecidrs], verbs: [list, watch]}
+- {apiGroups: [cilium.io], resources: [ciliumnodes], verbs: [list, watch]}
 - {apiGroups: [''], resources: [nodes], verbs: [patch]}
 - apiGroups: [cilium.io]
   resources: [ciliumloadbalancerippools, ciliumbgpclusterconfigs, ciliumbgpnodeconfigs, ciliumbgpnodeconfigoverrides,

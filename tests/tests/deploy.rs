@@ -122,6 +122,13 @@ fn the_agent_has_what_it_needs_and_no_more() {
     let low = objects(&render("config: {router: {asn: 64501, listen: ['[::]:179']}}"));
     let added = &agent(&low)["containers"][0]["securityContext"]["capabilities"]["add"];
     assert_eq!(*added, json!(["NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE"]));
+    let said =
+        objects(&render("agent: {lowPorts: true}\nconfig: {router: {asn: 64501, listen: ['[::]:179']}}"));
+    let added = &agent(&said)["containers"][0]["securityContext"]["capabilities"]["add"];
+    assert_eq!(*added, json!(["NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE"]), "once");
+    let said = objects(&render("agent: {lowPorts: true}"));
+    let added = &agent(&said)["containers"][0]["securityContext"]["capabilities"]["add"];
+    assert_eq!(*added, json!(["NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE"]), "for Cilium's kinds");
     let high = objects(&render("config: {router: {asn: 64501, listen: ['0.0.0.0:1790']}}"));
     let added = &agent(&high)["containers"][0]["securityContext"]["capabilities"]["add"];
     assert_eq!(*added, json!(["NET_ADMIN", "NET_RAW"]));
@@ -307,7 +314,7 @@ fn the_operators_roles_have_what_the_configuration_needs() {
             "patch ciliumbgppeerconfigs/status",
         ]
     );
-    assert_eq!(more.len() - writes.len(), 8, "{more:?}");
+    assert_eq!(more.len() - writes.len(), 10, "{more:?}");
     assert!(!bgp.iter().any(|right| right.ends_with(" secrets")), "{bgp:?}");
     assert!(rights("{}", "Role", "speaker-operator").contains("watch secrets"));
     let none = rights("bgpSecrets: []", "Role", "speaker-operator");

@@ -16,8 +16,29 @@ use serde_json::json;
 use tests::cluster::{Backend, Options};
 use tests::e2e::grants::{granted, used};
 use tests::e2e::manifests::{pool, service};
-use tests::e2e::{AGENT_ACCOUNT, NAMESPACE, OPERATOR_ACCOUNT, World, agent_config, pod_v4};
+use tests::e2e::{AGENT_ACCOUNT, NAMESPACE, OPERATOR_ACCOUNT, World, pod_v4};
 use tests::wait::eventually;
+
+/// As Cilium installs it, but for the schema.
+const CILIUM_NODES: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: ciliumnodes.cilium.io}
+spec:
+  group: cilium.io
+  scope: Cluster
+  names: {kind: CiliumNode, plural: ciliumnodes, singular: ciliumnode}
+  versions:
+    - name: v2
+      served: true
+      storage: true
+      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+";
+/// The label of the CiliumNode alone.
+const CILIUM_NODE: &str =
+    "{apiVersion: cilium.io/v2, kind: CiliumNode, metadata: {name: n2, labels: {fabric: east}}, spec: {}}";
+/// A kind that comes late is asked for every minute.
+const LATE: Duration = Duration::from_secs(150);
 
 /// Of Cilium's BGP kinds: a node is selected, told of, changed and let go.
 fn bgp_kinds(world: &World) {
@@ -28,7 +49,7 @@ apiVersion: cilium.io/v2
 kind: CiliumBGPClusterConfig
 metadata: {{name: fabric}}
 spec:
-  nodeSelector: {{matchLabels: {{kubernetes.io/hostname: n2}}}}
+  nodeSelector: {{matchLabels: {{fabric: east}}}}
   bgpInstances:
     - name: main
       localASN: {asn}
@@ -41,7 +62,7 @@ spec: {{authSecretRef: tor}}
 "
         ));
         let path = "/apis/cilium.io/v2/ciliumbgpnodeconfigs/n2";
-        eventually(Duration::from_secs(60), "the CiliumBGPNodeConfig is written, and its status", || {
+        eventually(LATE, "the CiliumBGPNodeConfig is written, and its status", || {
             let object = world.get(path);
             let (spec, status) = (&object["spec"]["bgpInstances"][0], &object["status"]["bgpInstances"][0]);
             if spec["localASN"] == asn && status["localASN"] == asn {
@@ -51,14 +72,16 @@ spec: {{authSecretRef: tor}}
             }
         });
     };
+    world.cluster.kubectl(&["wait", "--for=condition=Established", "crd/ciliumnodes.cilium.io"]);
+    world.cluster.apply(CILIUM_NODE);
     select(64503);
     select(64504);
     world.cluster.kubectl(&["delete", "ciliumbgpclusterconfig", "fabric"]);
 }
 
-#[test]
-fn roles_grant_what_is_used_and_no_more() {
-    let world = World::new(2, Options::default());
+/// What both accounts do by default.
+fn every_day(world: &World) {
+    world.cluster.apply(CILIUM_NODES);
     world.cluster.apply(&pool("pool", "{cidr: 203.0.113.0/30}"));
     world.cluster.apply(&service("web").yaml());
     world.cluster.set_endpoints("default", "web", 8080, &[Backend::new(&pod_v4(1, 5).to_string(), "n1")]);
@@ -87,21 +110,31 @@ fn roles_grant_what_is_used_and_no_more() {
     world.cluster.kubectl(&key);
     let keyed = "  - {name: keyed, address: 10.0.0.253, asn: 64502, families: [ipv4-unicast], \
                  passwordSecretRef: {name: tor, key: password}}\nadvertisements:";
-    world.members[0].agent().write_config(&agent_config(1).replace("advertisements:", keyed));
+    world.members[0].agent().write_config(&(world.plan.agent)(1).replace("advertisements:", keyed));
 
-    bgp_kinds(&world);
+    bgp_kinds(world);
 
     // A node is drained, and is back.
     world.members[0].agent().cli(&["drain"]);
     world.members[0].agent().cli(&["undrain"]);
+}
 
+/// What they may do, they do, and nothing was refused.
+fn examine(world: &World) {
     for account in [OPERATOR_ACCOUNT, AGENT_ACCOUNT] {
         let may = granted(&world.cluster, NAMESPACE, account);
-        eventually(Duration::from_secs(60), &format!("{account} uses all that it may"), || {
+        eventually(LATE, &format!("{account} uses all that it may"), || {
             let (did, refused) = used(&world.cluster, NAMESPACE, account);
             assert!(refused.is_empty(), "{account} was refused {refused:?}");
             let idle: BTreeSet<_> = may.difference(&did).collect();
             if idle.is_empty() { Ok(()) } else { Err(format!("it never did {idle:?}")) }
         });
     }
+}
+
+#[test]
+fn roles_grant_what_is_used_and_no_more() {
+    let world = World::new(2, Options::default());
+    every_day(&world);
+    examine(&world);
 }

@@ -157,6 +157,31 @@ fn slices_are_checked() {
 }
 
 #[test]
+fn who_wrote_the_addresses_is_told_by_the_managed_fields() {
+    let ours = |manager: &str, subresource: &str, field: &str| {
+        let read: Service = service(from(json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "a", "managedFields": [
+                {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {}}},
+                {"manager": manager, "operation": "Update", "subresource": subresource,
+                 "fieldsV1": {"f:status": {"f:loadBalancer": {field: {}}}}},
+            ]},
+            "spec": {"type": "LoadBalancer"},
+        })))
+        .unwrap();
+        read.ingress_ours
+    };
+    assert!(ours("speaker-operator", "status", "f:ingress"));
+    for (manager, subresource, field) in [
+        ("metallb-controller", "status", "f:ingress"),
+        ("speaker-operator", "", "f:ingress"),
+        ("speaker-operator", "status", "f:other"),
+    ] {
+        assert!(!ours(manager, subresource, field), "{manager} {subresource} {field}");
+    }
+}
+
+#[test]
 fn addresses_are_kept_of_the_api_servers_own_endpoints_alone() {
     let servers = |namespace: &str, name: &str| {
         let slice = read_slice(json!({

@@ -116,7 +116,7 @@ pub(crate) const ADD_PATH: Section = Section::new("addPath", &["ipv4-unicast", "
 pub(crate) const EXPORT: Section = Section::new("export[]", &["prefix", "le"]);
 pub(crate) const SHUTDOWN: Section = Section::new("shutdown", &["message"]);
 
-pub(crate) const CILIUM_BGP: Section = Section::new("ciliumBGP", &["export"]);
+pub(crate) const CILIUM_BGP: Section = Section::new("ciliumBGP", &["export", "routerIdPool"]);
 
 pub(crate) const ADVERTISEMENT: Section = Section::new(
     "advertisements[]",

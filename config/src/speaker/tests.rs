@@ -325,3 +325,10 @@ fn every_finding_has_a_place_and_a_way_out() {
         }
     }
 }
+
+#[test]
+fn router_ids_come_from_a_pool_of_ipv4() {
+    let (config, _) = accept("ciliumBGP: {routerIdPool: 10.255.0.0/24}\n");
+    assert_eq!(config.cilium_bgp.router_id_pool, Some("10.255.0.0/24".parse().unwrap()));
+    assert_eq!(refuse("ciliumBGP: {routerIdPool: \"fd00::/64\"}\n"), ["ciliumBGP.routerIdPool"]);
+}

@@ -63,8 +63,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- toYaml (mergeOverwrite $given $own) -}}
 {{- end -}}
 
-{{/* Whether some socket of router.listen has a privileged port: "true" or nothing. */}}
+{{/* Whether some socket has a privileged port, of router.listen or by word: "true" or nothing. */}}
 {{- define "speaker.listensLow" -}}
+{{- if .Values.agent.lowPorts }}true{{ end -}}
 {{- range (dig "router" "listen" list .Values.config) -}}
 {{- if lt (regexFind "[0-9]+$" . | int) 1024 }}true{{ end -}}
 {{- end -}}

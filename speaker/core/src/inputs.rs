@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bgp_proto::types::Prefix;
 use speaker_config::objects::{
     BgpAdvertisement, BgpClusterConfig, BgpNodeConfig, BgpNodeConfigOverride, BgpPeerConfig, EndpointSlice,
-    L2AnnouncementPolicy, Node, Object, ObjectKey, ObjectRef, Secret, Service, ServiceCidr,
+    L2AnnouncementPolicy, Labels, Node, Object, ObjectKey, ObjectRef, Secret, Service, ServiceCidr,
     api_server_service,
 };
 
@@ -38,8 +38,10 @@ pub struct Inputs {
     pub services: BTreeMap<ObjectKey, Service>,
     /// EndpointSlices by the Service they belong to, then by their own key.
     endpoints: BTreeMap<ObjectKey, Few<ObjectKey, EndpointSlice>>,
-    /// Nodes.
+    /// Nodes, with the labels of their CiliumNodes.
     pub nodes: BTreeMap<String, Node>,
+    /// Labels of CiliumNodes.
+    pub cilium_nodes: BTreeMap<String, Labels>,
     /// Cilium's BGP kinds.
     pub bgp: BgpObjects,
     /// CiliumL2AnnouncementPolicies.
@@ -159,7 +161,8 @@ impl Inputs {
                     self.endpoints.entry(owner).or_default().insert(slice.key.clone(), slice);
                 }
             }
-            Object::Node(node) => {
+            Object::Node(mut node) => {
+                node.cilium_labels = self.cilium_nodes.get(&node.name).cloned().unwrap_or_default();
                 touched.moved(belongings(self.nodes.get(&node.name)), belongings(Some(&node)));
                 // A kubelet writes its Node often, and rarely anything that is kept of it.
                 if replace(&mut self.nodes, node.name.clone(), node.clone()) {
@@ -175,6 +178,10 @@ impl Inputs {
                 if replace(&mut self.secrets, secret.key.clone(), secret.clone()) {
                     touched.secrets.insert(secret.key);
                 }
+            }
+            Object::CiliumNode(one) => {
+                self.cilium_nodes.insert(one.name.clone(), one.labels.clone());
+                self.relabel(&one.name, one.labels, touched);
             }
             Object::ServiceCidr(one) => {
                 let after = one.cidrs.clone();
@@ -204,6 +211,10 @@ impl Inputs {
                     touched.nodes.insert(name.clone());
                     touched.surroundings.extend(belongings(Some(&old)));
                 }
+            }
+            ObjectRef::CiliumNode(name) => {
+                self.cilium_nodes.remove(name);
+                self.relabel(name, Labels::new(), touched);
             }
             ObjectRef::ServiceCidr(name) => {
                 let old = self.service_cidrs.remove(name);
@@ -239,6 +250,17 @@ impl Inputs {
             ObjectRef::L2AnnouncementPolicy(name) => self.l2_policies.contains_key(name),
             ObjectRef::Secret(key) => self.secrets.contains_key(key),
             ObjectRef::ServiceCidr(name) => self.service_cidrs.contains_key(name),
+            ObjectRef::CiliumNode(name) => self.cilium_nodes.contains_key(name),
+        }
+    }
+
+    /// The CiliumNode of a node has these labels.
+    fn relabel(&mut self, node: &str, labels: Labels, touched: &mut Touched) {
+        if let Some(node) = self.nodes.get_mut(node)
+            && node.cilium_labels != labels
+        {
+            node.cilium_labels = labels;
+            touched.nodes.insert(node.name.clone());
         }
     }
 

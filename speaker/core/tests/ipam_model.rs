@@ -167,6 +167,7 @@ impl Spec {
             generation: before.map_or(1, |before| before.generation + 1),
             deleting: self.kind == 0,
             cleanup: Default::default(),
+            ingress_ours: before.is_some_and(|before| before.ingress_ours),
             labels: color(self.color).map(|color| labels(&[("color", color)])).unwrap_or_default(),
             annotations,
             load_balancer: self.kind != 1,
@@ -497,6 +498,8 @@ impl World {
         let key = &service.key;
         if !ours(service) {
             assert!(says(service).is_none() && !self.has_any(key), "{key} is not ours");
+            let stale = service.ingress_ours && !service.ingress.is_empty();
+            assert!(!stale, "{key} is not ours and shows what we gave it: {:?}", service.ingress);
             return;
         }
         if !self.has_any(key) && foreign(&self.inputs, service, false) {
@@ -735,6 +738,7 @@ impl World {
                 if let Some(service) = self.inputs.services.get(&key_of(index)) {
                     let mut service = service.clone();
                     service.ingress = vec![space()[usize::from(address)]];
+                    service.ingress_ours = false;
                     self.put(Object::Service(Box::new(service)));
                 }
             }

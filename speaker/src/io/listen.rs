@@ -222,7 +222,9 @@ impl Listener {
         let fail = |what: &str, error: &io::Error| format!("{what}: {}", words(error));
         let socket = match bind(address) {
             Ok(socket) => socket,
-            Err(error) => return Some(Err(fail("binding", &error))),
+            Err(error) => {
+                return Some(Err(format!("{}{}", fail("binding", &error), advice(&error, address))));
+            }
         };
         self.applied.clear();
         // "The key is on the listener before it accepts."
@@ -341,6 +343,16 @@ fn resolve<'a>(
     }
     keys.retain(|prefix, _| !refused.contains_key(prefix));
     (keys, refused)
+}
+
+/// What to do about a port that we may not have.
+fn advice(error: &io::Error, address: SocketAddr) -> &'static str {
+    let refused = error.kind() == io::ErrorKind::PermissionDenied;
+    if refused && address.port() < 1024 {
+        "; a port below 1024 takes the capability NET_BIND_SERVICE: add it, with the chart by agent.lowPorts"
+    } else {
+        ""
+    }
 }
 
 fn bind(address: SocketAddr) -> io::Result<Socket> {

@@ -13,6 +13,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use speaker_config::model::SpeakerConfig;
 use speaker_core::node_ipam::NodeIpamSettings;
@@ -22,21 +23,21 @@ use speaker_core::world::ipam_settings;
 use tokio::sync::{mpsc, watch};
 
 mod candidate;
-mod cilium;
 mod observe;
 mod session;
 #[cfg(test)]
 mod tests;
 
 use candidate::Leadership;
-use cilium::Cilium;
 use observe::{Look, Question, Replica};
 use session::{Session, SessionSpec};
 
 use crate::io::http::{self, Paths};
 use crate::io::kube::lease::LeaseStore;
-use crate::io::kube::{self, Connection};
+use crate::io::kube::{self, Cilium, Connection};
 
+/// How often it is asked whether Cilium's own BGP control plane is on: the answer changes with an upgrade of Cilium.
+const ASK_CILIUM: Duration = Duration::from_secs(10);
 /// Questions that may wait.
 const QUESTIONS: usize = 16;
 
@@ -90,6 +91,7 @@ fn settings(config: &SpeakerConfig) -> OperatorSettings {
         node_ipam: NodeIpamSettings { enabled: config.node_ipam, default_class: config.ipam.default_class },
         surroundings: if config.ipam.enabled { session::surroundings() } else { Default::default() },
         bgp: None,
+        router_id_pool: config.cilium_bgp.router_id_pool,
     }
 }
 
@@ -134,7 +136,8 @@ async fn follow(
             leads = standby => if !leads { break },
             () = &mut stopped => break,
         }
-        let cilium = Cilium::begin(cilium_bgp, &connection).await;
+        let mut cilium = Cilium::follow(cilium_bgp, &connection, ASK_CILIUM);
+        cilium.first().await;
         let bgp = !cilium.is_on();
         tracing::info!(bgp_kinds = bgp, "leading: reading everything anew");
         let session = Session::start(SessionSpec {

@@ -14,10 +14,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::candidate::Leadership;
-use super::cilium::Cilium;
 use super::observe::{Look, Question};
 use crate::io::clock::{Clock, boot_time};
-use crate::io::kube::{Batch, Delta, Filter, ObjectKind, Part, events, follow, operator_bgp_kinds, patch};
+use crate::io::kube::{
+    Batch, Cilium, Delta, Filter, ObjectKind, Part, cilium_nodes, events, follow, operator_bgp_kinds, patch,
+};
 use crate::metrics::errors::{Component, failed};
 
 /// Batches that may wait, and how many are taken before something is decided.
@@ -81,7 +82,8 @@ fn kinds(settings: &OperatorSettings) -> Vec<(ObjectKind, Filter)> {
     let mut kinds = vec![(ObjectKind::SERVICES, Filter::default())];
     if settings.ipam.is_some() {
         kinds.push((ObjectKind::POOLS, Filter::default()));
-        kinds.push((ObjectKind::SERVICE_CIDRS, Filter { optional: true, ..Filter::default() }));
+        let filter = Filter { optional: true, dispensable: true, ..Filter::default() };
+        kinds.push((ObjectKind::SERVICE_CIDRS, filter));
     }
     if settings.l2_policies {
         kinds.push((ObjectKind::L2_POLICIES, Filter { optional: true, ..Filter::default() }));
@@ -99,6 +101,7 @@ fn kinds(settings: &OperatorSettings) -> Vec<(ObjectKind, Filter)> {
     }
     if settings.bgp.is_some() {
         let optional = Filter { optional: true, ..Filter::default() };
+        kinds.push(cilium_nodes(None));
         kinds.extend(operator_bgp_kinds().map(|kind| (kind, optional.clone())));
     }
     kinds
@@ -215,6 +218,7 @@ impl Session {
                     let version = Version { uid: handle.uid, resource_version: handle.resource_version };
                     self.operator.upsert(item, version);
                 }
+                Delta::Held(held) => self.operator.hold_unreadable(&held),
                 Delta::Delete(reference) => self.operator.delete(&reference),
             }
         }

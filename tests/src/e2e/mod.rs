@@ -55,6 +55,8 @@ pub struct World {
     pub outside: Node,
     /// The first replica of the operator.
     pub operator: Operator,
+    /// Its configurations.
+    pub plan: Plan,
     tor_node: Node,
     /// The laboratory; last, so that it goes last.
     pub lab: Lab,
@@ -120,7 +122,7 @@ impl World {
     pub fn with(members: u8, options: Options, plan: &Plan) -> Self {
         let lab = Lab::new();
         let cluster = Cluster::with(&lab, options);
-        install(&cluster);
+        install(&cluster, plan.values);
         let segment = lab.switch("segment");
         let tor_node = lab.node("tor");
         lab.plug(&segment, &tor_node, "eth0");
@@ -153,7 +155,7 @@ impl World {
             Operator::start(&control, address, plan.operator, &account(&cluster, OPERATOR_ACCOUNT));
         let segments = (&lab, &cluster, &segment);
         let members = (1..=members).map(|n| member(segments, n, members, &(plan.agent)(n))).collect();
-        Self { cluster, members, tor, outside, operator, tor_node, lab }
+        Self { cluster, members, tor, outside, operator, plan: *plan, tor_node, lab }
     }
 
     /// Everything runs, and there are no pools, Services, endpoints and policies left.
@@ -285,11 +287,13 @@ pub struct Plan {
     pub operator: &'static str,
     /// The router has BFD with its neighbors: 300 ms, three times.
     pub bfd: bool,
+    /// Values of the chart; empty: the one-file manifest.
+    pub values: &'static str,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { agent: agent_config, operator: OPERATOR, bfd: false }
+        Self { agent: agent_config, operator: OPERATOR, bfd: false, values: "" }
     }
 }
 
@@ -300,9 +304,13 @@ const BFD: &str =
 /// A short Lease: a killed leader is waited for.
 pub const OPERATOR: &str = "operator: {leaseDuration: 9s}\n";
 
-fn install(cluster: &Cluster) {
+fn install(cluster: &Cluster, values: &str) {
     // As a user does: definitions, roles, accounts; of its Pods we play the kubelet.
-    cluster.apply_file("deploy/speaker.yaml");
+    if values.is_empty() {
+        cluster.apply_file("deploy/speaker.yaml");
+    } else {
+        cluster.apply(&crate::chart::manifest(values, ""));
+    }
     cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]);
 }
 

@@ -212,7 +212,8 @@ impl Announcer {
     fn judge_nodes(&mut self, inputs: &Inputs, dirty: &mut Dirty) {
         if dirty.everything || dirty.node {
             // A missing Node is a node without labels.
-            self.labels = inputs.nodes.get(&self.node).map(|node| node.labels.clone()).unwrap_or_default();
+            let own = inputs.nodes.get(&self.node);
+            self.labels = own.map(|node| node.selectable_labels().into_owned()).unwrap_or_default();
             for advertisement in &mut self.advertisements {
                 dirty.everything |= advertisement.judge_node(&self.labels);
             }

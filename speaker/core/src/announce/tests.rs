@@ -228,6 +228,7 @@ pub(super) fn service(name: &str, ingress: &[&str]) -> Service {
         generation: 1,
         deleting: false,
         cleanup: Default::default(),
+        ingress_ours: false,
         labels: Labels::new(),
         annotations: Labels::new(),
         load_balancer: true,

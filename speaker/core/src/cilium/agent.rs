@@ -151,8 +151,16 @@ fn derived(node: &Node, sight: Sight<'_>, outcome: &mut Outcome) -> Vec<BgpInsta
         outcome.notes.extend(overriding.notes.iter().map(of));
     }
     let Some((owner, instances)) = instances_of(node, bgp) else { return Vec::new() };
+    if sight.settings.router_id_pool.is_some() {
+        outcome.errors.push(format!(
+            "CiliumBGPClusterConfig {owner}: this node waits for its CiliumBGPNodeConfig, in which the operator writes \
+             the router ID that it takes from ciliumBGP.routerIdPool"
+        ));
+        return Vec::new();
+    }
     let selects = |name: &&String| {
-        **name != owner && bgp.cluster_configs.get(*name).is_some_and(|one| one.nodes.matches(&node.labels))
+        **name != owner
+            && bgp.cluster_configs.get(*name).is_some_and(|one| one.nodes.matches(&node.selectable_labels()))
     };
     let others: Vec<&str> = bgp.cluster_configs.keys().filter(selects).map(String::as_str).collect();
     if !others.is_empty() {

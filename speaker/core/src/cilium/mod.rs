@@ -13,6 +13,7 @@
 pub mod agent;
 pub mod operator;
 pub mod report;
+mod router_ids;
 pub mod status;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bgp_proto::types::Prefix;
 use speaker_config::crd::node_config::v2::CiliumBGPNodeConfig;
 use speaker_config::kubernetes::written_node_config;
 use speaker_config::objects::{
@@ -9,6 +10,7 @@ use speaker_config::objects::{
     PeerPlace, Selection,
 };
 
+use super::router_ids::RouterIds;
 use crate::inputs::{BgpObjects, Inputs};
 use crate::ipam::{INVALID_SPEC, condition};
 
@@ -86,17 +88,20 @@ enum Verdict<'a> {
 
 /// Everything that the operator has to write about BGP.
 ///
-/// `secrets` are those of which it is known whether they are there, by name: of others nothing new is said.
+/// `secrets` are those of which it is known whether they are there, by name: of others nothing new is said. `pool`: what
+/// router IDs come from (`ciliumBGP.routerIdPool`).
 #[must_use]
-pub fn plan(inputs: &Inputs, secrets: &BTreeMap<String, bool>) -> Plan {
+pub fn plan(inputs: &Inputs, secrets: &BTreeMap<String, bool>, pool: Option<Prefix>) -> Plan {
     let bgp = &inputs.bgp;
     let mut plan = Plan::default();
+    let ids = pool.map(|pool| router_ids(pool, inputs)).unwrap_or_default();
     let mut conflicts: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let mut matched: BTreeSet<&str> = BTreeSet::new();
     let mut unreadable: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for node in inputs.nodes.values().filter(|node| !node.deleting) {
         let verdict = verdict(node, bgp);
-        let selecting = bgp.cluster_configs.values().filter(|one| one.nodes.matches(&node.labels));
+        let labels = node.selectable_labels();
+        let selecting = bgp.cluster_configs.values().filter(|one| one.nodes.matches(&labels));
         for config in selecting {
             matched.insert(&config.name);
             let other = match &verdict {
@@ -108,7 +113,10 @@ pub fn plan(inputs: &Inputs, secrets: &BTreeMap<String, bool>) -> Plan {
         }
         match verdict {
             Verdict::Owned(config) => {
-                plan.write.extend(write(node, config, bgp));
+                plan.write.extend(write(node, config, bgp, &ids));
+                let lacking = config.instances.iter().filter_map(|one| ids.of(&node.name, &one.name)?.err());
+                let lacking = lacking.map(|why| format!("node {}: {why}", node.name));
+                unreadable.entry(&config.name).or_default().extend(lacking);
                 let faults = bgp.overrides.get(&node.name).into_iter().flat_map(|one| &one.faults);
                 let faults =
                     faults.map(|fault| format!("CiliumBGPNodeConfigOverride {}: {fault}", node.name));
@@ -143,7 +151,9 @@ pub fn plan(inputs: &Inputs, secrets: &BTreeMap<String, bool>) -> Plan {
 #[must_use]
 pub fn instances_of(node: &Node, bgp: &BgpObjects) -> Option<(String, Vec<BgpInstance>)> {
     match verdict(node, bgp) {
-        Verdict::Owned(config) => Some((config.name.clone(), instances(node, config, bgp)?)),
+        Verdict::Owned(config) => {
+            Some((config.name.clone(), instances(node, config, bgp, &RouterIds::default())?))
+        }
         _ => None,
     }
 }
@@ -159,7 +169,8 @@ fn owned<'a>(node: &Node, bgp: &'a BgpObjects) -> Option<&'a BgpNodeConfig> {
 
 /// The first owner keeps a node for as long as it selects it; then the eldest that selects it has it.
 fn verdict<'a>(node: &Node, bgp: &'a BgpObjects) -> Verdict<'a> {
-    let selects = |config: &&BgpClusterConfig| config.nodes.matches(&node.labels);
+    let labels = node.selectable_labels();
+    let selects = |config: &&BgpClusterConfig| config.nodes.matches(&labels);
     let present = bgp.node_configs.get(&node.name);
     if present.is_some_and(|config| !is_ours(config)) {
         return Verdict::Foreign;
@@ -180,8 +191,13 @@ fn verdict<'a>(node: &Node, bgp: &'a BgpObjects) -> Verdict<'a> {
 }
 
 /// `None` where it already stands there, cannot be told, or has to wait until what is there is gone.
-fn write(node: &Node, config: &BgpClusterConfig, bgp: &BgpObjects) -> Option<NodeConfigWrite> {
-    let instances = instances(node, config, bgp)?;
+fn write(
+    node: &Node,
+    config: &BgpClusterConfig,
+    bgp: &BgpObjects,
+    ids: &RouterIds,
+) -> Option<NodeConfigWrite> {
+    let instances = instances(node, config, bgp, ids)?;
     let owner = Owner { kind: CLUSTER_CONFIG.to_owned(), name: config.name.clone(), uid: config.uid.clone() };
     let stands = bgp.node_configs.get(&node.name).is_some_and(|present| {
         let same = present.instances == instances && present.owner.as_ref() == Some(&owner);
@@ -190,23 +206,37 @@ fn write(node: &Node, config: &BgpClusterConfig, bgp: &BgpObjects) -> Option<Nod
     (!stands).then(|| NodeConfigWrite { node: node.name.clone(), owner, instances })
 }
 
-/// The cluster's instances with the node's override over them. `None` where the override cannot be read, or
-/// where nothing of the cluster's instances can.
-fn instances(node: &Node, config: &BgpClusterConfig, bgp: &BgpObjects) -> Option<Vec<BgpInstance>> {
-    if config.instances.is_empty() {
-        return None;
-    }
-    let Some(overriding) = bgp.overrides.get(&node.name) else { return Some(config.instances.clone()) };
-    if !overriding.faults.is_empty() {
+/// The cluster's instances with the node's override over them, and router IDs of a pool. `None` where the override cannot
+/// be read, where nothing of the cluster's instances can, or where the pool has no router ID for one.
+fn instances(
+    node: &Node,
+    config: &BgpClusterConfig,
+    bgp: &BgpObjects,
+    ids: &RouterIds,
+) -> Option<Vec<BgpInstance>> {
+    let overriding = bgp.overrides.get(&node.name);
+    if config.instances.is_empty() || overriding.is_some_and(|one| !one.faults.is_empty()) {
         return None;
     }
     let all = config.instances.iter().map(|instance| {
-        match overriding.instances.iter().find(|other| other.name == instance.name) {
-            Some(other) => overridden(instance, other),
-            None => instance.clone(),
+        let other = overriding.and_then(|one| one.instances.iter().find(|other| other.name == instance.name));
+        let mut new = other.map_or_else(|| instance.clone(), |other| overridden(instance, other));
+        if let Some(given) = ids.of(&node.name, &instance.name) {
+            new.router_id = Some(given.ok()?);
         }
+        Some(new)
     });
-    Some(all.collect())
+    all.collect()
+}
+
+/// Router IDs for every node that a CiliumBGPClusterConfig has.
+fn router_ids(pool: Prefix, inputs: &Inputs) -> RouterIds {
+    let nodes = inputs.nodes.values().filter(|node| !node.deleting);
+    let owned = nodes.filter_map(|node| match verdict(node, &inputs.bgp) {
+        Verdict::Owned(config) => Some((node, config)),
+        _ => None,
+    });
+    RouterIds::new(pool, &owned.collect::<Vec<_>>(), &inputs.bgp)
 }
 
 fn overridden(instance: &BgpInstance, other: &BgpInstanceOverride) -> BgpInstance {

@@ -108,8 +108,8 @@ pub struct IpamChanges {
     pub freed_changed: bool,
 }
 
-/// What was recorded of a Service before a restart. Its addresses are kept for it until it comes, or is known
-/// to be gone: a manifest that cannot be read just now is no reason to give them to somebody else.
+/// What is recorded of a Service that cannot be read. Its addresses are kept for it until it comes, or is known to be
+/// gone: a manifest or an object that cannot be read just now is no reason to give them to somebody else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Held {
@@ -129,8 +129,8 @@ pub struct Ipam {
     waiting: Waiting,
     /// Services left alone because their addresses are somebody else's.
     aside: BTreeSet<ObjectKey>,
-    /// Services that hold addresses and have not come since the restart.
-    held: BTreeSet<ObjectKey>,
+    /// Services that hold addresses and have not come yet.
+    held: BTreeMap<ObjectKey, Held>,
     /// Owned addresses that lie in no pool.
     strays: BTreeSet<IpAddr>,
     /// What is dangerous about pools, by name; absent while it is not known what pools may not hold.
@@ -162,7 +162,7 @@ impl Ipam {
             ledger: Ledger::new(freed),
             waiting: Waiting::default(),
             aside: BTreeSet::new(),
-            held: BTreeSet::new(),
+            held: BTreeMap::new(),
             strays: BTreeSet::new(),
             dangers: Some(BTreeMap::new()),
             told: BTreeMap::new(),
@@ -174,20 +174,22 @@ impl Ipam {
         }
     }
 
-    /// Keeps addresses for a Service that has not come yet. Before the first turn.
-    pub fn hold(&mut self, held: &Held) {
+    /// Keeps addresses for a Service that has not come yet. What it holds already stays held.
+    pub fn hold(&mut self, pools: &Pools, held: &Held) {
         let Held { service, created, addresses } = held;
-        let nowhere = Pools::default();
         self.ledger.introduce(&(*created, service.clone()), Terms::unknown(&service.namespace));
         for address in addresses {
-            self.ledger.join(&nowhere, *address, service, Standing::Recorded);
+            self.ledger.join(pools, *address, service, Standing::Recorded);
         }
-        self.held.insert(service.clone());
+        let kept = self.held.entry(service.clone()).or_insert_with(|| held.clone());
+        kept.addresses.extend(
+            addresses.iter().filter(|one| !kept.addresses.contains(one)).copied().collect::<Vec<_>>(),
+        );
     }
 
     /// The Service will not come: what is held for it is given back by the next turn.
     pub fn let_go(&mut self, service: &ObjectKey) {
-        if self.held.remove(service) {
+        if self.held.remove(service).is_some() {
             self.marked.services.insert(service.clone());
         }
     }
@@ -231,7 +233,9 @@ impl Ipam {
         if asleep {
             let freed: Vec<Freed> = self.freed().collect();
             let dangers = self.dangers.take().map(|_| BTreeMap::new());
+            let held = std::mem::take(&mut self.held);
             *self = Self { dangers, ..Self::with_freed(self.settings, freed) };
+            held.values().for_each(|held| self.hold(&inputs.pools, held));
         }
         changes
     }

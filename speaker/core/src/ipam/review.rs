@@ -53,12 +53,12 @@ impl Turn<'_> {
         self.visit(key);
         let Some(service) = self.inputs.services.get(key) else {
             // One that has not come yet keeps what is held for it.
-            if !self.ipam.held.contains(key) {
+            if !self.ipam.held.contains_key(key) {
                 self.retire(key, DELETED);
             }
             return;
         };
-        if self.ipam.held.remove(key) {
+        if self.ipam.held.remove(key).is_some() {
             // Its status speaks for it from now on.
             self.moved.extend(self.ipam.ledger.addresses(key));
             self.ipam.ledger.vacate(&self.inputs.pools, key);
@@ -176,7 +176,7 @@ impl Turn<'_> {
             .ledger
             .clashes(*address, key, &terms)
             // Both had it before the restart, so they share it; on which terms is known when both are here.
-            .filter(|((_, owner), _, _)| !self.ipam.held.contains(owner))
+            .filter(|((_, owner), _, _)| !self.ipam.held.contains_key(owner))
             .map(|(owner, standing, _)| (owner, standing))
             .collect();
         let yields = |(owner, standing): &(Seniority, Standing)| {
@@ -226,7 +226,10 @@ impl Turn<'_> {
         let key = &service.key;
         let mut ours: BTreeSet<IpAddr> = self.ipam.ledger.addresses(key).collect();
         let known = !ours.is_empty() || status::recorded(service).is_some();
-        if was_served(service) {
+        if service.ingress_ours {
+            // Nobody has written it since, whatever became of the pool.
+            ours.extend(service.ingress.iter().copied());
+        } else if was_served(service) {
             let pooled = |address: &&IpAddr| {
                 self.inputs.pools.containing(**address).any(|entry| selects(&entry.pool, service))
             };

@@ -152,7 +152,10 @@ pub struct ServiceStatus {
 impl ServiceStatus {
     /// Makes the Service's status what is said here, other conditions kept.
     pub fn apply(&self, service: &mut Service) {
-        service.ingress.clone_from(&self.ingress);
+        if service.ingress != self.ingress {
+            service.ingress.clone_from(&self.ingress);
+            service.ingress_ours = true;
+        }
         service.conditions.retain(|condition| !SERVICE_CONDITIONS.contains(&&*condition.kind));
         service.conditions.extend(self.conditions.iter().cloned());
     }

@@ -153,7 +153,8 @@ impl Planner {
         let missing = Node { name: self.node.clone(), ..Node::default() };
         let own = (!inputs.nodes.contains_key(&self.node)).then_some(&missing);
         let nodes = |rule: &Rule| {
-            let selected = inputs.nodes.values().chain(own).filter(|node| rule.nodes.matches(&node.labels));
+            let selected =
+                inputs.nodes.values().chain(own).filter(|node| rule.nodes.matches(&node.selectable_labels()));
             Arc::new(selected.map(|node| node.name.clone()).collect())
         };
         let new: Vec<Arc<BTreeSet<String>>> = self.rules.iter().map(nodes).collect();

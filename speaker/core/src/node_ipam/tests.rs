@@ -33,6 +33,7 @@ fn service(name: &str) -> Service {
         generation: 3,
         deleting: false,
         cleanup: Default::default(),
+        ingress_ours: false,
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         load_balancer: true,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bgp_proto::types::Prefix;
 use speaker_config::objects::{Condition, Object, ObjectRef, UnixSeconds};
 
 use super::patch::{Change, conditions};
@@ -34,6 +35,8 @@ struct Attempt {
 /// The operator's part in them.
 #[derive(Debug, Clone)]
 pub(super) struct Bgp {
+    /// What router IDs come from.
+    pool: Option<Prefix>,
     /// Sources whose whole list has not come yet: before that nobody is deselected.
     waiting: BTreeSet<String>,
     plan: Plan,
@@ -47,8 +50,9 @@ pub(super) struct Bgp {
 }
 
 impl Bgp {
-    pub(super) fn new(sources: BTreeSet<String>) -> Self {
+    pub(super) fn new(sources: BTreeSet<String>, pool: Option<Prefix>) -> Self {
         Self {
+            pool,
             waiting: sources,
             plan: Plan::default(),
             stale: true,
@@ -86,7 +90,7 @@ impl Bgp {
             return BTreeSet::new();
         }
         let mut targets = of(&self.plan);
-        self.plan = plan(inputs, &self.secrets);
+        self.plan = plan(inputs, &self.secrets, self.pool);
         targets.extend(of(&self.plan));
         self.attempts.retain(|name, _| inputs.nodes.contains_key(name));
         targets

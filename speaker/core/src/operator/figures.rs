@@ -1,6 +1,6 @@
 //! What the metrics show besides pools and Services.
 
-use super::{Counters, Operator};
+use super::Operator;
 
 /// A look at the operator's writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,4 +26,15 @@ impl Operator {
             events_dropped: self.notes.dropped,
         }
     }
+}
+
+/// Counted since this process leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Writes that were stored.
+    pub written: u64,
+    /// Writes that were refused, since the object had changed.
+    pub conflicts: u64,
+    /// Writes that failed otherwise.
+    pub failed: u64,
 }

@@ -16,11 +16,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bgp_proto::types::Timestamp;
+use bgp_proto::types::{Prefix, Timestamp};
 use speaker_config::objects::{Cleanup, Condition, Object, ObjectKey, ObjectRef, Service, UnixSeconds};
 
 use crate::inputs::{Inputs, Touched};
-use crate::ipam::{Ipam, IpamEvent, IpamSettings, SATISFIED, ServiceStatus};
+use crate::ipam::{Held, Ipam, IpamEvent, IpamSettings, SATISFIED, ServiceStatus};
 use crate::l2::segment::{POLICY_CONDITIONS, policy_conditions};
 use crate::node_ipam::{NodeIpam, NodeIpamSettings, NodeStatus};
 
@@ -35,13 +35,13 @@ mod patch;
 mod tests;
 
 pub use desk::{Outcome, WRITES_AT_ONCE};
-pub use figures::Figures;
+pub use figures::{Counters, Figures};
 pub use notes::{EVENT_EVERY, EVENTS_AT_ONCE, EVENTS_WAITING, Note};
 pub use patch::{Change, Patch, PatchKind, Version};
 pub(crate) use patch::{condition_json, dated};
 
 use bgp::Bgp;
-use cleanup::Held;
+use cleanup::Held as Detained;
 use desk::Desk;
 use notes::Notes;
 
@@ -68,6 +68,8 @@ pub struct OperatorSettings {
     /// Cilium's BGP kinds, and the sources whose whole list ([`Operator::listed`]) they wait for; absent where
     /// Cilium's own control plane looks after them.
     pub bgp: Option<BTreeSet<String>>,
+    /// What router IDs in CiliumBGPNodeConfigs come from; absent: each node takes its own.
+    pub router_id_pool: Option<Prefix>,
 }
 
 /// What is to be done.
@@ -102,7 +104,7 @@ pub struct Operator {
     versions: BTreeMap<ObjectRef, Version>,
     wishes: BTreeMap<ObjectKey, Wish>,
     desk: Desk<ObjectRef>,
-    deleted: Held,
+    deleted: Detained,
     /// When [`Operator::settle`] was called last.
     settled: Timestamp,
     /// Services whose finalizer is being written.
@@ -113,17 +115,6 @@ pub struct Operator {
     /// The uid of Services that are gone since the last turn.
     gone: BTreeMap<ObjectKey, String>,
     counters: Counters,
-}
-
-/// Counted since this process leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Writes that were stored.
-    pub written: u64,
-    /// Writes that were refused, since the object had changed.
-    pub conflicts: u64,
-    /// Writes that failed otherwise.
-    pub failed: u64,
 }
 
 impl Operator {
@@ -141,11 +132,11 @@ impl Operator {
             surroundings: settings.surroundings,
             ipam,
             node_ipam: NodeIpam::new(settings.node_ipam),
-            bgp: settings.bgp.map(Bgp::new),
+            bgp: settings.bgp.map(|sources| Bgp::new(sources, settings.router_id_pool)),
             versions: BTreeMap::new(),
             wishes: BTreeMap::new(),
             desk: Desk::new(),
-            deleted: Held::new(settings.hold_deleted, settings.node_ipam.default_class),
+            deleted: Detained::new(settings.hold_deleted, settings.node_ipam.default_class),
             settled: Timestamp::ZERO,
             finalizing: BTreeSet::new(),
             held: BTreeMap::new(),
@@ -180,6 +171,13 @@ impl Operator {
         }
     }
 
+    /// The watch shows a Service that cannot be read: what its status has is kept for it until it can, or is gone.
+    pub fn hold_unreadable(&mut self, held: &Held) {
+        if let Some(ipam) = &mut self.ipam {
+            ipam.hold(&self.inputs.pools, held);
+        }
+    }
+
     /// The watch shows that an object is gone.
     pub fn delete(&mut self, reference: &ObjectRef) {
         if let (Some(bgp), ObjectRef::Secret(key)) = (&mut self.bgp, reference) {
@@ -190,6 +188,9 @@ impl Operator {
         self.desk.gone(reference);
         self.held.remove(reference);
         if let ObjectRef::Service(key) = reference {
+            if let Some(ipam) = &mut self.ipam {
+                ipam.let_go(key);
+            }
             self.wishes.remove(key);
             self.deleted.gone(key);
             self.gone.extend(version.map(|version| (key.clone(), version.uid)));

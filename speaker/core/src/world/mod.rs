@@ -24,6 +24,7 @@ use crate::export::{Exporter, PeerOut, Table};
 use crate::inputs::{Inputs, Touched};
 use crate::ipam::{Freed, Held, Ipam, IpamChanges, IpamSettings};
 use crate::kept::KeptSet;
+use crate::pools::Pools;
 use crate::programming::Programmed;
 use crate::readiness::{Gate, Health};
 
@@ -218,7 +219,7 @@ impl World {
         let freed = freed.iter().map(|address| Freed { address: *address, since: 0 });
         let mut ipam = allocates.then(|| Ipam::with_freed(ipam_settings(config), freed));
         if let Some(ipam) = &mut ipam {
-            held.iter().for_each(|held| ipam.hold(held));
+            held.iter().for_each(|held| ipam.hold(&Pools::default(), held));
         }
         let mut world = Self {
             node: node.clone(),
@@ -458,7 +459,8 @@ impl World {
     /// The labels of this node; none where there is no Node object.
     #[must_use]
     pub fn node_labels(&self) -> Labels {
-        self.inputs.nodes.get(&self.node).map_or_else(BTreeMap::new, |node| node.labels.clone())
+        let node = self.inputs.nodes.get(&self.node);
+        node.map(|node| node.selectable_labels().into_owned()).unwrap_or_default()
     }
 
     /// The peers that this node is to have, and those that came by themselves: by name.

@@ -177,6 +177,7 @@ impl Cluster {
             generation: 1,
             deleting: random.one_in(20),
             cleanup: Default::default(),
+            ingress_ours: false,
             labels: tier(random),
             annotations: Labels::new(),
             load_balancer: !random.one_in(15),

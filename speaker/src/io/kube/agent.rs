@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ListParams};
+use kube::api::ListParams;
 use kube::core::Request;
 use serde_json::Value as Json;
 use tokio::time::timeout;
@@ -13,11 +12,8 @@ use super::{Connection, Filter, ObjectKind};
 /// How long a question at the start may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// The namespace and the ConfigMap of Cilium's own settings.
-const CILIUM: (&str, &str) = ("kube-system", "cilium-config");
-
-/// The kinds but for Cilium's of BGP, and how little of each. `l2`: Cilium's L2 policies too.
-pub(crate) fn agent_kinds(l2: bool) -> Vec<(ObjectKind, Filter)> {
+/// The kinds but for Cilium's BGP kinds, and how little of each. `l2`: L2 policies too.
+pub(crate) fn agent_kinds(node: &str, l2: bool) -> Vec<(ObjectKind, Filter)> {
     let all = Filter::default();
     let of_services = Filter { labels: Some("kubernetes.io/service-name".to_owned()), ..Filter::default() };
     let mut kinds = vec![
@@ -25,8 +21,10 @@ pub(crate) fn agent_kinds(l2: bool) -> Vec<(ObjectKind, Filter)> {
         (ObjectKind::ENDPOINT_SLICES, of_services),
         (ObjectKind::NODES, all.clone()),
         (ObjectKind::POOLS, all.clone()),
-        (ObjectKind::SERVICE_CIDRS, Filter { optional: true, ..Filter::default() }),
+        (ObjectKind::SERVICE_CIDRS, Filter { optional: true, dispensable: true, ..Filter::default() }),
     ];
+    // Holders of addresses on a segment are chosen among all nodes.
+    kinds.push(cilium_nodes((!l2).then_some(node)));
     if l2 {
         kinds.push((ObjectKind::L2_POLICIES, all));
     }
@@ -46,6 +44,13 @@ pub(crate) fn agent_bgp_kinds(node: &str) -> Vec<(ObjectKind, Filter)> {
     ]
 }
 
+/// The labels of CiliumNodes, of one node or all.
+pub(crate) fn cilium_nodes(node: Option<&str>) -> (ObjectKind, Filter) {
+    let name = node.map(str::to_owned);
+    let filter = Filter { name, optional: true, dispensable: true, metadata: true, ..Filter::default() };
+    (ObjectKind::CILIUM_NODES, filter)
+}
+
 /// The kinds of Cilium's BGP control plane that the operator reads, but for Nodes. A cluster without them is no
 /// worse for it.
 pub(crate) fn operator_bgp_kinds() -> [ObjectKind; 4] {
@@ -57,48 +62,11 @@ pub(crate) fn operator_bgp_kinds() -> [ObjectKind; 4] {
     ]
 }
 
-/// Whether Cilium's own BGP control plane is on.
-pub(crate) enum CiliumBgp {
-    /// It is.
-    On,
-    /// It is not, or there is no Cilium.
-    Off,
-    /// We may not know; in words.
-    Refused(String),
-    /// Nobody answers; in words.
-    Unknown(String),
-}
-
-/// Asks whether Cilium's own BGP control plane is on.
-pub(crate) async fn ask_cilium(connection: &Connection) -> CiliumBgp {
-    let (namespace, name) = CILIUM;
-    let configs: Api<ConfigMap> = Api::namespaced(connection.client.clone(), namespace);
-    let found = match timeout(ANSWER, configs.get_opt(name)).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 401 | 403) => {
-            return CiliumBgp::Refused(format!(
-                "ConfigMap {namespace}/{name} cannot be read: {}; sources.kubernetes.ciliumBGP says it for sure",
-                status.message
-            ));
-        }
-        Ok(Err(error)) => {
-            return CiliumBgp::Unknown(format!("ConfigMap {namespace}/{name} cannot be read: {error}"));
-        }
-        Err(_) => return CiliumBgp::Unknown("the API server does not answer".to_owned()),
-    };
-    let data = found.and_then(|config| config.data).unwrap_or_default();
-    if data.get("enable-bgp-control-plane").is_some_and(|value| value == "true") {
-        CiliumBgp::On
-    } else {
-        CiliumBgp::Off
-    }
-}
-
 /// Whether the API server gives what the agent needs: what is missing, in words.
 pub(crate) async fn probe(connection: &Connection, node: &str, bgp: bool, l2: bool) -> Vec<String> {
     let mut missing = Vec::new();
     let bgp = if bgp { agent_bgp_kinds(node) } else { Vec::new() };
-    for (kind, filter) in agent_kinds(l2).into_iter().chain(bgp) {
+    for (kind, filter) in agent_kinds(node, l2).into_iter().chain(bgp) {
         let resource = kind.resource;
         let params = ListParams {
             label_selector: filter.labels,

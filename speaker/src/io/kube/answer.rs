@@ -1,6 +1,7 @@
 //! Requests that are not answered, or not as hoped.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -61,4 +62,11 @@ impl fmt::Display for Chain<'_> {
         }
         Ok(())
     }
+}
+
+/// From half to the whole of a time: a thousand agents do not come back in the same millisecond.
+pub(super) fn jittered(time: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish();
+    let share = u32::try_from(random % 512).unwrap_or_default();
+    time / 2 + time / 1024 * share
 }

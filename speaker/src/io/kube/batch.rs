@@ -18,6 +18,9 @@ pub(crate) struct Filter {
     pub(crate) name: Option<String>,
     /// It is no fault where the API server does not know the kind.
     pub(crate) optional: bool,
+    /// Everything works without the kind, though something better with it: where the API server does not know it, or
+    /// does not let us read it, that holds nothing up.
+    pub(crate) dispensable: bool,
     /// `metadata` alone: that an object is there is all that is asked.
     pub(crate) metadata: bool,
 }

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use serde_json::Value as Json;
-use speaker_config::kubernetes::FieldError;
+use speaker_config::kubernetes::{self, FieldError};
 use speaker_config::manifest;
 use speaker_config::objects::{Object, ObjectKey, ObjectRef};
+use speaker_core::ipam::Held;
 
 /// Where the API serves a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +90,12 @@ pub(crate) trait Kind: Send + Sync + 'static {
     ///
     /// # Errors
     /// It cannot be used as it stands.
-    fn read(&self, version: &str, object: Json) -> Result<Self::Item, FieldError>;
+    fn read(&self, version: &str, object: &Json) -> Result<Self::Item, FieldError>;
+
+    /// What a Service has that cannot be read as it stands.
+    fn held(&self, _object: &Json) -> Option<Held> {
+        None
+    }
 
     /// Names an object.
     fn reference(&self, name: &Name) -> Self::Reference;
@@ -112,9 +118,17 @@ impl Kind for ObjectKind {
         self.resource
     }
 
-    fn read(&self, version: &str, object: Json) -> Result<Object, FieldError> {
+    fn held(&self, object: &Json) -> Option<Held> {
+        if self.resource != Self::SERVICES.resource {
+            return None;
+        }
+        let (service, created, addresses) = kubernetes::recorded_service(object)?;
+        Some(Held { service, created, addresses })
+    }
+
+    fn read(&self, version: &str, object: &Json) -> Result<Object, FieldError> {
         let (version, kind) = (self.resource.api_version(version), self.resource.kind);
-        manifest::object(&version, kind, &object).unwrap_or_else(|| {
+        manifest::object(&version, kind, object).unwrap_or_else(|| {
             Err(FieldError {
                 path: "apiVersion".to_owned(),
                 message: format!("{version} {kind} is not read"),
@@ -181,6 +195,17 @@ impl ObjectKind {
             custom: true,
         },
         reference: |key| ObjectRef::Pool(key.name),
+    };
+    /// CiliumNodes, one a node where Cilium is the network.
+    pub(crate) const CILIUM_NODES: Self = Self {
+        resource: Resource {
+            group: "cilium.io",
+            versions: &["v2"],
+            kind: "CiliumNode",
+            plural: "ciliumnodes",
+            custom: true,
+        },
+        reference: |key| ObjectRef::CiliumNode(key.name),
     };
     /// CiliumL2AnnouncementPolicies.
     pub(crate) const L2_POLICIES: Self = Self {

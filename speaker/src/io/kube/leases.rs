@@ -102,8 +102,8 @@ impl Kind for LeaseKind {
         }
     }
 
-    fn read(&self, _: &str, object: Json) -> Result<Seen, FieldError> {
-        Ok(read(&object))
+    fn read(&self, _: &str, object: &Json) -> Result<Seen, FieldError> {
+        Ok(read(object))
     }
 
     fn reference(&self, name: &Name) -> String {
@@ -197,7 +197,7 @@ fn event(delta: Delta<Seen, String>) -> Option<LeaseEvent> {
     match delta {
         Delta::Upsert { item: Seen::Unit(lease, seen), .. } => unit(lease, Some(seen)),
         Delta::Upsert { item: Seen::Node(node, seen), .. } => Some(LeaseEvent::Node(node, Some(seen))),
-        Delta::Upsert { item: Seen::Other, .. } => None,
+        Delta::Upsert { item: Seen::Other, .. } | Delta::Held(_) => None,
         Delta::Delete(name) if name.starts_with(UNIT) => unit(name, None),
         Delta::Delete(name) => name.strip_prefix(NODE).map(|node| LeaseEvent::Node(node.to_owned(), None)),
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use speaker_core::ipam::Held;
 use tokio::time::Instant;
 
 use super::kind::{Kind, Name};
@@ -38,6 +39,8 @@ pub(crate) enum Delta<T, R> {
         /// For writes that depend on it.
         handle: Handle,
     },
+    /// A Service that cannot be read and could not before: this is recorded of it.
+    Held(Held),
     /// It is gone.
     Delete(R),
 }
@@ -51,6 +54,8 @@ pub(super) struct Mirror<K: Kind> {
     listing: Option<BTreeSet<Name>>,
     /// Deletions that are not believed yet.
     held: BTreeMap<Name, Instant>,
+    /// Objects of which the hub knows what is recorded, and nothing else.
+    recorded: BTreeSet<Name>,
     /// Objects whose newest version cannot be used; the one before it stays in force.
     broken: BTreeMap<Name, String>,
     deltas: Vec<Delta<K::Item, K::Reference>>,
@@ -65,6 +70,7 @@ impl<K: Kind> Mirror<K> {
             known: BTreeSet::new(),
             listing: None,
             held: BTreeMap::new(),
+            recorded: BTreeSet::new(),
             broken: BTreeMap::new(),
             deltas: Vec::new(),
             broken_changed: false,
@@ -102,8 +108,8 @@ impl<K: Kind> Mirror<K> {
     }
 
     /// A new version of an object, from a list or a watch.
-    pub(super) fn upsert(&mut self, version: &str, object: Json) {
-        let Some(name) = Name::of(&object) else {
+    pub(super) fn upsert(&mut self, version: &str, object: &Json) {
+        let Some(name) = Name::of(object) else {
             tracing::warn!(kind = self.kind.resource().kind, "the API server gave an object without a name");
             return;
         };
@@ -111,15 +117,22 @@ impl<K: Kind> Mirror<K> {
             listing.insert(name.clone());
         }
         self.held.remove(&name);
-        let handle = Handle::of(&object);
+        let handle = Handle::of(object);
         match self.kind.read(version, object) {
             Ok(item) => {
                 self.broken_changed |= self.broken.remove(&name).is_some();
+                self.recorded.remove(&name);
                 self.known.insert(name);
                 self.deltas.push(Delta::Upsert { item, handle });
             }
             Err(error) => {
                 let text = error.to_string();
+                if !self.known.contains(&name)
+                    && let Some(held) = self.kind.held(object)
+                {
+                    self.recorded.insert(name.clone());
+                    self.deltas.push(Delta::Held(held));
+                }
                 if self.broken.get(&name) != Some(&text) {
                     self.broken_changed = true;
                     self.broken.insert(name, text);
@@ -152,7 +165,7 @@ impl<K: Kind> Mirror<K> {
             return;
         }
         self.broken_changed |= self.broken.remove(&name).is_some();
-        if self.known.remove(&name) {
+        if self.known.remove(&name) | self.recorded.remove(&name) {
             self.deltas.push(Delta::Delete(self.kind.reference(&name)));
         }
     }

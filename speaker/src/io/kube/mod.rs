@@ -10,6 +10,7 @@
 mod agent;
 mod answer;
 mod batch;
+mod cilium;
 mod client;
 pub(crate) mod events;
 mod kind;
@@ -25,8 +26,9 @@ use speaker_config::objects::{Object, ObjectRef};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-pub(crate) use agent::{CiliumBgp, agent_bgp_kinds, agent_kinds, ask_cilium, operator_bgp_kinds, probe};
+pub(crate) use agent::{agent_bgp_kinds, agent_kinds, cilium_nodes, operator_bgp_kinds, probe};
 pub(crate) use batch::{Batch, Filter, Part};
+pub(crate) use cilium::{Cilium, spawn_bgp_kinds};
 pub(crate) use client::{Connection, connect};
 pub(crate) use kind::ObjectKind;
 pub(crate) use leases::spawn as spawn_leases;
@@ -72,10 +74,18 @@ pub(crate) async fn watch_objects(
 fn neutral(batch: Batch<Object, ObjectRef>) -> SourceBatch {
     let Batch { source, version: _, handed_over, deltas, synced, faults, part: _ } = batch;
     let change = |delta| match delta {
-        Delta::Upsert { item, .. } => ObjectChange::Upsert(item),
-        Delta::Delete(reference) => ObjectChange::Delete(reference),
+        Delta::Upsert { item, .. } => Some(ObjectChange::Upsert(item)),
+        Delta::Delete(reference) => Some(ObjectChange::Delete(reference)),
+        // Whoever gives out addresses in a cluster is elsewhere.
+        Delta::Held(_) => None,
     };
-    SourceBatch { source, handed_over, changes: deltas.into_iter().map(change).collect(), synced, faults }
+    SourceBatch {
+        source,
+        handed_over,
+        changes: deltas.into_iter().filter_map(change).collect(),
+        synced,
+        faults,
+    }
 }
 
 #[cfg(test)]

@@ -6,14 +6,14 @@ use kube::api::{DeleteParams, Patch as Body, PatchParams, PostParams, Preconditi
 use kube::core::Request;
 use kube::{Client, Error};
 use serde::Deserialize;
-use speaker_config::objects::ObjectRef;
+use speaker_config::objects::{OPERATOR_MANAGER, ObjectRef};
 use speaker_core::operator::{Outcome, Patch, PatchKind};
 use tokio::time::timeout;
 
 use super::ObjectKind;
 
 /// In whose name the fields are written (`managedFields`).
-pub(crate) const MANAGER: &str = "speaker-operator";
+pub(crate) const MANAGER: &str = OPERATOR_MANAGER;
 
 /// What of the answer matters.
 #[derive(Deserialize)]

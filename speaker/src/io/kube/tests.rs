@@ -360,6 +360,59 @@ fn discovery(verbs: &[&str]) -> Json {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_service_has_that_was_never_read_is_handed_over_until_it_is_gone() {
+    let (client, mut server) = server();
+    let (sender, mut batches) = mpsc::channel(16);
+    drop(tokio::spawn(follow(client, ObjectKind::SERVICES, Filter::default(), sender, Clock::start())));
+    let with = |name: &str, version: &str, port: u32| {
+        let mut one = service(name, version);
+        one["spec"]["ports"][0]["port"] = port.into();
+        one["status"] =
+            json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}, {"hostname": "x"}, {"ip": "?"}]}});
+        one
+    };
+    server.list("1", &[with("a", "1", 0), with("b", "1", 80)]).await;
+    let batch = batches.recv().await.unwrap();
+    let held: Vec<String> = batch.deltas.iter().map(|delta| format!("{delta:?}")).collect();
+    assert!(batch.synced && held[0].starts_with("Held(") && held[0].contains("[192.0.2.7]"), "{held:?}");
+    let watch = server.watch("1").await;
+    // What was read once stays in force as it was read.
+    watch.event("MODIFIED", &with("b", "2", 0)).await;
+    assert!(batches.recv().await.unwrap().deltas.is_empty(), "a fault alone");
+    watch.event("DELETED", &with("a", "3", 0)).await;
+    let batch = batches.recv().await.unwrap();
+    let gone = ObjectRef::Service(speaker_config::objects::ObjectKey::new("default", "a"));
+    assert!(
+        matches!(&batch.deltas[..], [Delta::Delete(reference)] if *reference == gone),
+        "{:?}",
+        batch.deltas
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn cilium_nodes_are_asked_for_without_their_content_and_where_there_are_none_nobody_waits() {
+    let (kind, filter) = cilium_nodes(Some("n1"));
+    let (mut server, mut hub) = start(kind, filter);
+    let begun = tokio::time::Instant::now();
+    let call = server.call("/apis/cilium.io/v2/ciliumnodes?&fieldSelector=metadata.name%3Dn1").await;
+    call.refuse(404, "the server could not find the requested resource");
+    let batch = hub.batch().await;
+    assert!(batch.synced && batch.faults.is_none() && begun.elapsed() < Duration::from_secs(1), "{batch:?}");
+    let node = |version: &str| {
+        let labels = json!({"fabric": "east"});
+        json!({"metadata": {"name": "n1", "resourceVersion": version, "labels": labels}})
+    };
+    server.list("3", &[node("3")]).await;
+    assert_eq!(hub.changes().await, ["+CiliumNode n1"]);
+    // Cilium is removed: what it said stays, as with every definition.
+    drop(server.watch("3").await);
+    for _ in 0..2 {
+        server.call("limit=").await.refuse(404, "the server could not find the requested resource");
+    }
+    assert!(hub.faults().await[0].contains("removed"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_built_in_kind_that_the_server_is_too_old_for_holds_nothing_up() {
     let optional = Filter { optional: true, ..Filter::default() };
     let (mut server, mut hub) = start(ObjectKind::SERVICE_CIDRS, optional.clone());
@@ -463,7 +516,7 @@ async fn a_watch_ends_with_its_hub() {
 
 #[test]
 fn what_is_kept_of_an_object_is_what_a_manifest_gives() {
-    let read = kind::Kind::read(&ObjectKind::SERVICES, "v1", service("a", "1")).unwrap();
+    let read = kind::Kind::read(&ObjectKind::SERVICES, "v1", &service("a", "1")).unwrap();
     let Object::Service(read) = read else { panic!("{read:?}") };
     assert!(read.load_balancer);
     assert_eq!(read.key.to_string(), "default/a");
@@ -476,10 +529,9 @@ async fn ciliums_bgp_kinds_are_waited_for_until_it_is_known_whose_they_are() {
         let connection =
             Connection { client, namespace: "speaker-system".to_owned(), server: "https://lab".to_owned() };
         let (batches, receiver) = mpsc::channel(16);
-        let (hub, _questions) = mpsc::channel(16);
         let kinds: Vec<_> = agent_bgp_kinds("n1").into_iter().take(1).collect();
-        let bgp = crate::cilium::BgpKinds { connection, kinds, batches, hub, clock: Clock::start() };
-        let running = tokio::spawn(bgp.run_unless_cilium_does());
+        let cilium = Cilium::follow(None, &connection, Duration::from_secs(3600));
+        let running = spawn_bgp_kinds(cilium, connection.client, kinds, batches, Clock::start());
         let mut hub = Hub(receiver);
         let config = "/api/v1/namespaces/kube-system/configmaps/cilium-config";
         drop(server.call(config).await);
@@ -496,10 +548,6 @@ async fn ciliums_bgp_kinds_are_waited_for_until_it_is_known_whose_they_are() {
         let batch = hub.0.recv().await.unwrap();
         assert_eq!((&*batch.source, batch.synced), ("ciliumbgpclusterconfigs", true), "{enabled}");
         assert!(batch.changes.is_empty());
-        if !read {
-            running.await.unwrap();
-        } else {
-            running.abort();
-        }
+        running.abort();
     }
 }

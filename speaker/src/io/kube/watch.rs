@@ -2,7 +2,6 @@
 //!
 //! An error never takes anything back: what was known stays until a complete list or a watch says otherwise.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::answer::{Trouble, answer, trouble};
+use super::answer::{Trouble, answer, jittered, trouble};
 use super::batch::{Batch, Filter, Part};
 use super::kind::Kind;
 use super::mirror::Mirror;
@@ -33,7 +32,7 @@ const DEAD: Duration = Duration::from_secs(300);
 /// Between attempts: doubled from the first to the last, jittered.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(6);
-/// Between attempts at a built-in kind that everything works without: it comes with an upgrade.
+/// Between attempts at a kind that everything works without: it comes with an upgrade, or with another product.
 const LACKING: Duration = Duration::from_secs(60);
 /// How long a kind that the API server does not know holds the first list back: a server that has just
 /// started learns its CustomResourceDefinitions first.
@@ -135,7 +134,7 @@ impl<K: Kind> Follower<K> {
             };
             let version = self.api_version();
             for object in page.items.unwrap_or_default() {
-                self.mirror.upsert(version, object);
+                self.mirror.upsert(version, &object);
             }
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_some() {
@@ -301,7 +300,7 @@ impl<K: Kind> Follower<K> {
             Some(Ok(WatchEvent::Bookmark(bookmark))) => bookmark.metadata.resource_version,
             Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
                 let seen = resource_version(&object);
-                self.mirror.upsert(self.api_version(), object);
+                self.mirror.upsert(self.api_version(), &object);
                 seen
             }
             Some(Ok(WatchEvent::Deleted(object))) => {
@@ -368,8 +367,10 @@ impl<K: Kind> Follower<K> {
         let mut synced = false;
         match trouble {
             Trouble::Expired => {}
-            // An API server that is older than the kind, or does not let us read it: others do what it is for.
-            Trouble::Absent | Trouble::Refused(_) if self.may_lack() => {
+            Trouble::Absent | Trouble::Refused(_) if self.filter.dispensable => {
+                if resource.custom && self.mirror.len() > 0 && matches!(trouble, Trouble::Absent) {
+                    self.freeze();
+                }
                 if let Trouble::Refused(text) = trouble {
                     self.ill(format!("{}: {text}; it goes on without", resource.plural));
                 }
@@ -399,11 +400,6 @@ impl<K: Kind> Follower<K> {
         }
         self.send(synced).await?;
         self.sleep().await
-    }
-
-    /// A built-in kind that everything else works without.
-    fn may_lack(&self) -> bool {
-        self.filter.optional && !self.mirror.kind().resource().custom
     }
 
     async fn sleep(&mut self) -> Result<(), Gone> {
@@ -463,11 +459,4 @@ fn resource_version(object: &Json) -> String {
 fn older(seen: Option<&str>, known: &str) -> bool {
     let number = |text: &str| text.parse::<u128>().ok();
     matches!((seen.and_then(number), number(known)), (Some(seen), Some(known)) if seen < known)
-}
-
-/// From half to the whole of a time: a thousand agents do not come back in the same millisecond.
-fn jittered(time: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish();
-    let share = u32::try_from(random % 512).unwrap_or_default();
-    time / 2 + time / 1024 * share
 }

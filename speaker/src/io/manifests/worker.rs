@@ -342,6 +342,7 @@ impl Worker {
                         service.created = state.created;
                     }
                     service.ingress.clone_from(&state.ingress);
+                    service.ingress_ours = true;
                     service.conditions.clone_from(&state.conditions);
                 }
             }

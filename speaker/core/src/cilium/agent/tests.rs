@@ -316,3 +316,32 @@ spec:
     let derived = seen_by(&inputs);
     assert_eq!(derived.peers[0].peer.settings.local_asn, Asn::new(64501), "else the ClusterConfig counts");
 }
+
+#[test]
+fn with_a_pool_of_router_ids_a_node_waits_for_what_the_operator_writes() {
+    let mut inputs = inputs(CLUSTER);
+    let (host, settings) = (
+        host(),
+        CiliumBgp { router_id_pool: Some("10.255.0.0/24".parse().unwrap()), ..CiliumBgp::default() },
+    );
+    let seen = |inputs: &Inputs| {
+        outcome(Sight { node: "n1", inputs, host: &host, secrets: "kube-system", settings: &settings })
+    };
+    add(&mut inputs, "{apiVersion: v1, kind: Node, metadata: {name: n1}}");
+    let waits = seen(&inputs);
+    assert!(waits.peers.is_empty() && waits.errors[0].contains("routerIdPool"), "{:?}", waits.errors);
+    add(
+        &mut inputs,
+        "
+apiVersion: cilium.io/v2
+kind: CiliumBGPNodeConfig
+metadata: {name: n1}
+spec:
+  bgpInstances:
+    - {name: main, localASN: 64501, routerID: 10.255.0.9, peers: [{name: tor, peerAddress: 10.0.0.254}]}
+",
+    );
+    let runs = seen(&inputs);
+    assert_eq!(runs.peers[0].router_id, Some("10.255.0.9".parse().unwrap()), "{:?}", runs.errors);
+    assert!(runs.errors.is_empty(), "{:?}", runs.errors);
+}

@@ -5,6 +5,10 @@ use super::super::testing::{add, inputs};
 use super::*;
 use crate::inputs::Touched;
 
+fn plan(inputs: &Inputs, secrets: &BTreeMap<String, bool>) -> Plan {
+    super::plan(inputs, secrets, None)
+}
+
 const NODES: &str = r"
 {apiVersion: v1, kind: Node, metadata: {name: n1, labels: {rack: r1}}}
 ---
@@ -307,4 +311,76 @@ fn an_agent_without_an_operator_comes_to_the_same() {
     let own = instances_of(&inputs.nodes["n1"], &inputs.bgp).unwrap();
     assert_eq!(own, ("fabric".to_owned(), written.instances));
     assert_eq!(instances_of(&inputs.nodes["n2"], &inputs.bgp), None);
+}
+
+#[test]
+fn router_ids_come_from_the_pool_are_kept_and_an_override_must_be_free() {
+    let pool = |text: &str| Some(text.parse().unwrap());
+    let mut inputs = inputs(NODES);
+    add(&mut inputs, &cluster_config("fabric", OLD, "", 64501));
+    let ids = |inputs: &Inputs| -> Vec<String> {
+        let all = inputs.bgp.node_configs.values().flat_map(|one| &one.instances);
+        all.map(|one| one.router_id.map_or_else(String::new, |id| id.to_string())).collect()
+    };
+    let settle = |inputs: &mut Inputs, text: &str| {
+        let plan = super::plan(inputs, &BTreeMap::new(), pool(text));
+        carry_out(inputs, &plan);
+        let again = super::plan(inputs, &BTreeMap::new(), pool(text));
+        assert_eq!((again.write, again.delete), (Vec::new(), BTreeSet::new()), "it comes to rest");
+        plan
+    };
+    settle(&mut inputs, "10.255.0.0/30");
+    assert_eq!(ids(&inputs), ["10.255.0.0", "10.255.0.1"]);
+    // One that sorts before the others moves nobody.
+    add(&mut inputs, "{apiVersion: v1, kind: Node, metadata: {name: n0}}");
+    settle(&mut inputs, "10.255.0.0/30");
+    assert_eq!(ids(&inputs), ["10.255.0.2", "10.255.0.0", "10.255.0.1"]);
+    let overriding = |id: &str| {
+        format!(
+            "{{apiVersion: cilium.io/v2, kind: CiliumBGPNodeConfigOverride, metadata: {{name: n1}}, \
+             spec: {{bgpInstances: [{{name: main, routerID: {id}}}]}}}}"
+        )
+    };
+    add(&mut inputs, &overriding("10.255.0.1"));
+    let plan = settle(&mut inputs, "10.255.0.0/30");
+    let (status, _, message) = says(&plan.cluster_configs["fabric"], INVALID_SPEC);
+    assert!(status == "True" && message.contains("belongs to instance main of node n2"), "{message}");
+    assert_eq!(ids(&inputs), ["10.255.0.2", "10.255.0.0", "10.255.0.1"], "what it has stays");
+    for (wanted, has) in [("10.255.0.3", "10.255.0.3"), ("192.0.2.7", "192.0.2.7")] {
+        add(&mut inputs, &overriding(wanted));
+        settle(&mut inputs, "10.255.0.0/30");
+        assert_eq!(ids(&inputs), ["10.255.0.2", has, "10.255.0.1"]);
+    }
+    // A pool that is too small says so, and of those that have one nobody loses it.
+    let plan = settle(&mut inputs, "10.255.0.2/32");
+    let (status, _, message) = says(&plan.cluster_configs["fabric"], INVALID_SPEC);
+    assert!(status == "True" && message.contains("node n2: no router ID is left"), "{message}");
+    assert_eq!(ids(&inputs), ["10.255.0.2", "192.0.2.7", "10.255.0.1"]);
+}
+
+#[test]
+fn a_node_is_selected_by_the_labels_of_its_cilium_node_too() {
+    let mut inputs = inputs(NODES);
+    add(&mut inputs, &cluster_config("fabric", OLD, "nodeSelector: {matchLabels: {fabric: east}}", 64501));
+    assert!(plan(&inputs, &BTreeMap::new()).write.is_empty());
+    let cilium_node = |labels: &str| {
+        format!(
+            "{{apiVersion: cilium.io/v2, kind: CiliumNode, metadata: {{name: n1, labels: {labels}}}, spec: {{ipam: {{}}}}}}"
+        )
+    };
+    let touched = add(&mut inputs, &cilium_node("{fabric: east, rack: r9}"));
+    assert_eq!(touched.nodes, BTreeSet::from(["n1".to_owned()]));
+    let nodes: Vec<String> = plan(&inputs, &BTreeMap::new()).write.into_iter().map(|one| one.node).collect();
+    assert_eq!(nodes, ["n1"]);
+    // Its copy of a label of the Node's may be old.
+    assert_eq!(inputs.nodes["n1"].selectable_labels()["rack"], "r1");
+    // A Node that is written again keeps them, and one that comes later gets them.
+    add(&mut inputs, "{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {rack: r3}}}");
+    assert_eq!(plan(&inputs, &BTreeMap::new()).write.len(), 1);
+    let gone = &mut Touched::default();
+    inputs.remove(&ObjectRef::Node("n1".into()), gone);
+    add(&mut inputs, "{apiVersion: v1, kind: Node, metadata: {name: n1}}");
+    assert_eq!(plan(&inputs, &BTreeMap::new()).write.len(), 1);
+    inputs.remove(&ObjectRef::CiliumNode("n1".into()), gone);
+    assert!(plan(&inputs, &BTreeMap::new()).write.is_empty());
 }

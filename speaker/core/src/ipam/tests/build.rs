@@ -19,6 +19,7 @@ pub(in crate::ipam) fn service(namespace: &str, name: &str) -> Service {
         generation: 1,
         deleting: false,
         cleanup: Default::default(),
+        ingress_ours: false,
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         load_balancer: true,

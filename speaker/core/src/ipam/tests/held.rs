@@ -13,8 +13,9 @@ fn held(name: &str, created: i64, address: &str) -> Held {
 /// A pool of two addresses, of which `a` and `b` have the first.
 fn restarted() -> Cluster {
     let mut cluster = Cluster::new();
-    cluster.ipam.hold(&held("a", 1, "192.0.2.0"));
-    cluster.ipam.hold(&held("b", 2, "192.0.2.0"));
+    for held in [held("a", 1, "192.0.2.0"), held("b", 2, "192.0.2.0")] {
+        cluster.ipam.hold(&cluster.inputs.pools, &held);
+    }
     cluster.put_pool(pool("blue", 1, &["192.0.2.0/31"]));
     cluster
 }
@@ -66,4 +67,28 @@ fn one_that_is_gone_gives_its_address_back() {
     assert_eq!(cluster.counts("blue"), ["2", "2", "0"]);
     let freed: Vec<_> = cluster.ipam.freed().map(|freed| freed.address.to_string()).collect();
     assert_eq!(freed, ["192.0.2.0"], "and it is the last to be used again");
+}
+
+#[test]
+fn one_that_is_shown_later_holds_what_it_has_and_a_pool_that_goes_forgets_nothing() {
+    let mut cluster = Cluster::new();
+    cluster.put_pool(pool("blue", 1, &["192.0.2.0/31"]));
+    let broken = held("broken", 1, "192.0.2.0");
+    cluster.ipam.hold(&cluster.inputs.pools, &broken);
+    cluster.put_service(service("default", "web"));
+    assert_eq!(cluster.ips("web"), ["192.0.2.1"]);
+    cluster.delete(&speaker_config::objects::ObjectRef::Pool("blue".to_owned()));
+    assert!(cluster.ips("web").is_empty());
+    cluster.put_pool(pool("blue", 2, &["192.0.2.0/31"]));
+    assert_eq!(cluster.ips("web"), ["192.0.2.1"]);
+    assert_eq!(cluster.counts("blue"), ["2", "0", "2"]);
+    // Shown again, with one more.
+    cluster.ipam.hold(&cluster.inputs.pools, &held("broken", 1, "192.0.2.9"));
+    cluster.edit_pool("blue", |pool| {
+        pool.blocks = super::build::pool("", 0, &["192.0.2.0/31", "192.0.2.8/31"]).blocks;
+    });
+    assert_eq!(cluster.counts("blue"), ["4", "1", "3"]);
+    cluster.ipam.let_go(&broken.service);
+    cluster.settle();
+    assert_eq!(cluster.counts("blue"), ["4", "3", "1"]);
 }

@@ -246,6 +246,7 @@ fn a_service_that_stops_being_ours_gives_up_our_address_and_our_condition() {
             change(&mut web);
             // The other controller has been here already.
             web.ingress.push("172.16.0.1".parse().unwrap());
+            web.ingress_ours = false;
             web.conditions.push(speaker_config::objects::Condition {
                 kind: "example.com/Other".into(),
                 status: "True".into(),
@@ -401,4 +402,38 @@ fn what_is_recorded_of_dangers_stays_until_the_surroundings_are_known() {
     assert_eq!(late.reconcile(&bare, 1).pools, [], "nothing is taken back");
     late.judge_pools(&bare);
     assert_eq!(late.reconcile(&bare, 1).pools.len(), 1, "there is no Service CIDR: it is");
+}
+
+#[test]
+fn one_that_leaves_loses_our_addresses_though_the_pool_was_narrowed_and_keeps_those_of_others() {
+    // The write by which it was given up is lost, and the pool does not cover the address any more.
+    let mut cluster = three();
+    let narrow = |cluster: &mut Cluster| {
+        let mut pool = cluster.inputs.pools.get("pool").unwrap().pool.clone();
+        pool.blocks = super::build::pool("", 0, &["10.0.0.4-10.0.0.7"]).blocks;
+        cluster.put(Object::Pool(pool));
+    };
+    narrow(&mut cluster);
+    let mut gone = cluster.get("a").clone();
+    gone.class = Some("example.com/other".into());
+    cluster.put(Object::Service(Box::new(gone.clone())));
+    let lost = cluster.turn();
+    assert!(lost.services.iter().any(|status| status.key == gone.key && status.ingress.is_empty()));
+    cluster.put_service(gone);
+    assert_eq!((cluster.ips("a"), cluster.condition("a")), (vec![], None));
+
+    // The same over a restart; of another's addresses none is touched.
+    for (theirs, load_balancer) in [(false, true), (false, false), (true, true), (true, false)] {
+        let mut cluster = three();
+        narrow(&mut cluster);
+        let mut gone = cluster.get("b").clone();
+        gone.class = Some("example.com/other".into());
+        gone.ingress_ours = !theirs;
+        gone.load_balancer = load_balancer;
+        cluster.put(Object::Service(Box::new(gone)));
+        cluster.ipam = Ipam::new(cluster.settings);
+        cluster.settle();
+        let left = if theirs { vec!["10.0.0.1".to_owned()] } else { vec![] };
+        assert_eq!((cluster.ips("b"), cluster.condition("b")), (left, None), "{theirs} {load_balancer}");
+    }
 }

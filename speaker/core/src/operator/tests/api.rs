@@ -21,6 +21,7 @@ pub(super) fn service(name: &str) -> Service {
         generation: 1,
         deleting: false,
         cleanup: Default::default(),
+        ingress_ours: false,
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         load_balancer: true,
@@ -214,6 +215,7 @@ impl Api {
             (Change::Service { ingress, set, remove }, Object::Service(service)) => {
                 if let Some(ingress) = ingress {
                     service.ingress.clone_from(ingress);
+                    service.ingress_ours = true;
                 }
                 service.conditions.retain(|one| !remove.contains(&&*one.kind));
                 service.conditions.retain(|one| set.iter().all(|other| other.kind != one.kind));

@@ -112,6 +112,6 @@ fn turned_off_it_is_taken_back_from_the_living_and_the_deleted() {
     let seen = (api.get("web").cleanup, exists(&api, "gone"), api.now);
     assert_eq!(seen, (Cleanup::None, false, began + POOL_STATUS_AFTER), "the counts of the pool go last");
     // Node IPAM by default: nobody announces such Services.
-    let held = Held::new(HOLD, DefaultClass::NodeIpam);
+    let held = Detained::new(HOLD, DefaultClass::NodeIpam);
     assert_eq!(held.change(&service("web"), began), None);
 }

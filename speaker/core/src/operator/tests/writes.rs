@@ -441,3 +441,22 @@ fn a_dangerous_pool_is_told_of_once_its_surroundings_are_known() {
     api.settle();
     assert_eq!(told(&api), 1);
 }
+
+#[test]
+fn a_service_that_cannot_be_read_keeps_its_address_until_it_is_gone() {
+    let mut api = Api::new();
+    let broken = crate::ipam::Held {
+        service: ObjectKey::new("default", "broken"),
+        created: 1,
+        addresses: vec!["192.0.2.0".parse().unwrap()],
+    };
+    api.operator.hold_unreadable(&broken);
+    api.put_pool(pool("blue", 1, &["192.0.2.0/31"]));
+    api.serve(service("web"));
+    api.serve(service("late"));
+    assert_eq!((api.ips("web"), api.ips("late")), (vec!["192.0.2.1".to_owned()], vec![]));
+    assert_eq!(api.counts("blue"), ["False", "2", "0", "2"]);
+    api.operator.delete(&ObjectRef::Service(broken.service));
+    api.settle();
+    assert_eq!(api.ips("late"), ["192.0.2.0"]);
+}
