@@ -5,6 +5,7 @@
 
 mod kept;
 mod peers;
+mod readiness;
 mod segment;
 mod views;
 
@@ -260,38 +261,6 @@ impl World {
         self.readiness.configure(config.readiness);
         self.announcer.set_programming(config.readiness == Readiness::KubeProxy);
         self.judge_readiness();
-    }
-
-    /// What `readiness` waits for was asked; says whether this node may announce from now on and could not before.
-    pub fn set_health(&mut self, health: Health) -> bool {
-        let before = self.readiness.is_open();
-        self.readiness.hear(health);
-        self.judge_readiness();
-        self.readiness.is_open() && !before
-    }
-
-    /// kube-proxy has answered [`Changes::proxy`], or took too long to.
-    pub fn programmed(&mut self, programmed: &Programmed) {
-        self.announcer.programmed(programmed.ticket);
-    }
-
-    /// What `readiness` waits for.
-    #[must_use]
-    pub const fn readiness(&self) -> &Gate {
-        &self.readiness
-    }
-
-    fn judge_readiness(&mut self) {
-        self.announcer.set_readiness(self.readiness.verdict());
-        self.judge_available();
-    }
-
-    /// On the segments others take over at once; there is no half-way as in BGP.
-    fn judge_available(&mut self) {
-        let available = self.drain == Drain::No && self.readiness.is_open();
-        if let Some(segment) = self.segment() {
-            segment.set_available(available);
-        }
     }
 
     /// What this host has now; whether it is something else than before.
