@@ -8,6 +8,7 @@ mod bmp;
 mod draining;
 mod keeping;
 mod kernel;
+mod message;
 mod mrt;
 mod observe;
 mod peers;
@@ -18,7 +19,7 @@ mod segment;
 mod unnumbered;
 mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,31 +27,25 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bgp_proto::types::Timestamp;
 use speaker_config::model::SpeakerConfig;
 use speaker_config::objects::{ObjectRef, UnixSeconds};
-use speaker_core::programming::Programmed;
-use speaker_core::readiness::Health;
 use speaker_core::rfc3339;
-use speaker_core::world::{Event, Host, SECRETS_NAMESPACE, Start, World};
-use tokio::sync::{mpsc, oneshot, watch};
+use speaker_core::world::{Event, SECRETS_NAMESPACE, Start, World};
+use tokio::sync::{mpsc, watch};
 
-use crate::io::boot::Predecessor;
-use crate::io::drain::Keeper;
-use crate::io::kernel::{KernelHandle, KernelReport};
-use crate::io::kube::{LeaseEvent, SecretWatches};
-use crate::io::link::LinkEvent;
-use crate::io::listen::{ListenEvent, ListenHandle, ListenStatus};
+use crate::io::kernel::KernelHandle;
+use crate::io::kube::SecretWatches;
+use crate::io::listen::{ListenEvent, ListenStatus};
 use crate::io::manifests::{ManifestsHandle, Restored};
-use crate::io::neighbors::NeighborEvent;
-use crate::io::peer::{PeerContext, PeerEvent, PeerName};
+use crate::io::peer::{PeerEvent, PeerName};
 use crate::io::programming::Question;
 use crate::io::source::{ObjectChange, SourceBatch};
-use crate::load::{self, LoadError, Loaded, Secrets};
-use crate::question::Asked;
+use crate::load::{self, Loaded, Secrets};
 use crate::record::Recorder;
 pub use bgp_status::Reported;
 use bmp::Stations;
 use draining::Draining;
 pub use keeping::KeepSpec;
 use keeping::Keeping;
+pub use message::{HubSpec, Message};
 use observe::Freshness;
 pub use observe::Observation;
 use peers::Peers;
@@ -67,86 +62,6 @@ const BATCH: usize = 256;
 
 /// How long statuses of the first list may take to be recorded before routes are sent without them.
 const FIRST_RECORD: Duration = Duration::from_secs(10);
-
-/// What the hub is told.
-#[derive(Debug)]
-pub enum Message {
-    /// Objects changed.
-    Batch(SourceBatch),
-    /// A peer's task tells.
-    Peer(PeerName, PeerEvent),
-    /// A listener tells.
-    Listen(ListenEvent),
-    /// Something was found out about the other end of an interface.
-    Neighbor(NeighborEvent),
-    /// The kernel's task tells.
-    Kernel(KernelReport),
-    /// What `readiness` waits for was asked.
-    Health(Health),
-    /// kube-proxy has set up what it was asked for.
-    Programmed(Programmed),
-    /// A segment tells.
-    Link(LinkEvent),
-    /// The Leases of L2 announcements tell.
-    Lease(LeaseEvent),
-    /// A question.
-    Asked(Asked),
-    /// Somebody wants to see numbers.
-    Observe(oneshot::Sender<Observation>),
-    /// Somebody wants to write the status of this node's CiliumBGPNodeConfig.
-    BgpStatus(oneshot::Sender<Option<Reported>>),
-    /// Somebody wants to know which sources have not delivered their first list, or whether the hub answers.
-    Waiting(oneshot::Sender<BTreeSet<String>>),
-    /// This host's addresses or default routes may have moved.
-    Host(Box<Host>),
-    /// The configuration file changed.
-    Reload(Result<Box<Loaded>, LoadError>),
-    /// A file with a TCP MD5 key changed.
-    KeysChanged,
-    /// Stop in an orderly way.
-    Stop,
-}
-
-/// What the hub begins with.
-#[derive(Debug)]
-pub struct HubSpec {
-    /// The configuration.
-    pub loaded: Loaded,
-    /// The node's name.
-    pub node: String,
-    /// The process before this one.
-    pub predecessor: Predecessor,
-    /// What this host lives on.
-    pub host: Host,
-    /// What peer tasks share.
-    pub context: PeerContext,
-    /// The sources to wait for.
-    pub sources: BTreeSet<String>,
-    /// The manifests source, which also records statuses; without it somebody else allocates.
-    pub manifests: Option<ManifestsHandle>,
-    /// Where the word to drain this node is kept.
-    pub keeper: Keeper,
-    /// Where what is announced is kept.
-    pub keep: KeepSpec,
-    /// The Secrets of the cluster.
-    pub(crate) secrets: Option<SecretWatches>,
-    /// Where the health of what `readiness` waits for is asked for.
-    pub health: watch::Sender<Option<SocketAddr>>,
-    /// What kube-proxy is asked.
-    pub programming: watch::Sender<Option<Question>>,
-    /// Who looks after the kernel; absent in the demo, which leaves it alone.
-    pub kernel: Option<KernelHandle>,
-    /// The listeners.
-    pub listener: ListenHandle,
-    /// The interfaces on which neighbors are to be looked for.
-    pub neighbors: watch::Sender<BTreeSet<String>>,
-    /// Where the listeners' state is shown.
-    pub listening: watch::Sender<Vec<ListenStatus>>,
-    /// The ways to the segments.
-    pub segments: SegmentHandles,
-    /// Where events are recorded.
-    pub recorder: Option<Recorder>,
-}
 
 /// The hub.
 #[derive(Debug)]
