@@ -364,6 +364,7 @@ async fn what_a_service_has_that_was_never_read_is_handed_over_until_it_is_gone(
     let (client, mut server) = server();
     let (sender, mut batches) = mpsc::channel(16);
     drop(tokio::spawn(follow(client, ObjectKind::SERVICES, Filter::default(), sender, Clock::start())));
+    // With a port that is none, and an address that is none.
     let with = |name: &str, version: &str, port: u32| {
         let mut one = service(name, version);
         one["spec"]["ports"][0]["port"] = port.into();
@@ -371,7 +372,7 @@ async fn what_a_service_has_that_was_never_read_is_handed_over_until_it_is_gone(
             json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}, {"hostname": "x"}, {"ip": "?"}]}});
         one
     };
-    server.list("1", &[with("a", "1", 0), with("b", "1", 80)]).await;
+    server.list("1", &[with("a", "1", 0), service("b", "1")]).await;
     let batch = batches.recv().await.unwrap();
     let held: Vec<String> = batch.deltas.iter().map(|delta| format!("{delta:?}")).collect();
     assert!(batch.synced && held[0].starts_with("Held(") && held[0].contains("[192.0.2.7]"), "{held:?}");
@@ -414,7 +415,7 @@ async fn cilium_nodes_are_asked_for_without_their_content_and_where_there_are_no
 
 #[tokio::test(start_paused = true)]
 async fn a_built_in_kind_that_the_server_is_too_old_for_holds_nothing_up() {
-    let optional = Filter { optional: true, ..Filter::default() };
+    let optional = Filter { optional: true, dispensable: true, ..Filter::default() };
     let (mut server, mut hub) = start(ObjectKind::SERVICE_CIDRS, optional.clone());
     let begun = tokio::time::Instant::now();
     for version in ["v1", "v1beta1"] {
