@@ -69,7 +69,10 @@ impl Task {
         if self.lingering.len() < MAX_LINGERING {
             let (leaving, stays) = Leaving::new();
             self.before.retain(|one| !one.is_over());
-            self.before.push(leaving);
+            // Of a connection that is closed without a word, nothing follows that would have to be waited for.
+            if !connection.out.is_empty() {
+                self.before.push(leaving);
+            }
             self.lingering.spawn(async move {
                 connection.close().await;
                 drop(stays);
