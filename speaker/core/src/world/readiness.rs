@@ -14,7 +14,7 @@ impl World {
         self.readiness.is_open() && !before
     }
 
-    /// kube-proxy has answered [`Changes::proxy`], or took too long to.
+    /// kube-proxy has answered [`super::Changes::proxy`], or took too long to.
     pub fn programmed(&mut self, programmed: &Programmed) {
         self.announcer.programmed(programmed.ticket);
     }
