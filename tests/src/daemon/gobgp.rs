@@ -67,7 +67,7 @@ impl GoBgp {
     fn inject(&self, prefixes: &[Ipv4Net]) -> Vec<Ipv4Net> {
         let file = self.config.with_file_name("routes.mrt");
         let mut missing = prefixes.to_vec();
-        eventually(Duration::from_secs(30), "gobgp has injected nearly every route", || {
+        eventually(Duration::from_secs(90), "gobgp has injected nearly every route", || {
             std::fs::write(&file, mrt::dump(&missing, self.next_hop)).expect("routes.mrt");
             self.node.exec(&["gobgp", "mrt", "inject", "global", &file.to_string_lossy()]);
             let table = self.json(&["global", "rib", "-a", "ipv4"]);

@@ -368,14 +368,18 @@ impl<K: Kind> Follower<K> {
         match trouble {
             Trouble::Expired => {}
             Trouble::Absent | Trouble::Refused(_) if self.filter.dispensable => {
-                if resource.custom && self.mirror.len() > 0 && matches!(trouble, Trouble::Absent) {
-                    self.freeze();
-                }
-                if let Trouble::Refused(text) = trouble {
-                    self.ill(format!("{}: {text}; it goes on without", resource.plural));
+                match trouble {
+                    // Also for a moment of each start of the API server, before it has read its roles.
+                    Trouble::Refused(text) => {
+                        self.ill(format!("{}: {text}; it goes on without", resource.plural));
+                    }
+                    _ if resource.custom && self.mirror.len() > 0 => self.freeze(),
+                    _ => {
+                        self.well();
+                        self.retry = LACKING;
+                    }
                 }
                 synced = !std::mem::replace(&mut self.synced, true);
-                self.retry = LACKING;
             }
             Trouble::Absent if resource.custom => {
                 let since = *self.absent_since.get_or_insert_with(Instant::now);
