@@ -178,6 +178,10 @@ pub enum Operator {
     Exists,
     /// The label is absent.
     DoesNotExist,
+    /// The label's value is a whole number above the value. In selectors of one line alone.
+    Gt,
+    /// The label's value is a whole number below the value. In selectors of one line alone.
+    Lt,
 }
 
 /// One entry of `matchExpressions`.
@@ -189,6 +193,15 @@ pub struct Requirement {
     pub operator: Operator,
     /// With what.
     pub values: BTreeSet<String>,
+}
+
+impl Requirement {
+    /// Whether label and value are whole numbers of which `holds` is true.
+    fn compares(&self, label: Option<&str>, holds: impl Fn(i64, i64) -> bool) -> bool {
+        let number = |text: &str| text.parse::<i64>().ok();
+        let Some(label) = label.and_then(number) else { return false };
+        self.values.iter().filter_map(|value| number(value)).any(|value| holds(label, value))
+    }
 }
 
 /// A label selector: every part must hold; the empty one selects everything.
@@ -212,6 +225,8 @@ impl Selector {
                     Operator::NotIn => found.is_none_or(|value| !requirement.values.contains(value)),
                     Operator::Exists => found.is_some(),
                     Operator::DoesNotExist => found.is_none(),
+                    Operator::Gt => requirement.compares(found, |label, value| label > value),
+                    Operator::Lt => requirement.compares(found, |label, value| label < value),
                 }
             })
     }

@@ -35,9 +35,15 @@ const OPERATORS: [(&str, Operator); 4] = [
     ("Exists", Operator::Exists),
     ("DoesNotExist", Operator::DoesNotExist),
 ];
+/// And those that only a selector of one line has.
+const OF_LINES: [(&str, Operator); 2] = [("Gt", Operator::Gt), ("Lt", Operator::Lt)];
 
 /// Checks a selector as the API server and Cilium's runtime together do.
 pub(crate) fn check(written: &Written) -> Result<Selector, Vec<Fault>> {
+    check_with(written, &OPERATORS)
+}
+
+fn check_with(written: &Written, operators: &[(&str, Operator)]) -> Result<Selector, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut match_labels = Labels::new();
     for (key, value) in &written.labels {
@@ -48,7 +54,7 @@ pub(crate) fn check(written: &Written) -> Result<Selector, Vec<Fault>> {
     }
     let mut match_expressions = Vec::new();
     for (index, requirement) in written.expressions.iter().enumerate() {
-        match check_requirement(requirement, &format!("matchExpressions[{index}]")) {
+        match check_requirement(requirement, &format!("matchExpressions[{index}]"), operators) {
             Ok(requirement) => match_expressions.push(requirement),
             Err(found) => faults.extend(found),
         }
@@ -56,18 +62,22 @@ pub(crate) fn check(written: &Written) -> Result<Selector, Vec<Fault>> {
     if faults.is_empty() { Ok(Selector { match_labels, match_expressions }) } else { Err(faults) }
 }
 
-fn check_requirement(written: &WrittenRequirement, path: &str) -> Result<Requirement, Vec<Fault>> {
+fn check_requirement(
+    written: &WrittenRequirement,
+    path: &str,
+    operators: &[(&str, Operator)],
+) -> Result<Requirement, Vec<Fault>> {
     let mut faults: Vec<Fault> = check_key(&written.key, &format!("{path}.key")).into_iter().collect();
     for (index, value) in written.values.iter().enumerate() {
         faults.extend(check_value(value, &format!("{path}.values[{index}]")));
     }
     let operator =
-        OPERATORS.iter().find(|(name, _)| *name == written.operator).map(|(_, operator)| *operator);
+        operators.iter().find(|(name, _)| *name == written.operator).map(|(_, operator)| *operator);
     match operator {
         None => faults.push(Fault {
             path: format!("{path}.operator"),
             message: format!("{:?} is not an operator", written.operator),
-            help: match nearest(&written.operator, OPERATORS.iter().map(|(name, _)| *name)) {
+            help: match nearest(&written.operator, operators.iter().map(|(name, _)| *name)) {
                 Some(name) => format!("did you mean {name}?"),
                 None => "write In, NotIn, Exists or DoesNotExist".to_owned(),
             },
@@ -82,6 +92,14 @@ fn check_requirement(written: &WrittenRequirement, path: &str) -> Result<Require
             message: format!("{} takes no values", written.operator),
             help: "remove the values, or use In or NotIn".to_owned(),
         }),
+        Some(Operator::Gt | Operator::Lt) => {
+            let wrong = |value: &&String| value.parse::<i64>().is_err();
+            faults.extend(written.values.iter().find(wrong).map(|value| Fault {
+                path: format!("{path}.values"),
+                message: format!("{value:?} is not a whole number"),
+                help: "> and < compare whole numbers".to_owned(),
+            }));
+        }
         Some(_) => {}
     }
     match operator {

@@ -25,6 +25,7 @@ const SOON: Duration = Duration::from_secs(60);
 /// Cilium's BGP kinds have a suite of their own.
 const CONFIG: &str = "nodeIpam: {enabled: true}\noperator: {leaseDuration: 6s}\n\
                       sources: {kubernetes: {enabled: true, ciliumBGP: false}}\n";
+const MATCH_NODES: &str = "io.cilium.nodeipam/match-node-labels";
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 
 /// The verbs that `speaker/docs/operator.md` lists, but for those of Cilium's BGP kinds.
@@ -332,6 +333,25 @@ fn pools_go_and_classes_change(world: &World) {
     cluster.apply(&service("foreign").spec("loadBalancerClass: metallb.io/metallb").yaml());
     cluster.apply(&service("node").spec("loadBalancerClass: io.cilium/node").yaml());
     world.wait_ips("node", &["10.0.0.9", "10.0.0.10"]);
+    // Nodes by a number, as `kubectl -l` compares it.
+    cluster.kubectl(&["label", "node", "n9", "cores=16"]);
+    cluster.kubectl(&["label", "node", "n10", "cores=4"]);
+    let large = service("large").spec("loadBalancerClass: io.cilium/node");
+    let asks = |query: &str| large.clone().annotations(&format!("{{{MATCH_NODES}: '{query}'}}")).yaml();
+    cluster.apply(&asks("cores > 8"));
+    world.wait_ips("large", &["10.0.0.9"]);
+    cluster.apply(&asks("cores<8"));
+    world.wait_ips("large", &["10.0.0.10"]);
+    // What cannot be read takes nothing back, and is named.
+    cluster.apply(&asks("cores > many"));
+    eventually(SOON, "the condition names the annotation", || {
+        let conditions = world.get("large")?["status"]["conditions"].clone();
+        let text = conditions.to_string();
+        let words = ["NodeIPAMSatisfied", "invalid_selector", "is not a whole number"];
+        if words.iter().all(|word| text.contains(word)) { Ok(()) } else { Err(text) }
+    });
+    assert_eq!(world.ips("large"), ["10.0.0.10"]);
+    cluster.kubectl(&["delete", "service", "large"]);
     world.cluster.kubectl(&[
         "label",
         "node",
@@ -465,4 +485,48 @@ fn a_leader_that_stood_still_writes_nothing_more() {
     assert!(stored.is_empty(), "{stored:?}");
     let now = world.all();
     assert!(after.iter().all(|(name, ips)| now[name] == *ips), "no address has moved");
+}
+
+/// Operators were away while a Service left and its pool was narrowed: what we wrote goes, what somebody else wrote since
+/// stays.
+#[test]
+fn what_happened_while_nobody_led_is_caught_up_with() {
+    let world = World::new();
+    world.install();
+    let operator = world.replica("op-a");
+    world.cluster.apply(&pool("pool", "{start: 10.70.0.0, stop: 10.70.0.3}"));
+    for name in ["ours", "theirs", "kept"] {
+        world.cluster.apply(&service(name).yaml());
+        world.wait_reason(name, "satisfied");
+    }
+    let before: Vec<String> = ["ours", "theirs", "kept"].iter().flat_map(|name| world.ips(name)).collect();
+    assert_eq!(before, ["10.70.0.0", "10.70.0.1", "10.70.0.2"]);
+    operator.process().kill();
+    for name in ["ours", "theirs"] {
+        // A class cannot be changed but by way of another type.
+        let path = format!("{SERVICES}/{name}");
+        let rest = world.cluster.rest();
+        rest.patch(&path, &json!({"spec": {"type": "ClusterIP"}}));
+        rest.patch(
+            &path,
+            &json!({"spec": {"type": "LoadBalancer", "loadBalancerClass": "example.com/other"}}),
+        );
+    }
+    let foreign = json!({"status": {"loadBalancer": {"ingress": [{"ip": "10.70.9.9"}]}}});
+    world.cluster.rest().patch(&format!("{SERVICES}/theirs/status"), &foreign);
+    world.cluster.apply(&pool("pool", "{start: 10.70.0.2, stop: 10.70.0.3}"));
+
+    let _operator = world.replica("op-b");
+    eventually(SOON, "those that left have no condition of ours", || {
+        let left = ["ours", "theirs"].map(|name| world.get(name).unwrap()["status"].clone());
+        if left.iter().all(|status| !status["conditions"].to_string().contains("IPAMRequest")) {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    });
+    assert_eq!((world.ips("ours"), world.ips("theirs")), (vec![], vec!["10.70.9.9".to_owned()]));
+    world.cluster.apply(&service("new").yaml());
+    world.wait_ips("new", &["10.70.0.3"]);
+    assert_eq!(world.ips("kept"), ["10.70.0.2"]);
 }

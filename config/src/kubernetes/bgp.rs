@@ -245,7 +245,8 @@ fn read_peer_config(spec: &Fields<'_>, config: &mut BgpPeerConfig) {
         config.graceful_restart = restart.boolean("enabled").filter(|on| *on).map(|_| time);
     }
     config.multihop = spec.number("ebgpMultihop", 1..=255).unwrap_or(config.multihop);
-    if spec.has("families") {
+    // An empty list is as good as none, as in Cilium.
+    if spec.tables("families").next().is_some() {
         config.families = families(spec);
     }
     spec.without_effect(&[("bfd", "BFD stands in speaker.yaml")]);

@@ -1,12 +1,13 @@
 //! Selectors as one line of text, as `kubectl -l` takes them: `pool in (a,b),!bears,rack=r1`.
 
-use super::{Written, WrittenRequirement, check};
+use super::{OF_LINES, OPERATORS, Written, WrittenRequirement, check_with};
 use crate::objects::Selector;
 
 /// A selector from one line: requirements between commas, all of which must hold.
 ///
-/// `key`, `!key`, `key=value`, `key==value`, `key!=value`, `key in (a,b)` and `key notin (a,b)`, with spaces
-/// anywhere between the words. An empty line selects everything. `<` and `>` are not served.
+/// `key`, `!key`, `key=value`, `key==value`, `key!=value`, `key in (a,b)`, `key notin (a,b)`, `key>3` and `key<3`, with
+/// spaces anywhere between the words. An empty line selects everything. `>` and `<` take whole numbers, and a label that
+/// is none is not selected.
 ///
 /// # Errors
 /// The text, in words for whoever wrote it.
@@ -28,7 +29,7 @@ pub fn selector_query(text: &str) -> Result<Selector, String> {
             }
         };
     }
-    check(&written).map_err(|faults| {
+    check_with(&written, &[&OPERATORS[..], &OF_LINES[..]].concat()).map_err(|faults| {
         let faults: Vec<String> = faults.into_iter().map(|f| format!("{}; {}", f.message, f.help)).collect();
         faults.join("; ")
     })
@@ -50,7 +51,7 @@ fn requirement(text: &str) -> Result<(WrittenRequirement, &str), String> {
     if after.is_empty() || after.starts_with(',') {
         return Ok((make(key, "Exists", Vec::new()), after));
     }
-    for (sign, operator) in [("!=", "NotIn"), ("==", "In"), ("=", "In")] {
+    for (sign, operator) in [("!=", "NotIn"), ("==", "In"), ("=", "In"), (">", "Gt"), ("<", "Lt")] {
         if let Some(after) = after.strip_prefix(sign) {
             let (value, rest) = word(after.trim_start());
             return Ok((make(key, operator, vec![value.to_owned()]), rest));
@@ -63,7 +64,7 @@ fn requirement(text: &str) -> Result<(WrittenRequirement, &str), String> {
             return Ok((make(key, operator, values), rest));
         }
     }
-    Err(format!("{after:?} after {key:?}; write =, !=, in (…) or notin (…), or a comma"))
+    Err(format!("{after:?} after {key:?}; write =, !=, >, <, in (…) or notin (…), or a comma"))
 }
 
 /// The longest beginning without a space or a sign.
@@ -76,6 +77,9 @@ fn word(text: &str) -> (&str, &str) {
 fn values<'a>(text: &'a str, operator: &str) -> Result<(Vec<String>, &'a str), String> {
     let inside = text.strip_prefix('(').and_then(|text| text.split_once(')'));
     let (list, rest) = inside.ok_or_else(|| format!("{operator} needs its values as (a,b)"))?;
+    if list.trim().is_empty() {
+        return Ok((Vec::new(), rest));
+    }
     Ok((list.split(',').map(|value| value.trim().to_owned()).collect(), rest))
 }
 
@@ -90,7 +94,14 @@ mod tests {
 
     #[test]
     fn each_form_selects_what_kubectl_selects() {
-        let node = labels(&[("pool", "a"), ("rack", "r1"), ("empty", ""), ("example.com/zone", "z")]);
+        let node = labels(&[
+            ("pool", "a"),
+            ("rack", "r1"),
+            ("empty", ""),
+            ("example.com/zone", "z"),
+            ("cores", "8"),
+            ("far", "9223372036854775807"),
+        ]);
         for (text, selected) in [
             ("", true),
             ("  ", true),
@@ -117,6 +128,16 @@ mod tests {
             ("pool in (a,b) , !bears,rack=r2", false),
             ("example.com/zone=z,in,notin", false),
             ("in=a", false),
+            ("cores>7", true),
+            ("cores > 8", false),
+            ("cores<9", true),
+            ("cores < 8", false),
+            ("cores>4,cores<16,pool=a", true),
+            ("far>9223372036854775806", true),
+            // A label that is no number, and none at all.
+            ("pool>0", false),
+            ("pool<1", false),
+            ("bears<1", false),
         ] {
             let selector = selector_query(text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
             assert_eq!(selector.matches(&node), selected, "{text:?}: {selector:?}");
@@ -132,7 +153,11 @@ mod tests {
             ("pool,,rack", "\"\" is not a label key"),
             ("=a", "\"\" is not a label key"),
             ("pool a", "after \"pool\""),
-            ("pool<3", "after \"pool\""),
+            ("cores>many", "\"many\" is not a whole number"),
+            ("cores>", "\"\" is not a whole number"),
+            ("cores<=3", "\"=3\" where a comma should stand"),
+            ("cores>9223372036854775808", "is not a whole number"),
+            ("pool in ()", "needs at least one value"),
             ("pool in (a) rack", "where a comma should stand"),
             ("po:ol=a", "\"po:ol\" is not a label key"),
             ("pool=-a", "\"-a\" is not a label value"),

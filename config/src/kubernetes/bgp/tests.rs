@@ -30,7 +30,11 @@ fn families_that_are_given_replace_the_defaults() {
     let config = bgp_peer_config(&object(&families)).unwrap();
     let everything = Selection::These(crate::objects::Selector::default());
     assert_eq!(config.families, [BgpFamily { family: Family::Ipv4Unicast, advertisements: everything }]);
-    assert_eq!(bgp_peer_config(&object(&json!({"families": []}))).unwrap().families, []);
+    let none = bgp_peer_config(&object(&json!({"families": []}))).unwrap();
+    assert_eq!(none.families, BgpPeerConfig::defaults("one").families);
+    let unspoken = json!({"families": [{"afi": "l2vpn", "safi": "evpn"}]});
+    let unspoken = bgp_peer_config(&object(&unspoken)).unwrap();
+    assert!(unspoken.families.is_empty() && unspoken.notes[0].contains("l2vpn/evpn is not spoken"));
 }
 
 #[test]
