@@ -37,12 +37,6 @@ fn serve(world: &Turn, name: &str) {
     world.cluster.set_endpoints("default", name, 8080, &[backend]);
 }
 
-fn faults(world: &Turn) -> Vec<String> {
-    let version = world.members[0].agent().json(&["version"]);
-    let faults = version["faults"].as_array().cloned().unwrap_or_default();
-    faults.iter().filter_map(|fault| Some(fault.as_str()?.to_owned())).collect()
-}
-
 fn restart_api_server(world: &Turn) {
     world.cluster.api_server().kill();
     world.cluster.start_api_server();
@@ -68,7 +62,7 @@ fn a_version_that_the_server_has_forgotten_leads_to_a_list() {
     world.wait_holders_for("10.70.0.0/32", &[], BACK);
     world.wait_holders("10.70.0.1/32", &["n1"]);
     eventually(BACK, "no fault is left", || {
-        let faults = faults(&world);
+        let faults = world.faults(1);
         if faults.is_empty() { Ok(()) } else { Err(format!("{faults:?}")) }
     });
 }
@@ -103,7 +97,7 @@ fn a_token_that_is_not_accepted_takes_nothing_back_and_a_new_one_is_read() {
     // Its watches end.
     restart_api_server(&world);
     eventually(BACK, "the agent tells that its token is not accepted", || {
-        let faults = faults(&world);
+        let faults = world.faults(1);
         let told = faults.iter().any(|fault| fault.contains("does not accept our credentials"));
         if told { Ok(()) } else { Err(format!("{faults:?}")) }
     });
@@ -117,7 +111,7 @@ fn a_token_that_is_not_accepted_takes_nothing_back_and_a_new_one_is_read() {
     let _ = world.cluster.service_account(NAMESPACE, AGENT_ACCOUNT);
     world.wait_holders_for("10.72.0.1/32", &["n1"], BACK);
     eventually(BACK, "no fault is left", || {
-        let faults = faults(&world);
+        let faults = world.faults(1);
         if faults.is_empty() { Ok(()) } else { Err(format!("{faults:?}")) }
     });
 }
@@ -167,7 +161,7 @@ fn a_clock_that_jumps_disturbs_nothing() {
         assert_ne!(seen, last, "the process does not see the jump to {to}");
         last = seen;
         assert_eq!(world.holders("10.73.0.0/32").len(), 1, "after the jump to {to}");
-        assert_eq!(faults(&world), Vec::<String>::new());
+        assert_eq!(world.faults(1), Vec::<String>::new());
     }
     assert_eq!(sessions(), before, "a session was reset");
     // Without it again, for whoever comes next.

@@ -123,6 +123,9 @@ impl World {
         let lab = Lab::new();
         let cluster = Cluster::with(&lab, options);
         install(&cluster, plan.values);
+        if plan.undefined {
+            cluster.kubectl(&["delete", "crd", "--all", "--wait=true"]);
+        }
         let segment = lab.switch("segment");
         let tor_node = lab.node("tor");
         lab.plug(&segment, &tor_node, "eth0");
@@ -244,6 +247,14 @@ impl World {
         self.cluster.rest().get(path).unwrap_or_default()
     }
 
+    /// What is wrong as member `n` (from 1) tells it (`speaker version`).
+    #[must_use]
+    pub fn faults(&self, n: u8) -> Vec<String> {
+        let version = self.members[usize::from(n) - 1].agent().json(&["version"]);
+        let faults = version["faults"].as_array().cloned().unwrap_or_default();
+        faults.iter().filter_map(|fault| Some(fault.as_str()?.to_owned())).collect()
+    }
+
     /// A Service by `namespace/name`.
     #[must_use]
     pub fn service(&self, id: &str) -> Value {
@@ -289,11 +300,13 @@ pub struct Plan {
     pub bfd: bool,
     /// Values of the chart; empty: the one-file manifest.
     pub values: &'static str,
+    /// The API server does not know our kinds: who wants them applies `deploy/crds`.
+    pub undefined: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { agent: agent_config, operator: OPERATOR, bfd: false, values: "" }
+        Self { agent: agent_config, operator: OPERATOR, bfd: false, values: "", undefined: false }
     }
 }
 

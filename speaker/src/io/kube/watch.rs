@@ -59,6 +59,7 @@ pub(crate) async fn follow<K: Kind>(
         version: 0,
         part: Part::Watch,
         synced: false,
+        listed: false,
         frozen: false,
         absent_since: None,
         trouble: None,
@@ -101,6 +102,8 @@ struct Follower<K: Kind> {
     /// Where what is sent next comes from.
     part: Part,
     synced: bool,
+    /// A whole list was handed over.
+    listed: bool,
     /// The kind was there and is removed.
     frozen: bool,
     absent_since: Option<Instant>,
@@ -435,7 +438,9 @@ impl<K: Kind> Follower<K> {
         let deltas = self.mirror.take();
         let faults = (self.mirror.take_broken_changed() | std::mem::take(&mut self.trouble_changed))
             .then(|| self.trouble.iter().cloned().chain(self.mirror.broken()).collect());
-        if deltas.is_empty() && !synced && faults.is_none() {
+        // Whoever waits for a whole list of a kind that came late is told of an empty one, too.
+        let whole = self.part == Part::LastPage && !std::mem::replace(&mut self.listed, true);
+        if deltas.is_empty() && !synced && faults.is_none() && !whole {
             return Ok(());
         }
         let (source, handed_over) = (Arc::clone(&self.source), self.clock.now());
