@@ -23,6 +23,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 const FIRST: Duration = Duration::from_secs(5);
 /// Between questions while nobody answers.
 const SOONER: Duration = Duration::from_secs(2);
+/// How many refusals one after the other are believed: for a moment of each start of the API server everything is
+/// refused, before it has read its roles.
+const REFUSALS: u32 = 3;
 
 /// The namespace and the ConfigMap of Cilium's own settings.
 const CILIUM: (&str, &str) = ("kube-system", "cilium-config");
@@ -38,7 +41,7 @@ enum Answer {
     Off,
     /// We may not know; in words.
     Refused(String),
-    /// Nobody answers; in words.
+    /// Nobody answers, or nobody knows who we are; in words.
     Unknown(String),
 }
 
@@ -47,7 +50,8 @@ async fn ask(connection: &Connection) -> Answer {
     let configs: Api<ConfigMap> = Api::namespaced(connection.client.clone(), namespace);
     let found = match timeout(ANSWER, configs.get_opt(name)).await {
         Ok(Ok(found)) => found,
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 401 | 403) => {
+        // One without credentials that count has nothing to read either.
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
             return Answer::Refused(format!(
                 "ConfigMap {namespace}/{name} cannot be read: {}; it counts as off, and sources.kubernetes.ciliumBGP \
                  says it for sure",
@@ -92,16 +96,24 @@ impl Cilium {
         let (say, on) = watch::channel(None);
         let connection = connection.clone();
         let asking = tokio::spawn(async move {
-            let mut told = false;
+            let (mut told, mut refusals) = (false, 0);
             loop {
                 let answer = ask(&connection).await;
+                refusals = if matches!(answer, Answer::Refused(_)) { refusals + 1 } else { 0 };
+                let believed = refusals >= REFUSALS;
                 let known = match &answer {
                     Answer::On => Some(true),
-                    Answer::Off | Answer::Refused(_) => Some(false),
-                    // What was known stays.
-                    Answer::Unknown(_) => None,
+                    Answer::Off => Some(false),
+                    Answer::Refused(_) if believed && say.borrow().is_none() => Some(false),
+                    // What was known stays: what is on is not to be taken for off since nobody may look any more.
+                    Answer::Refused(_) | Answer::Unknown(_) => None,
                 };
-                if let Answer::Refused(why) | Answer::Unknown(why) = answer
+                let trouble = match answer {
+                    Answer::Refused(why) => Some(why).filter(|_| believed),
+                    Answer::Unknown(why) => Some(why),
+                    Answer::On | Answer::Off => None,
+                };
+                if let Some(why) = trouble
                     && !std::mem::replace(&mut told, true)
                 {
                     tracing::warn!("whether Cilium's own BGP control plane is on cannot be told: {why}");
@@ -157,9 +169,7 @@ pub(crate) fn spawn_bgp_kinds(
         let mut synced = BTreeSet::new();
         loop {
             let mut known = BTreeMap::new();
-            if cilium.known().await {
-                tracing::warn!("Cilium's own BGP control plane is on: its BGP kinds are left alone");
-            } else {
+            if !cilium.known().await {
                 // Where it was said and not asked, nothing is known of Cilium's.
                 let asked = cilium.asking.is_some();
                 tracing::info!("{}", if asked { OFF } else { "Cilium's BGP kinds are read" });
@@ -167,6 +177,7 @@ pub(crate) fn spawn_bgp_kinds(
                 let Some(read) = reading.until_on(&mut cilium, &client, clock).await else { return };
                 known = read;
             }
+            tracing::warn!("Cilium's own BGP control plane is on: its BGP kinds are left alone");
             for source in &sources {
                 let gone = known.remove(source).unwrap_or_default();
                 let batch = SourceBatch {

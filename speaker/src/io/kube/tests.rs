@@ -352,6 +352,38 @@ async fn a_kind_that_is_not_installed_has_a_deadline_and_is_read_when_it_comes()
     drop(call.stream());
 }
 
+/// The operator writes nothing of BGP before it has the whole list of each kind.
+#[tokio::test(start_paused = true)]
+async fn an_empty_list_of_a_kind_that_came_late_is_handed_over_once() {
+    let (client, mut server) = server();
+    let (sender, mut batches) = mpsc::channel(16);
+    let optional = Filter { optional: true, ..Filter::default() };
+    drop(tokio::spawn(follow(client, ObjectKind::BGP_OVERRIDES, optional, sender, Clock::start())));
+    let batch = loop {
+        tokio::select! {
+            call = server.call("/apis/cilium.io/") => call.refuse(404, "the server could not find it"),
+            batch = batches.recv() => break batch.unwrap(),
+        }
+    };
+    assert!(batch.synced && batch.part == Part::Watch, "there is none: {batch:?}");
+    loop {
+        let call = server.call("/apis/cilium.io/").await;
+        if call.target.contains("/v2/") {
+            call.page("7", &[], "");
+            break;
+        }
+        call.refuse(404, "the server could not find it");
+    }
+    let batch = batches.recv().await.unwrap();
+    assert_eq!((batch.part, batch.synced, batch.deltas.len()), (Part::LastPage, false, 0));
+    // The same list again is no news.
+    let watch = server.watch("7").await;
+    watch.event("ERROR", &json!({"code": 410, "message": "too old"})).await;
+    server.call("limit=").await.page("9", &[], "");
+    server.watch("9").await;
+    assert!(batches.try_recv().is_err());
+}
+
 fn discovery(verbs: &[&str]) -> Json {
     json!({
         "kind": "APIResourceList", "groupVersion": "cilium.io/v2",
@@ -551,4 +583,43 @@ async fn ciliums_bgp_kinds_are_waited_for_until_it_is_known_whose_they_are() {
         assert!(batch.changes.is_empty());
         running.abort();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_no_sign_that_ciliums_control_plane_is_off() {
+    const CONFIG: &str = "/api/v1/namespaces/kube-system/configmaps/cilium-config";
+    const WHY: &str = "configmaps \"cilium-config\" is forbidden";
+    let connect = || {
+        let (client, server) = server();
+        let connection =
+            Connection { client, namespace: "speaker-system".to_owned(), server: "https://lab".to_owned() };
+        (Cilium::follow(None, &connection, Duration::from_secs(30)), server)
+    };
+    let says =
+        |on: &str| json!({"metadata": {"name": "cilium-config"}, "data": {"enable-bgp-control-plane": on}});
+    // It was on, and an API server that has just started, or a token that has run out, says nothing else.
+    let (mut cilium, mut server) = connect();
+    server.call(CONFIG).await.json(200, &says("true"));
+    cilium.first().await;
+    for code in [403, 403, 401, 403, 403, 403, 403] {
+        let call = server.call(CONFIG).await;
+        assert!(cilium.is_on());
+        call.refuse(code, WHY);
+    }
+    let call = server.call(CONFIG).await;
+    assert!(cilium.is_on());
+    call.json(200, &says("false"));
+    cilium.differs(true).await;
+    assert!(!cilium.is_on());
+
+    // Nothing was known: it counts as off when it has been refused for a while.
+    let (mut cilium, mut server) = connect();
+    let begun = tokio::time::Instant::now();
+    for _ in 0..3 {
+        let call = server.call(CONFIG).await;
+        assert!(cilium.is_on());
+        call.refuse(403, WHY);
+    }
+    cilium.first().await;
+    assert!(!cilium.is_on() && begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
 }
