@@ -16,7 +16,7 @@ use serde_json::json;
 use tests::cluster::{Backend, Options};
 use tests::e2e::grants::{granted, used};
 use tests::e2e::manifests::{pool, service};
-use tests::e2e::{AGENT_ACCOUNT, NAMESPACE, OPERATOR_ACCOUNT, World, pod_v4};
+use tests::e2e::{AGENT_ACCOUNT, NAMESPACE, OPERATOR_ACCOUNT, Plan, World, agent_config, pod_v4};
 use tests::wait::eventually;
 
 /// As Cilium installs it, but for the schema.
@@ -136,5 +136,81 @@ fn examine(world: &World) {
 fn roles_grant_what_is_used_and_no_more() {
     let world = World::new(2, Options::default());
     every_day(&world);
+    examine(&world);
+}
+
+/// The chart's values that give every right that follows the configuration.
+const SWITCHED_ON: &str = "namespace: {create: true}
+config: {l2: {enabled: true}, nodeIpam: {enabled: true}, operator: {holdDeleted: 1s}}
+";
+const OPERATOR: &str =
+    "operator: {leaseDuration: 9s, holdDeleted: 1s}\nnodeIpam: {enabled: true}\nl2: {enabled: true}\n";
+
+fn agent_with_l2(n: u8) -> String {
+    agent_config(n) + "l2: {enabled: true, interfaces: ['^eth0$'], leaseDuration: 3s}\n"
+}
+
+const POLICIES: &str = "
+apiVersion: cilium.io/v2alpha1
+kind: CiliumL2AnnouncementPolicy
+metadata: {name: segment}
+spec: {loadBalancerIPs: true, interfaces: ['^eth0$']}
+---
+apiVersion: cilium.io/v2alpha1
+kind: CiliumL2AnnouncementPolicy
+metadata: {name: faulty}
+spec: {loadBalancerIPs: true, serviceSelector: {matchExpressions: [{key: color, operator: In}]}}
+";
+
+/// The holder of an address dies: another reads its Lease, and takes over.
+fn take_over(world: &World, leases: &str) {
+    let holder = || {
+        let list = world.get(leases)["items"].as_array().cloned().unwrap_or_default();
+        let web = list.into_iter().find(|one| one["metadata"]["name"] == "cilium-l2announce-default-web");
+        web.and_then(|one| Some(one["spec"]["holderIdentity"].as_str()?.to_owned()))
+    };
+    let first = eventually(Duration::from_secs(60), "somebody holds the address of web", || {
+        holder().ok_or_else(|| world.get(leases).to_string())
+    });
+    let member = world.members.iter().find(|member| member.node.name() == first).unwrap();
+    member.agent().process().kill();
+    eventually(Duration::from_secs(60), "the other takes over", || match holder() {
+        Some(now) if now != first => Ok(()),
+        now => Err(format!("{now:?} of {}", world.get(leases))),
+    });
+    member.agent().start_again();
+}
+
+#[test]
+fn rights_that_follow_the_configuration_are_used_too_and_none_is_missing() {
+    let plan = Plan { agent: agent_with_l2, operator: OPERATOR, values: SWITCHED_ON, ..Plan::default() };
+    let world = World::with(2, Options::default(), &plan);
+    every_day(&world);
+    // Node IPAM.
+    world.cluster.apply(&service("nodes").spec("loadBalancerClass: io.cilium/node").yaml());
+    world.wait_any_ingress("nodes");
+    // L2: a policy that is obeyed, and one that cannot be read.
+    world.cluster.apply(POLICIES);
+    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases");
+    let held = |world: &World| {
+        let list = world.get(&leases)["items"].as_array().cloned().unwrap_or_default();
+        list.iter().filter(|one| one["metadata"]["name"].to_string().contains("l2announce")).count()
+    };
+    eventually(Duration::from_secs(60), "addresses are held on the segment", || {
+        if held(&world) > 0 { Ok(()) } else { Err(world.get(&leases).to_string()) }
+    });
+    take_over(&world, &leases);
+    let faulty = "/apis/cilium.io/v2alpha1/ciliuml2announcementpolicies/faulty";
+    eventually(Duration::from_secs(60), "the policy says what is wrong with it", || {
+        let status = world.get(faulty)["status"].to_string();
+        if status.contains("bad-service-selector") { Ok(()) } else { Err(status) }
+    });
+    // A Service that is deleted is held by its finalizer, and goes; its Lease goes with it.
+    let finalizers = world.service("web")["metadata"]["finalizers"].to_string();
+    assert!(finalizers.contains("load-balancer-cleanup"), "{finalizers}");
+    world.cluster.kubectl(&["delete", "service", "web", "late"]);
+    eventually(Duration::from_secs(60), "nothing is held any more", || {
+        if held(&world) == 0 { Ok(()) } else { Err(world.get(&leases).to_string()) }
+    });
     examine(&world);
 }
