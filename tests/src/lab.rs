@@ -11,6 +11,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::cgroup;
 use crate::process::Process;
 use crate::wait::try_eventually;
 
@@ -287,7 +288,7 @@ fn remove(namespace: &str) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
-/// Removes the namespaces and folders of laboratories whose process is dead.
+/// Removes the namespaces, control groups and folders of laboratories whose process is dead.
 pub fn sweep() {
     let dead = |name: &str| {
         let pid = name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok()?;
@@ -302,6 +303,7 @@ pub fn sweep() {
             eprintln!("sweep: {e}");
         }
     }
+    cgroup::sweep(|name| dead(name).is_some());
     for dir in names("/tmp").iter().filter(|n| dead(n).is_some()) {
         let _gone = fs::remove_dir_all(Path::new("/tmp").join(dir));
     }

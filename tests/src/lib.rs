@@ -9,10 +9,12 @@
 )]
 
 pub mod bgp;
+pub mod cgroup;
 pub mod chart;
 pub mod clab;
 pub mod cluster;
 pub mod daemon;
+pub mod docker;
 pub mod e2e;
 pub mod echo;
 pub mod fabric;

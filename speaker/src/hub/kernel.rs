@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use speaker_core::drain::Drain;
 use speaker_core::world::Event;
 
 use super::Hub;
@@ -24,10 +25,13 @@ impl Hub {
     }
 
     /// Ends the sessions, then what the kernel carried for them. It stays where routers go on sending: with
-    /// graceful restart, and where there is no peer at all, since routes then point here by hand.
+    /// graceful restart unless the node is drained, and where there is no peer at all, since routes then point here
+    /// by hand.
     pub(super) async fn end(mut self) {
         let keep = self.peers.keep_routes();
-        let remove = self.peers.are_any() && !keep;
+        // Where all is withdrawn, nobody goes on sending: this is no update, or one that nobody can notice.
+        let withdrawn = self.world.drain() == Drain::Withdrawn;
+        let remove = self.peers.are_any() && (!keep || withdrawn);
         // What the kernel carries and what is kept go together.
         self.finish_keeping(remove).await;
         let learn = self.peers.learn().clone();

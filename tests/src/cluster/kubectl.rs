@@ -1,6 +1,9 @@
 //! kubectl, as a user types it.
 
+use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -32,6 +35,29 @@ impl Cluster {
             return Ok(text);
         }
         Err(format!("kubectl {}: {text}{}", args.join(" "), String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// A program `kubectl` that acts as the administrator, to be run on [`Self::node`].
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    #[must_use]
+    pub fn kubectl_program(&self) -> PathBuf {
+        let kubectl = programs::command("kubectl");
+        let words: Vec<String> = std::iter::once(kubectl.get_program())
+            .chain(kubectl.get_args())
+            .map(|word| format!("'{}'", word.to_string_lossy()))
+            .collect();
+        let (words, admin) = (words.join(" "), self.admin());
+        let script = format!(
+            "#!/bin/sh\nexport KUBECONFIG='{}' HOME='{}'\nexec {words} \"$@\"\n",
+            admin.display(),
+            self.dir.display()
+        );
+        let file = self.dir.join("kubectl");
+        fs::write(&file, script).expect("kubectl");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("kubectl");
+        file
     }
 
     /// As [`Self::try_kubectl`], without input.

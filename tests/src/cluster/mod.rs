@@ -5,6 +5,7 @@
 
 pub mod audit;
 mod kubectl;
+mod kubelet;
 mod objects;
 mod pods;
 mod programs;
@@ -19,6 +20,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+pub use kubelet::{Kubelet, KubeletSpec};
 pub use objects::{Backend, NodeSpec, endpoint_slice};
 pub use pods::pod;
 pub use proxy::ProxyMode;
@@ -39,6 +41,8 @@ pub struct Options {
     /// kube-controller-manager runs: Deployments make Pods, selectors make EndpointSlices, a deleted
     /// namespace takes its objects with it. Nothing schedules: [`Cluster::run_pod`] does.
     pub controllers: bool,
+    /// Nodes are real: see [`Kubelet`]. kube-controller-manager and kube-scheduler run, and look after Nodes too.
+    pub kubelets: bool,
     /// Further flags of kube-apiserver.
     pub flags: Vec<String>,
 }
@@ -94,8 +98,11 @@ impl Cluster {
             joined: AtomicU8::new(1),
         };
         cluster.wait_ready();
-        if cluster.options.controllers {
+        if cluster.options.controllers || cluster.options.kubelets {
             cluster.spawn_controllers();
+        }
+        if cluster.options.kubelets {
+            cluster.spawn_scheduler();
         }
         cluster
     }
@@ -195,12 +202,23 @@ impl Cluster {
             "--leader-elect=false",
             "--use-service-account-credentials=true",
             "--secure-port=0",
-            // Nodes do not report: nothing is to be evicted for that.
-            "--controllers=*,-node-lifecycle-controller,-taint-eviction-controller,-node-ipam-controller",
+            if self.options.kubelets {
+                "--controllers=*,-node-ipam-controller"
+            } else {
+                // Nodes do not report: nothing is to be evicted for that.
+                "--controllers=*,-node-lifecycle-controller,-taint-eviction-controller,-node-ipam-controller"
+            },
         ]);
         command.arg(flag("service-account-private-key-file", &self.dir.join("account.key")));
         command.arg(flag("root-ca-file", &ca(&self.dir)));
         self.node.spawn("kube-controller-manager", &mut command);
+    }
+
+    fn spawn_scheduler(&self) {
+        let config = write_kubeconfig(&self.dir, "kube-scheduler", "scheduler-token");
+        let mut command = programs::command("kube-scheduler");
+        command.arg(flag("kubeconfig", &config)).args(["--leader-elect=false", "--secure-port=0"]);
+        self.node.spawn("kube-scheduler", &mut command);
     }
 }
 
@@ -217,6 +235,8 @@ const TOKENS: &str = "\
 admin-token,admin,admin,system:masters
 controllers-token,system:kube-controller-manager,controllers
 proxy-token,system:kube-proxy,proxy
+scheduler-token,system:kube-scheduler,scheduler
+n1-token,system:node:n1,n1,system:nodes
 ";
 
 /// Who asked for what, once it is answered (and once when a watch begins).
@@ -242,6 +262,7 @@ fn write_inputs(dir: &Path) {
         .output()
         .expect("openssl: is it installed?");
     assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+    kubelet::write_client_certificate(dir);
 }
 
 fn spawn_etcd(node: &Node) -> Process {
@@ -276,6 +297,9 @@ fn spawn_api_server(node: &Node, options: &Options) -> Process {
     command.arg(flag("service-account-signing-key-file", &dir.join("account.key")));
     command.arg(flag("audit-policy-file", &dir.join("audit-policy.yaml")));
     command.arg(flag("audit-log-path", &dir.join("audit.log")));
+    if options.kubelets {
+        command.args(kubelet::api_server_flags(dir));
+    }
     command.args(&options.flags);
     node.spawn("kube-apiserver", &mut command)
 }

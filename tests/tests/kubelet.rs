@@ -1,0 +1,496 @@
+//! What we ship, on a real kubelet: `kubectl apply` of the one-file manifest, image from `deploy/image`, containerd and
+//! runc, Pods placed by kube-scheduler, Services carried by kube-proxy, FRR as the router.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "tests"
+)]
+
+use std::fs;
+use std::net::IpAddr;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tests::chart::root;
+use tests::cluster::{Cluster, Kubelet, KubeletSpec, Options, ProxyMode};
+use tests::daemon::{self, Family, Frr, PeerSpec, Router as _, Spec};
+use tests::docker::Docker;
+use tests::echo::ask;
+use tests::fabric::own_lines;
+use tests::lab::{Lab, Node};
+use tests::speaker::target;
+use tests::wait::{eventually, pause};
+
+const SOON: Duration = Duration::from_secs(60);
+const NAMESPACE: &str = "speaker-system";
+const IMAGE: &str = "registry.example/speaker:test";
+const SANDBOX: &str = "registry.example/pause:lab";
+const POOL: &str = "203.0.113.0/24";
+const NODE: &str = "10.0.0.1";
+const PODS: &str = "10.244.1.0/24";
+
+/// What a user adds to the shipped speaker.yaml: its own comment, filled in.
+const PEER: &str = "
+router: {asn: 64501}
+peers:
+  - {name: tor, address: 10.0.0.254, asn: 64500, timers: {hold: 9s, keepalive: 3s, connectRetry: 1s}RESTART}
+advertisements:
+  - name: fabric
+    poolPrefix: {when: allocated}
+    serviceRoutes: {which: all, when: ready}
+";
+const KEEPS: &str = ", gracefulRestart: {restartTime: 60s}";
+
+/// A node with a kubelet, a router, and a client behind the router.
+struct Site {
+    kubelet: Kubelet,
+    tor: Frr,
+    node: Node,
+    outside: Node,
+    cluster: Cluster,
+    /// The speaker.yaml that is shipped.
+    shipped: String,
+    /// Last, so that it goes last.
+    _lab: Lab,
+}
+
+fn manifest() -> String {
+    // As deploy/README.md has it: sed 's#image: speaker:0.1.0#image: …#'.
+    let shipped = fs::read_to_string(root().join("deploy/speaker.yaml")).unwrap();
+    let ours = shipped.replace("image: speaker:0.1.0", &format!("image: {IMAGE}"));
+    assert_eq!(ours.matches(IMAGE).count(), 2, "agent and operator");
+    ours
+}
+
+impl Site {
+    fn new() -> Self {
+        let lab = Lab::new();
+        let images = lab.dir().join("images.tar");
+        let docker = Docker::start();
+        docker.build(IMAGE);
+        docker.build_of(SANDBOX, &target().join("kubernetes/pause"));
+        docker.save(&[IMAGE, SANDBOX], &images);
+        drop(docker);
+
+        let cluster = Cluster::with(&lab, Options { kubelets: true, ..Options::default() });
+        let (node, tor_node, outside) = (lab.node("n1"), lab.node("tor"), lab.node("outside"));
+        let management = cluster.join(&lab, &node).to_string();
+        lab.link(&node, "eth0", &tor_node, "eth0");
+        lab.link(&tor_node, "eth1", &outside, "eth0");
+        node.address("eth0", "10.0.0.1/24");
+        tor_node.address("eth0", "10.0.0.254/24");
+        tor_node.address("eth1", "198.18.0.1/24");
+        outside.address("eth0", "198.18.0.2/24");
+        tor_node.sysctl("net/ipv4/ip_forward", "1");
+        node.ip(&["route", "add", "default", "via", "10.0.0.254"]);
+        outside.ip(&["route", "add", "default", "via", "198.18.0.1"]);
+        for to in [NODE, PODS] {
+            cluster.node().ip(&["route", "add", to, "via", &management]);
+        }
+        let peer = PeerSpec {
+            families: vec![Family::V4],
+            hold: Some(9),
+            graceful_restart: Some(60),
+            ..PeerSpec::new("10.0.0.254".parse().unwrap(), NODE.parse().unwrap(), 64501)
+        };
+        let tor = Frr::start(
+            &tor_node,
+            &Spec { asn: 64500, router_id: "10.0.0.254".parse().unwrap(), peers: vec![peer] },
+        );
+        cluster.start_proxy(&node, "n1", ProxyMode::Nftables);
+        let spec =
+            KubeletSpec { name: "n1", address: ip(NODE), pods: PODS, images: &images, sandbox: SANDBOX };
+        let kubelet = Kubelet::start(&cluster, &node, &spec);
+        Self { kubelet, tor, node, outside, cluster, shipped: String::new(), _lab: lab }
+    }
+
+    fn kubectl(&self, line: &str) -> String {
+        let words: Vec<&str> = line.split(' ').collect();
+        self.cluster.kubectl(&[&["--namespace", NAMESPACE], &words[..]].concat())
+    }
+
+    /// `kubectl speaker …`, the plugin that is shipped.
+    fn plugin(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(root().join("deploy/kubectl-speaker"));
+        command
+            .args(arguments)
+            .env("KUBECTL", self.cluster.kubectl_program())
+            .env_remove("SPEAKER_NAMESPACE");
+        let ran = self.cluster.node().output(&mut command);
+        let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        if ran.status.success() { Ok(out.into_owned()) } else { Err(format!("{out}{err}")) }
+    }
+
+    fn pods(&self, component: &str) -> Vec<Value> {
+        let label = format!("app.kubernetes.io/component={component}");
+        let list = self.cluster.kubectl_json(&["get", "pods", "-n", NAMESPACE, "-l", &label]);
+        list["items"].as_array().unwrap().clone()
+    }
+
+    fn agent(&self) -> Value {
+        let pods = self.pods("agent");
+        assert_eq!(pods.len(), 1, "{pods:?}");
+        pods[0].clone()
+    }
+
+    /// The agent's process.
+    fn process(&self) -> i32 {
+        let all = self.kubelet.processes("/speaker run ");
+        assert_eq!(all.len(), 1, "agents");
+        all[0]
+    }
+
+    /// The process of a replica of the operator.
+    fn replica(&self, pod: &str) -> i32 {
+        let named = |pid: &i32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|word| word == format!("POD_NAME={pod}").as_bytes())
+        };
+        self.kubelet.processes("/speaker operator ").into_iter().find(named).expect("the replica runs")
+    }
+
+    /// As `kubectl edit configmap speaker` does it.
+    fn configure(&self, restart: &str) {
+        let text = format!("{}{}", self.shipped, PEER.replace("RESTART", restart));
+        let change = json!({"data": {"speaker.yaml": text}}).to_string();
+        self.cluster.kubectl(&[
+            "patch",
+            "configmap",
+            "speaker",
+            "-n",
+            NAMESPACE,
+            "--type=merge",
+            "-p",
+            &change,
+        ]);
+    }
+
+    /// What the router has from the node.
+    fn routes(&self) -> Vec<String> {
+        let seen = self.tor.received(ip(NODE), Family::V4);
+        seen.iter().map(|route| route.prefix.to_string()).collect()
+    }
+
+    /// How often the session with the node has come up.
+    fn sessions(&self) -> u64 {
+        let text = self.tor.vtysh(&[&format!("show bgp neighbors {NODE} json")]);
+        let neighbors: Value = serde_json::from_str(&text).unwrap();
+        neighbors[NODE]["connectionsEstablished"].as_u64().unwrap()
+    }
+
+    fn wait_routes(&self, wanted: &[&str]) {
+        eventually(SOON, &format!("the router has {wanted:?}"), || {
+            let seen = self.routes();
+            if seen == wanted { Ok(()) } else { Err(format!("{seen:?}")) }
+        });
+    }
+
+    /// The router has these routes at every moment of `work`.
+    fn kept<T: Send>(&self, wanted: &[&str], work: impl FnOnce() -> T + Send) -> T {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                // Also when it panics.
+                let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+                done.store(true, Ordering::Relaxed);
+                result
+            });
+            let mut looks = 0;
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(self.routes(), wanted, "after {looks} looks");
+                looks += 1;
+                pause();
+            }
+            assert!(looks > 10, "the router was hardly looked at");
+            worker.join().unwrap().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn reach(&self, address: &str, pod: &str) {
+        eventually(SOON, "the Service answers to a client behind the router", || {
+            let answer = ask(&self.outside, ip(address), 80, Duration::from_secs(1))?;
+            if answer.server == pod { Ok(()) } else { Err(format!("{answer:?}")) }
+        });
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn name(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap().to_owned()
+}
+
+fn status(pod: &Value) -> &Value {
+    &pod["status"]["containerStatuses"][0]
+}
+
+/// A line of /proc/PID/status.
+fn proc_status(pid: i32, key: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    value.unwrap_or_else(|| panic!("no {key}: {text}")).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn what_is_shipped_runs_on_a_real_kubelet() {
+    let mut site = Site::new();
+    install(&mut site);
+    rights(&site);
+    let (address, web) = serve(&site);
+    words(&site, &address);
+    let hung = hang_the_leader(&site);
+    roll(&site, &address, &web);
+    die(&site, &address, &web);
+    fail_over(&site, &hung);
+    end(&site);
+    uninstall(&site);
+}
+
+/// One `kubectl apply`, and everything comes up by its own probes.
+fn install(site: &mut Site) {
+    let began = Instant::now();
+    site.cluster.apply(&manifest());
+    site.kubectl("rollout status daemonset/speaker-agent --timeout=90s");
+    site.kubectl("rollout status deployment/speaker-operator --timeout=90s");
+    for (component, count) in [("agent", 1), ("operator", 2)] {
+        let pods = site.pods(component);
+        assert_eq!(pods.len(), count, "{component}");
+        for pod in &pods {
+            assert_eq!(
+                (&status(pod)["ready"], &status(pod)["restartCount"]),
+                (&json!(true), &json!(0)),
+                "{pod}"
+            );
+        }
+    }
+    println!("ready {} ms after kubectl apply", began.elapsed().as_millis());
+    let config = site.cluster.kubectl_json(&["get", "configmap", "speaker", "-n", NAMESPACE]);
+    site.shipped = config["data"]["speaker.yaml"].as_str().unwrap().to_owned();
+}
+
+/// The processes have the rights that deploy/README.md promises, and no more.
+fn rights(site: &Site) {
+    let root_is_read_only = |pid: i32| {
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+        let root =
+            mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap_or_default().to_owned();
+        assert!(root.split(' ').nth(5).is_some_and(|options| options.starts_with("ro,")), "{root}");
+    };
+    let agent = site.process();
+    let net_admin_and_raw = format!("{:016x}", 1 << 12 | 1 << 13);
+    for (key, value) in [
+        ("Uid", "0 0 0 0"),
+        ("CapEff", &net_admin_and_raw),
+        ("CapPrm", &net_admin_and_raw),
+        ("CapBnd", &net_admin_and_raw),
+        ("NoNewPrivs", "1"),
+        ("Seccomp", "2"),
+    ] {
+        assert_eq!(proc_status(agent, key), value, "{key} of the agent");
+    }
+    root_is_read_only(agent);
+    for pod in site.pods("operator") {
+        let operator = site.replica(&name(&pod));
+        let none = format!("{:016x}", 0);
+        for (key, value) in [
+            ("Uid", "65534 65534 65534 65534"),
+            ("CapEff", &none),
+            ("CapPrm", &none),
+            ("CapBnd", &none),
+            ("NoNewPrivs", "1"),
+            ("Seccomp", "2"),
+        ] {
+            assert_eq!(proc_status(operator, key), value, "{key} of the operator");
+        }
+        root_is_read_only(operator);
+    }
+}
+
+/// deploy/README.md, from the ConfigMap to a Service that answers; the address of the Service, and its Pod.
+fn serve(site: &Site) -> (String, String) {
+    site.configure(KEEPS);
+    daemon::wait_established(&site.tor, ip(NODE), SOON);
+    site.cluster.apply(&format!(
+        "apiVersion: cilium.io/v2\nkind: CiliumLoadBalancerIPPool\nmetadata: {{name: public}}\nspec: {{blocks: [{{cidr: {POOL}}}]}}\n"
+    ));
+    let image = format!("--image={SANDBOX}");
+    site.cluster.kubectl(&["create", "deployment", "web", &image, "--", "/main", "serve", "8080"]);
+    site.cluster.kubectl(&[
+        "expose",
+        "deployment",
+        "web",
+        "--port=80",
+        "--target-port=8080",
+        "--type=LoadBalancer",
+    ]);
+    site.cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    let address = eventually(SOON, "the Service has an address", || {
+        let service = site.cluster.kubectl_json(&["get", "service", "web"]);
+        let address = service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str();
+        address.map(str::to_owned).ok_or_else(|| service["status"].to_string())
+    });
+    site.wait_routes(&[POOL, &format!("{address}/32")]);
+    let pods = site.cluster.kubectl_json(&["get", "pods", "-l", "app=web"]);
+    let web = name(&pods["items"][0]);
+    site.reach(&address, &web);
+    assert_eq!(status(&site.agent())["restartCount"], 0, "the configuration was taken without a restart");
+    (address, web)
+}
+
+/// `kubectl speaker`, `kubectl exec` and `kubectl logs`.
+fn words(site: &Site, address: &str) {
+    let peers = site.plugin(&["--all-nodes", "peers"]).unwrap();
+    assert!(peers.contains("# n1") && peers.contains("10.0.0.254"), "{peers}");
+    let peer = site.plugin(&["--node", "n1", "peers", "-o", "json"]).unwrap();
+    assert!(peer.contains("\"Established\""), "{peer}");
+    let why = site.plugin(&["explain", "default/web"]).unwrap();
+    assert!(why.contains(address), "{why}");
+    let refused = site.plugin(&["peers", "nobody"]).unwrap_err();
+    assert!(refused.contains("exit code 3"), "{refused}");
+    let pod = name(&site.agent());
+    let advertised = site.kubectl(&format!("exec {pod} -- /speaker rib advertised"));
+    assert!(advertised.contains(POOL) && advertised.contains(address), "{advertised}");
+    let agent = site.kubectl("logs daemonset/speaker-agent");
+    assert!(agent.contains("running"), "{agent}");
+    for pod in site.pods("operator") {
+        let operator = site.kubectl(&format!("logs {}", name(&pod)));
+        assert!(operator.contains("lease=\"speaker-system/speaker-operator\""), "{operator}");
+    }
+}
+
+/// The leading operator stops without ending, as in a deadlock: nobody but its liveness probe can see that.
+fn hang_the_leader(site: &Site) -> String {
+    let lease = site.cluster.kubectl_json(&["get", "lease", "speaker-operator", "-n", NAMESPACE]);
+    let holder = lease["spec"]["holderIdentity"].as_str().unwrap();
+    let pod = holder.rsplit_once('_').unwrap().0.to_owned();
+    signal(site.replica(&pod), nix::sys::signal::Signal::SIGSTOP);
+    pod
+}
+
+fn signal(pid: i32, signal: nix::sys::signal::Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
+}
+
+/// A rolling update with graceful restart: the router has every route at every moment.
+fn roll(site: &Site, address: &str, web: &str) {
+    let before = name(&site.agent());
+    let own = format!("{address}/32");
+    site.kept(&[POOL, &own], || {
+        site.kubectl("rollout restart daemonset/speaker-agent");
+        site.kubectl("rollout status daemonset/speaker-agent --timeout=90s");
+        daemon::wait_established(&site.tor, ip(NODE), SOON);
+    });
+    assert_ne!(name(&site.agent()), before);
+    site.reach(address, web);
+}
+
+/// The process is killed: the kubelet starts it again in the same Pod.
+fn die(site: &Site, address: &str, web: &str) {
+    let pod = name(&site.agent());
+    let own = format!("{address}/32");
+    site.kept(&[POOL, &own], || {
+        signal(site.process(), nix::sys::signal::Signal::SIGKILL);
+        eventually(SOON, "the container runs again, and is ready", || {
+            let now = site.agent();
+            let seen = status(&now);
+            if seen["restartCount"] == 1 && seen["ready"] == true { Ok(()) } else { Err(seen.to_string()) }
+        });
+        daemon::wait_established(&site.tor, ip(NODE), SOON);
+    });
+    let now = site.agent();
+    assert_eq!(
+        (name(&now), &status(&now)["lastState"]["terminated"]["exitCode"]),
+        (pod.clone(), &json!(137))
+    );
+    let previous = site.kubectl(&format!("logs --previous {pod}"));
+    assert!(previous.contains("running"), "{previous}");
+    site.reach(address, web);
+}
+
+/// The other operator leads, and the kubelet ends and starts again the one that hangs.
+fn fail_over(site: &Site, hung: &str) {
+    site.cluster.kubectl(&["expose", "deployment", "web", "--name=late", "--port=80", "--type=LoadBalancer"]);
+    eventually(SOON, "the other operator gives an address out", || {
+        let service = site.cluster.kubectl_json(&["get", "service", "late"]);
+        let address = service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str();
+        address.map(|_| ()).ok_or_else(|| service["status"].to_string())
+    });
+    site.cluster.kubectl(&["delete", "service", "late"]);
+    // Six times ten seconds of the probe, and thirty of grace to a process that does not listen.
+    eventually(Duration::from_secs(150), "the hung operator was started again", || {
+        let pods = site.pods("operator");
+        let pod = pods.iter().find(|pod| name(pod) == hung).expect("its Pod stays");
+        let seen = status(pod);
+        if seen["restartCount"] == 1 && seen["ready"] == true { Ok(()) } else { Err(seen.to_string()) }
+    });
+}
+
+/// A Pod that is deleted, without graceful restart: withdrawal and Cease, exit status 0, well within the grace.
+fn end(site: &Site) {
+    let before = site.sessions();
+    site.configure("");
+    eventually(SOON, "there is a new session, without graceful restart, with the routes", || {
+        let now = (site.sessions(), site.routes());
+        if now.0 > before && now.1.len() == 2 { Ok(()) } else { Err(format!("{now:?}, before {before}")) }
+    });
+    let pod = name(&site.agent());
+    let told = site.tor.notifications_received(ip(NODE)).len();
+    let format =
+        "-o=jsonpath={.metadata.name} exit={.status.containerStatuses[0].state.terminated.exitCode}{'\\n'}";
+    let mut watch = Command::new(site.cluster.kubectl_program());
+    watch.args(["get", "pods", "-n", NAMESPACE, "--watch", format]);
+    let watch = site.cluster.node().spawn("watch", &mut watch);
+    eventually(SOON, "the watch has begun", || {
+        if watch.log().contains(&pod) { Ok(()) } else { Err(watch.log()) }
+    });
+    let began = Instant::now();
+    site.kubectl(&format!("delete pod {pod}"));
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?} of 30 s");
+    println!("the Pod was gone after {} ms", took.as_millis());
+    eventually(SOON, "its container has ended with status 0", || {
+        let log = watch.log();
+        if log.contains(&format!("{pod} exit=0\n")) { Ok(()) } else { Err(log) }
+    });
+    watch.kill();
+    let cease = &site.tor.notifications_received(ip(NODE))[told..];
+    assert!(cease.iter().any(|(code, _)| *code == 6), "{cease:?}");
+    site.kubectl("rollout status daemonset/speaker-agent --timeout=90s");
+    daemon::wait_established(&site.tor, ip(NODE), SOON);
+    eventually(SOON, "the routes are back", || {
+        if site.routes().len() == 2 { Ok(()) } else { Err(format!("{:?}", site.routes())) }
+    });
+}
+
+/// As deploy/README.md has it where graceful restart is configured: drained, then `kubectl delete -f`. Nothing of ours
+/// is left in the kernel and at the router; on the disk, what is documented.
+fn uninstall(site: &Site) {
+    let before = site.sessions();
+    site.configure(KEEPS);
+    eventually(SOON, "there is a new session, with graceful restart, with the routes", || {
+        let now = (site.sessions(), site.routes());
+        if now.0 > before && now.1.len() == 2 { Ok(()) } else { Err(format!("{now:?}, before {before}")) }
+    });
+    assert!(!own_lines(&site.node).is_empty(), "the pool is guarded");
+    site.plugin(&["--all-nodes", "drain", "--for", "2s"]).unwrap();
+    site.wait_routes(&[]);
+    let arguments = ["delete", "--ignore-not-found", "-f", "-"];
+    site.cluster.try_kubectl(&arguments, &manifest()).unwrap();
+    eventually(SOON, "no process of ours runs", || {
+        let left = site.kubelet.processes("/speaker ");
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+    assert_eq!(site.routes(), Vec::<String>::new());
+    assert_eq!(own_lines(&site.node), Vec::<String>::new());
+    for folder in ["/var/lib/speaker", "/run/speaker"] {
+        assert!(site.kubelet.folder(folder).exists(), "{folder} remains, as documented");
+    }
+    site.cluster.kubectl(&["annotate", "nodes", "--all", "speaker.drain-"]);
+}
