@@ -161,7 +161,7 @@ impl Worker {
         let (paths, first) = self.due.take(now);
         let mut touched = BTreeSet::new();
         for path in paths {
-            touched.append(&mut self.read(path));
+            touched.extend(self.read(path));
         }
         self.deliver_objects(first.unwrap_or(now), touched)?;
         let now = self.clock.now();
