@@ -22,9 +22,7 @@ const YAML: &str = "sources: {manifests: [manifests]}\nadvertisements:\n  - name
 /// Runs it with our daemon at each number of peers and prints the table.
 pub(crate) fn run(options: &Options) {
     heading(&format!("Change: one of {SERVICES} Services deleted, {} samples", options.samples));
-    schedule("--idle");
     let rows: Vec<Vec<String>> = options.peers.iter().map(|peers| once(*peers, options.samples)).collect();
-    schedule("--other");
     let heading = [
         "peers",
         "in the process, p50",
@@ -38,10 +36,11 @@ pub(crate) fn run(options: &Options) {
 }
 
 /// The peers of a network are on other machines: here they take the processor when nobody else wants it. What this
-/// program starts does not inherit that.
+/// program starts meanwhile inherits that, so the daemon is started before (--reset-on-fork is for real-time
+/// policies alone).
 fn schedule(policy: &str) {
     let own = std::process::id().to_string();
-    let told = Command::new("chrt").args(["--reset-on-fork", policy, "--pid", "0", &own]).status();
+    let told = Command::new("chrt").args([policy, "--pid", "0", &own]).status();
     assert!(told.is_ok_and(|status| status.success()), "chrt of util-linux");
 }
 
@@ -57,6 +56,7 @@ fn once(peers: usize, samples: usize) -> Vec<String> {
     let role = Role { peers, yaml: YAML.to_owned(), ..Role::default() };
     let daemon = Daemon::start(Kind::Speaker, &bench.daemon, &role);
     daemon.wait_idle();
+    schedule("--idle");
     let dials: Vec<_> = (0..peers).map(peer_dial).collect();
     let mut fleet = Fleet::open(&bench.peers, &dials, universe);
     fleet.confirm();
@@ -75,6 +75,7 @@ fn once(peers: usize, samples: usize) -> Vec<String> {
         let last = fleet.peers.iter().filter_map(|peer| peer.seen.changed_at).max();
         outside.push(last.map_or(Duration::ZERO, |at| at - removed));
     }
+    schedule("--other");
     assert!(fleet.peers.iter().all(|peer| peer.seen.present == SERVICES), "nothing else was withdrawn");
     let inside = propagation(&daemon, peers, samples);
     vec![
