@@ -15,7 +15,7 @@ mod secret;
 pub use bgp::{
     AddressKind, Advertised, BgpAdvertisement, BgpAdvertisementEntry, BgpClusterConfig, BgpFamily,
     BgpInstance, BgpInstanceOverride, BgpNodeConfig, BgpNodeConfigOverride, BgpPeer, BgpPeerConfig,
-    BgpPeerOverride, L2AnnouncementPolicy, Owner, PeerPlace, Selection,
+    BgpPeerOverride, BgpStation, L2AnnouncementPolicy, Owner, PeerPlace, Selection,
 };
 pub use cluster::{CiliumNode, Endpoint, EndpointSlice, Node, ServiceCidr, api_server_service};
 pub use secret::{Secret, SecretValue};

@@ -233,6 +233,34 @@ fn a_station_is_told_why_sessions_end() {
     });
 }
 
+/// `bmpServers` of an instance of Cilium's are stations as well, for as long as they stand there.
+#[test]
+fn stations_come_from_ciliums_kinds_too() {
+    let nodes = nodes();
+    let station = Station::start(&nodes.2);
+    let cluster = |servers: &str| {
+        format!(
+            "apiVersion: cilium.io/v2\nkind: CiliumBGPClusterConfig\nmetadata: {{name: fabric}}\nspec:\n  \
+             bgpInstances:\n    - {{name: main, localASN: 64501, bmpServers: [{servers}]}}\n"
+        )
+    };
+    let mut setup = Setup { peer_keys: "asn: 64502, receive: all".to_owned(), ..Setup::new(Kind::Frr) };
+    let noc = "{name: noc, peerAddress: 10.0.0.2, monitoringPolicy: all, statisticsTimeout: 15}";
+    setup.manifests.push(("fabric.yaml", cluster(noc)));
+    let mut bench = setup.start_on(nodes);
+    bench.wait_established();
+    bench.router.announce(&[RouteSpec::new("192.0.2.0/25"), RouteSpec::new("2001:db8:8::/48")]);
+    wait_agrees(&bench, &station, "as Cilium's kinds have it");
+    let state = bench.speaker.json(&["version"])["bmp"][0].clone();
+    assert_eq!(state["name"], "main/noc", "{state}");
+
+    bench.speaker.write_manifest("fabric.yaml", &cluster(""));
+    eventually(SOON, "the station is let go", || {
+        let state = bench.speaker.json(&["version"])["bmp"].clone();
+        if state == json!([]) { Ok(()) } else { Err(state.to_string()) }
+    });
+}
+
 #[test]
 fn the_speakers_end_ends_its_sessions_first() {
     let (bench, station) = bench(Kind::Bird, ADVERTISEMENTS);

@@ -82,7 +82,7 @@ const fn bmp_port() -> i32 {
     11019
 }
 
-/// A BMP station. The speaker does not report to one yet.
+/// A BMP station (RFC 7854).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BmpServer {
@@ -192,7 +192,7 @@ macro_rules! cluster_config_version {
                 #[serde(default, skip_serializing_if = "Vec::is_empty")]
                 #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
                 pub peers: Vec<Peer>,
-                /// BMP stations. The speaker does not report to them yet.
+                /// BMP stations: who is told what our sessions and tables are.
                 #[serde(default, skip_serializing_if = "Vec::is_empty")]
                 #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
                 pub bmp_servers: Vec<BmpServer>,

@@ -166,7 +166,7 @@ macro_rules! node_config_version {
                 #[serde(default, skip_serializing_if = "Vec::is_empty")]
                 #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
                 pub peers: Vec<Peer>,
-                /// BMP stations. The speaker does not report to them yet.
+                /// BMP stations: who is told what our sessions and tables are.
                 #[serde(default, skip_serializing_if = "Vec::is_empty")]
                 #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
                 pub bmp_servers: Vec<BmpServer>,

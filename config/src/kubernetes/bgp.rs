@@ -8,11 +8,21 @@ use serde_json::Value as Json;
 
 use super::fields::{Fields, Found, conditions, metadata};
 use super::{FieldError, created, name};
+use crate::crd::cluster_config::MonitoringPolicy;
 use crate::objects::{
     BgpClusterConfig, BgpFamily, BgpInstance, BgpInstanceOverride, BgpNodeConfig, BgpNodeConfigOverride,
-    BgpPeer, BgpPeerConfig, BgpPeerOverride, L2AnnouncementPolicy, Owner, PeerPlace, Selection,
+    BgpPeer, BgpPeerConfig, BgpPeerOverride, BgpStation, L2AnnouncementPolicy, Owner, PeerPlace, Selection,
 };
 
+/// `peerPort` of a station that has none.
+const BMP_PORT: u16 = 11019;
+const MONITORED: [(&str, MonitoringPolicy); 5] = [
+    ("pre", MonitoringPolicy::Pre),
+    ("post", MonitoringPolicy::Post),
+    ("both", MonitoringPolicy::Both),
+    ("local", MonitoringPolicy::Local),
+    ("all", MonitoringPolicy::All),
+];
 const FAMILIES: [(&str, Family); 2] = [("ipv4", Family::Ipv4Unicast), ("ipv6", Family::Ipv6Unicast)];
 
 /// A CiliumBGPClusterConfig, from the whole object.
@@ -77,8 +87,8 @@ fn instances(spec: &Fields<'_>, found: &Found) -> Vec<BgpInstance> {
             local_port: fields.number("localPort", 1..=65535),
             router_id: router_id(&fields),
             peers: Vec::new(),
+            bmp_servers: Vec::new(),
         });
-        fields.without_effect(&[("bmpServers", "the speaker does not report to BMP stations yet")]);
         if all.iter().any(|other| other.name == instance.name) {
             fields.fault("name", format!("an instance named {:?} stands above", instance.name));
         } else if sound {
@@ -92,7 +102,35 @@ fn instances(spec: &Fields<'_>, found: &Found) -> Vec<BgpInstance> {
                     peers.push(read);
                 }
             }
-            all.push(BgpInstance { peers, ..instance });
+            all.push(BgpInstance { peers, bmp_servers: stations(&fields, found), ..instance });
+        }
+    }
+    all
+}
+
+/// `bmpServers`, those with a fault of their own and the second of one name left out.
+fn stations(instance: &Fields<'_>, found: &Found) -> Vec<BgpStation> {
+    let mut all: Vec<BgpStation> = Vec::new();
+    for (_, fields) in instance.tables("bmpServers") {
+        let (read, sound) = found.sound(|| {
+            let name = fields.required("name");
+            let place = fields.required("peerAddress").and_then(|_| fields.parsed("peerAddress", address));
+            if let Some((_, Some(zone))) = &place {
+                fields.fault("peerAddress", format!("a station has no zone; leave {zone:?} out"));
+            }
+            Some(BgpStation {
+                name: name?.to_owned(),
+                address: place?.0,
+                port: fields.number("peerPort", 1..=65535).unwrap_or(BMP_PORT),
+                policy: fields.one_of("monitoringPolicy", &MONITORED).unwrap_or_default(),
+                statistics: fields.number("statisticsTimeout", 15..=65535),
+            })
+        });
+        let Some(read) = read.filter(|_| sound) else { continue };
+        if all.iter().any(|other| other.name == read.name) {
+            fields.fault("name", format!("a station named {:?} stands above", read.name));
+        } else {
+            all.push(read);
         }
     }
     all

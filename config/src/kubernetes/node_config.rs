@@ -3,10 +3,11 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use crate::crd::cluster_config::{
-    AddressFamily, AutoDiscovery, AutoDiscoveryMode, DefaultGateway, PeerConfigReference, Unnumbered,
+    AddressFamily, AutoDiscovery, AutoDiscoveryMode, BmpServer, DefaultGateway, PeerConfigReference,
+    Unnumbered,
 };
 use crate::crd::node_config::v2;
-use crate::objects::{BgpInstance, BgpPeer, Owner, PeerPlace};
+use crate::objects::{BgpInstance, BgpPeer, BgpStation, Owner, PeerPlace};
 use bgp_proto::types::Family;
 
 /// A CiliumBGPNodeConfig for the API server: the inverse of
@@ -33,7 +34,17 @@ fn instance(instance: &BgpInstance) -> v2::Instance {
         router_id: instance.router_id.map(|id| id.to_string()),
         local_port: instance.local_port.map(i32::from),
         peers: instance.peers.iter().map(peer).collect(),
-        bmp_servers: Vec::new(),
+        bmp_servers: instance.bmp_servers.iter().map(station).collect(),
+    }
+}
+
+fn station(station: &BgpStation) -> BmpServer {
+    BmpServer {
+        name: station.name.clone(),
+        peer_address: Some(station.address.to_string()),
+        peer_port: i32::from(station.port),
+        monitoring_policy: station.policy,
+        statistics_timeout: station.statistics.map(i32::from),
     }
 }
 
@@ -76,6 +87,7 @@ fn peer(peer: &BgpPeer) -> v2::Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crd::cluster_config::MonitoringPolicy;
     use crate::kubernetes::bgp_node_config;
 
     #[test]
@@ -105,6 +117,22 @@ mod tests {
                 peer("zone", at("fe80::1", Some("eth1"))),
                 peer("gateway", PeerPlace::DefaultGateway(Family::Ipv6Unicast)),
                 peer("link", PeerPlace::Interface("eth2".into())),
+            ],
+            bmp_servers: vec![
+                BgpStation {
+                    name: "noc".into(),
+                    address: "192.0.2.10".parse().unwrap(),
+                    port: 11019,
+                    policy: MonitoringPolicy::Pre,
+                    statistics: None,
+                },
+                BgpStation {
+                    name: "lab".into(),
+                    address: "2001:db8::10".parse().unwrap(),
+                    port: 5000,
+                    policy: MonitoringPolicy::All,
+                    statistics: Some(15),
+                },
             ],
         };
         let bare = BgpInstance { name: "bare".into(), ..BgpInstance::default() };

@@ -10,6 +10,7 @@ use bgp_proto::types::{Asn, Community, Family, FamilyMap, HoldTime, LargeCommuni
 use serde::{Deserialize, Serialize};
 
 use super::{Condition, Labels, Selector, UnixSeconds};
+use crate::crd::cluster_config::MonitoringPolicy;
 
 /// Which objects a selector means. What its absence means differs from field to field.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -85,6 +86,25 @@ pub struct BgpInstance {
     pub router_id: Option<RouterId>,
     /// `peers`, without those with a fault.
     pub peers: Vec<BgpPeer>,
+    /// `bmpServers`, without those with a fault.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bmp_servers: Vec<BgpStation>,
+}
+
+/// One of `bmpServers` of an instance: a monitoring station (RFC 7854).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BgpStation {
+    /// `name`.
+    pub name: String,
+    /// `peerAddress`.
+    pub address: IpAddr,
+    /// `peerPort`.
+    pub port: u16,
+    /// `monitoringPolicy`.
+    pub policy: MonitoringPolicy,
+    /// `statisticsTimeout`: seconds between two reports; absent is none.
+    pub statistics: Option<u16>,
 }
 
 /// CiliumBGPClusterConfig. A peer or an instance with a fault is left out.

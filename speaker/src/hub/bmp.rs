@@ -51,17 +51,18 @@ impl Stations {
         }
     }
 
-    /// Starts and ends tasks as the configuration has them.
-    pub(super) fn configure(&mut self, config: &SpeakerConfig, world: &mut World) {
-        self.tasks.retain(|name, running| {
-            let stays = config.bmp.iter().any(|wanted| wanted.name == *name && *wanted == running.collector);
+    /// Starts and ends tasks as the configuration and Cilium's kinds have them.
+    pub(super) fn configure(&mut self, world: &mut World) {
+        let wanted = world.stations();
+        self.tasks.retain(|_, running| {
+            let stays = wanted.contains(&running.collector);
             if !stays {
                 running.task.abort();
             }
             stays
         });
-        world.follow_local(config.bmp.iter().any(|collector| collector.loc_rib));
-        for collector in &config.bmp {
+        world.follow_local(wanted.iter().any(|collector| collector.loc_rib));
+        for collector in &wanted {
             if !self.tasks.contains_key(&collector.name) {
                 let description = format!("speaker {}", env!("CARGO_PKG_VERSION"));
                 let introduction = (description, world.node().to_owned());
@@ -100,11 +101,6 @@ impl Stations {
         if let Some((serial, _)) = self.since.remove(name) {
             self.ended.insert(Arc::clone(name), (serial, reason));
         }
-        self.stale = true;
-    }
-
-    /// Peers came or went, or have other settings.
-    pub(super) fn touch(&mut self) {
         self.stale = true;
     }
 

@@ -171,7 +171,7 @@ impl Hub {
             faults: BTreeMap::new(),
             freshness,
         };
-        hub.stations.configure(&hub.config, &mut hub.world);
+        hub.stations.configure(&mut hub.world);
         hub.record(&Event::Start { text: loaded.text, start });
         hub.follow_health();
         hub
@@ -359,7 +359,7 @@ impl Hub {
         }
         if self.world.is_open() {
             if self.peers.reconcile(&self.config, &mut self.world) {
-                self.stations.touch();
+                self.stations.configure(&mut self.world);
                 self.secrets_stale = true;
                 self.watch_secrets();
                 let listen = peers::listen_addresses(&self.config, &self.world);
@@ -388,7 +388,7 @@ impl Hub {
         let node = self.world.node().to_owned();
         self.config = loaded.config;
         self.world.configure(&self.config, &node);
-        self.stations.configure(&self.config, &mut self.world);
+        self.stations.configure(&mut self.world);
         self.record(&Event::Configure { text: loaded.text, node });
         self.follow_health();
         self.secrets_stale = true;

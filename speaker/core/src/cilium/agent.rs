@@ -7,8 +7,8 @@ use std::time::Duration;
 use bgp_proto::session::PeerAsn;
 use bgp_proto::types::{Asn, Family, FamilyMap, FamilySet, Prefix, RouterId};
 use speaker_config::model::{
-    AddressKinds, Advertisement, Authentication, CiliumBgp, Learn, PasswordSource, Peer, PeerAddress,
-    PeerSettings, Receive, RouteAttributes, ServiceGate, ServiceRoutes, ServiceRoutesWhich, Ttl,
+    AddressKinds, Advertisement, Authentication, BmpCollector, CiliumBgp, Learn, PasswordSource, Peer,
+    PeerAddress, PeerSettings, Receive, RouteAttributes, ServiceGate, ServiceRoutes, ServiceRoutesWhich, Ttl,
 };
 use speaker_config::objects::{
     AddressKind, Advertised, BgpAdvertisement, BgpAdvertisementEntry, BgpInstance, BgpPeer, BgpPeerConfig,
@@ -18,6 +18,8 @@ use speaker_config::objects::{
 use super::operator::instances_of;
 use crate::inputs::Inputs;
 use crate::world::Host;
+
+mod stations;
 
 /// The key in such a Secret.
 const PASSWORD: &str = "password";
@@ -72,6 +74,8 @@ pub struct Outcome {
     pub peers: Vec<CiliumPeer>,
     /// What they are told.
     pub advertisements: Vec<Advertisement>,
+    /// The monitoring stations of the instances.
+    pub stations: Vec<BmpCollector>,
     /// The ports that the instances listen on.
     pub ports: BTreeSet<u16>,
     /// What stands in the way, each with the instance or the object before it.
@@ -101,6 +105,7 @@ pub fn outcome(sight: Sight<'_>) -> Outcome {
     for instance in &instances {
         outcome.instances.push(Instance { name: instance.name.clone(), local_asn: instance.local_asn });
         outcome.ports.extend(instance.local_port);
+        outcome.stations.extend(stations::of(instance));
         let Some(asn) = instance.local_asn else {
             outcome.errors.push(format!("{}: localASN is missing; write one", instance.name));
             continue;
@@ -210,7 +215,11 @@ fn one_peer(
     }
     let refused = refusal(&config, sight);
     let name = format!("{}/{}", instance.name, peer.name);
-    let settings = settings(peer, &config, asn);
+    let mut settings = settings(peer, &config, asn);
+    if stations::of(instance).any(|station| station.adj_rib_in) {
+        // What a station is told must be kept.
+        settings.receive = Receive::All;
+    }
     let peer_config = peer.peer_config.as_ref();
     let built = CiliumPeer {
         peer: Peer {

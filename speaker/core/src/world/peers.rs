@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bgp_proto::types::RouterId;
-use speaker_config::model::{Peer, PeerAddress};
+use speaker_config::model::{BmpCollector, Peer, PeerAddress};
 
 use super::World;
 use crate::announce::Settings;
@@ -44,7 +44,7 @@ impl EffectivePeers {
         &self.cilium
     }
 
-    /// Grows with every change of a peer, of a port or of a TCP MD5 key.
+    /// Grows with every change of a peer, of a port, of a monitoring station or of a TCP MD5 key.
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.version
@@ -88,7 +88,8 @@ impl World {
             router_id: one.router_id,
             refused: one.refused.clone(),
         }));
-        if all != self.peers.all || cilium.ports != self.peers.cilium.ports {
+        let known = &self.peers.cilium;
+        if all != self.peers.all || (&cilium.ports, &cilium.stations) != (&known.ports, &known.stations) {
             self.peers.version += 1;
         }
         let settings = self.settings(&all, &cilium);
@@ -122,6 +123,18 @@ impl World {
             PeerAddress::Interface(_) => None,
         });
         own.chain(gateways).chain(peers).collect()
+    }
+
+    /// The monitoring stations: those of `speaker.yaml`, then Cilium's; the first of one name.
+    #[must_use]
+    pub fn stations(&self) -> Vec<BmpCollector> {
+        let mut all: Vec<BmpCollector> = Vec::new();
+        for station in self.config.bmp.iter().chain(&self.peers.cilium.stations) {
+            if !all.iter().any(|other| other.name == station.name) {
+                all.push(station.clone());
+            }
+        }
+        all
     }
 
     /// What there is to say about Cilium's BGP kinds on this node: errors, then what has no effect.

@@ -107,6 +107,41 @@ fn a_peer_without_a_peer_config_has_ciliums_defaults_and_is_told_nothing() {
 }
 
 #[test]
+fn what_stations_are_told_of_a_peer_is_kept() {
+    let with = |servers: &str| {
+        let mut inputs =
+            inputs(&CLUSTER.replace("      peers:", &format!("      bmpServers: [{servers}]\n      peers:")));
+        add(&mut inputs, PEER);
+        let outcome = seen(&inputs);
+        assert_eq!(outcome.errors, [] as [String; 0]);
+        (outcome.stations, outcome.peers[0].peer.settings.receive)
+    };
+    let (stations, receive) = with("{name: noc, peerAddress: 192.0.2.10}");
+    let noc = BmpCollector {
+        name: "main/noc".to_owned(),
+        address: "192.0.2.10:11019".to_owned(),
+        adj_rib_in: true,
+        adj_rib_out: false,
+        loc_rib: false,
+        statistics: None,
+        connect_retry: Duration::from_secs(30),
+    };
+    assert_eq!((stations.as_slice(), receive), ([noc.clone()].as_slice(), Receive::All));
+    let all = "{name: noc, peerAddress: '2001:db8::10', peerPort: 5000, monitoringPolicy: all, statisticsTimeout: 60}";
+    let everything = BmpCollector {
+        address: "[2001:db8::10]:5000".to_owned(),
+        adj_rib_out: true,
+        loc_rib: true,
+        statistics: Some(Duration::from_secs(60)),
+        ..noc.clone()
+    };
+    assert_eq!(with(all), (vec![everything], Receive::All));
+    let local = BmpCollector { adj_rib_in: false, loc_rib: true, ..noc };
+    let written = "{name: noc, peerAddress: 192.0.2.10, monitoringPolicy: local}";
+    assert_eq!(with(written), (vec![local], Receive::Count));
+}
+
+#[test]
 fn multihop_says_nothing_to_an_internal_peer() {
     let mut inputs = inputs(&CLUSTER.replace("peerASN: 64500", "peerASN: 64501"));
     add(&mut inputs, &format!("{PEER}  ebgpMultihop: 4\n"));
