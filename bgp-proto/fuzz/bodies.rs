@@ -16,6 +16,7 @@ fn contexts() -> [DecodeContext; 4] {
         add_path: FamilySet::EMPTY,
         extended_next_hop: true,
         enhanced_refresh: true,
+        loopback: false,
         max_message: 65535,
     };
     [

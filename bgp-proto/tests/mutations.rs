@@ -74,6 +74,7 @@ fn context(agreed: &Agreed) -> DecodeContext {
         add_path: paths.filter_map(|(family, add_path)| add_path.then_some(family)).collect(),
         extended_next_hop: agreed.extended_next_hop,
         enhanced_refresh: agreed.enhanced_refresh,
+        loopback: false,
         max_message: agreed.max_message,
     }
 }

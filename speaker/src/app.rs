@@ -29,6 +29,7 @@ use crate::hub::{Hub, HubSpec, KeepSpec, Message, SegmentHandles};
 use crate::io::drain::Keeper;
 use crate::io::http::{self, Paths};
 use crate::io::listen::ListenStatus;
+use crate::io::parting::Witness;
 use crate::io::peer::PeerContext;
 use crate::io::{
     api, bfd, bmp, boot, carrier, clock::Clock, egress, health, kept::Shelf, kernel, kube, learn, link,
@@ -66,6 +67,7 @@ pub struct App {
     listening: watch::Receiver<Vec<ListenStatus>>,
     hub: JoinHandle<()>,
     bfd: bfd::Bfd,
+    witness: Witness,
     helpers: Vec<JoinHandle<()>>,
 }
 
@@ -140,7 +142,7 @@ impl App {
             recorder,
         });
         let hub = tokio::spawn(hub.run(inbox));
-        Ok(Self { messages, listening: listening_seen, hub, bfd, helpers })
+        Ok(Self { messages, listening: listening_seen, hub, bfd, witness: sources.witness, helpers })
     }
 
     /// Where questions go.
@@ -158,7 +160,7 @@ impl App {
     /// Ends sessions in an orderly way, then everything else.
     pub async fn stop(self) {
         // A hub that has ended by itself has nothing left to stop.
-        let _ = self.messages.send(Message::Stop).await;
+        let _ = self.messages.send(Message::Stop(self.witness.ask().await)).await;
         if let Err(error) = self.hub.await {
             tracing::error!(%error, "the hub ended badly");
         }
@@ -210,6 +212,8 @@ struct Sources {
     /// Where calls about Leases go.
     leases: Option<mpsc::UnboundedSender<kube::LeaseCall>>,
     keeper: Keeper,
+    /// Who knows what comes after the end.
+    witness: Witness,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -228,6 +232,7 @@ impl Sources {
             secrets: None,
             leases: None,
             keeper: Keeper::Folder(config.ipam.state_dir.clone()),
+            witness: Witness::new(None),
             tasks: Vec::new(),
         };
         if !configured.manifests.is_empty() || !configured.kubernetes {
@@ -270,6 +275,7 @@ impl Sources {
                 sources.tasks.extend(kube::spawn_leases(&connection, node, duration, events, calls, clock));
                 sources.leases = Some(leases);
             }
+            sources.witness = Witness::new(Some((&connection, node)));
             sources.keeper = Keeper::Node { client: connection.client.clone(), name: node.to_owned() };
             sources.secrets = Some(kube::SecretWatches::new(connection, batches, clock));
         }

@@ -13,7 +13,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use hyper::http::Method;
+use serde_json::json;
 use tests::cluster::Backend;
+use tests::daemon::Family;
 use tests::e2e::manifests::{pool, service};
 use tests::e2e::{Member, SOON, Turn, agent_config, pod_v4, turn};
 use tests::wait::{always, eventually};
@@ -206,5 +209,118 @@ fn who_stops_for_good_or_is_drained_keeps_nothing() {
     for member in &world.members[1..] {
         member.agent().start_again();
         wait_kept(member, "10.58.0.0/24");
+    }
+}
+
+/// Whether the router has routes of member `n` that say that they are about to go (RFC 8326), and whether it has any.
+fn seen(world: &Turn, n: usize) -> (bool, bool) {
+    let from = std::net::IpAddr::V4(world.members[n].v4);
+    let table = world.tor.table(Family::V4);
+    let routes: Vec<_> = table.into_iter().filter(|(peer, ..)| *peer == from).collect();
+    let marked =
+        |(.., route): &(_, _, tests::daemon::SeenRoute)| route.communities.iter().any(|c| c == "65535:0");
+    (routes.iter().any(marked), !routes.is_empty())
+}
+
+/// Told to end while `why` is so: its routes say that they are about to go, then go; the router keeps none of them for the
+/// restart, and nothing is left on the node.
+fn leaves_for_good(world: &Turn, n: usize, why: &str) {
+    let member = &world.members[n];
+    let agent = member.agent();
+    let marked = std::thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            eventually(SOON, "the routes say that they are about to go, and are gone", || {
+                match seen(world, n) {
+                    (true, _) => Ok(true),
+                    (false, false) => Ok(false),
+                    (false, true) => Err("they are there".to_owned()),
+                }
+            })
+        });
+        assert!(agent.process().terminate().success());
+        watching.join().unwrap()
+    });
+    assert!(marked, "{why}: the routes went without a word");
+    let log = agent.process().log();
+    assert!(
+        log.contains("stopping for good") && log.contains(why),
+        "{why}: {}",
+        agent.process().log_tail(20)
+    );
+    drop(agent);
+    always(Duration::from_secs(2), "the router keeps nothing", || {
+        let seen = seen(world, n);
+        if seen == (false, false) { Ok(()) } else { Err(format!("{why}: {seen:?}")) }
+    });
+    assert!(!kept(member).exists(), "{why}: a set is kept");
+    let routes = member.node.ip(&["route", "show", "table", "all", "type", "blackhole"]);
+    assert_eq!(routes.trim(), "", "{why}: routes are left in the kernel");
+}
+
+/// design §5, "Stopping": graceful restart is for a rolling update alone.
+#[test]
+fn an_uninstallation_and_a_node_that_shuts_down_leave_no_route_behind() {
+    const POOL: &str = "10.59.0.0/24";
+    let world = world();
+    world.cluster.apply(&pool("pool", "{cidr: 10.59.0.0/24}"));
+    world.cluster.apply(&service("web").yaml());
+    let back = |n: usize| {
+        world.members[n].agent().start_again();
+        world.members[n].agent().wait_state("tor", "Established", SOON);
+        eventually(BACK, "its routes are back", || match seen(&world, n) {
+            (false, true) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    };
+    world.wait_holders(POOL, &["n1", "n2", "n3"]);
+
+    // A rolling update: no other reason is to be found.
+    assert!(world.members[0].agent().process().terminate().success());
+    always(Duration::from_secs(3), "the router keeps the routes", || match seen(&world, 0) {
+        (false, true) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    back(0);
+
+    // kubelet ends the Pods of a node that shuts down, and says so first.
+    let status = |ready: &str, message: &str| {
+        let condition =
+            json!({ "type": "Ready", "status": ready, "reason": "KubeletNotReady", "message": message });
+        let patch = json!({ "status": { "conditions": [condition] } }).to_string();
+        world.cluster.kubectl(&[
+            "patch",
+            "node",
+            "n1",
+            "--subresource=status",
+            "--type=strategic",
+            "-p",
+            &patch,
+        ]);
+    };
+    status("False", "node is shutting down");
+    leaves_for_good(&world, 0, "Node n1 is shutting down");
+    status("True", "kubelet is posting ready status");
+    back(0);
+
+    // The agent's rights go with the release.
+    let role = "/apis/rbac.authorization.k8s.io/v1/namespaces/speaker-system/roles/speaker-agent";
+    let stored = world.get(role);
+    world.cluster.rest().send_all(&Method::DELETE, vec![(role.to_owned(), serde_json::Value::Null)]);
+    leaves_for_good(&world, 0, "the agent's rights are gone");
+    let mut again = stored;
+    for field in ["resourceVersion", "uid", "creationTimestamp", "managedFields"] {
+        again["metadata"].as_object_mut().unwrap().remove(field);
+    }
+    world.cluster.apply(&again.to_string());
+    back(0);
+
+    // The DaemonSet itself.
+    world.cluster.kubectl(&["--namespace=speaker-system", "delete", "daemonset", "speaker-agent"]);
+    for n in [0, 1] {
+        leaves_for_good(&world, n, "DaemonSet speaker-agent is gone");
+    }
+    world.cluster.apply_file("deploy/speaker.yaml");
+    for n in [0, 1] {
+        back(n);
     }
 }

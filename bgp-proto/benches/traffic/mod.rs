@@ -36,6 +36,7 @@ pub fn decode_context() -> DecodeContext {
         add_path: FamilySet::EMPTY,
         extended_next_hop: false,
         enhanced_refresh: true,
+        loopback: false,
         max_message: 4096,
     }
 }

@@ -67,6 +67,7 @@ pub fn decode_attributes(attributes: &Bytes) -> Result<(PathAttributes, NextHop)
         asn4: true,
         external: false,
         families: FamilySet::from_iter(Family::ALL),
+        loopback: true,
         max_message: 65535,
         ..DecodeContext::default()
     };

@@ -138,7 +138,8 @@ pub enum Action {
     /// The peer asks for the table of a family, or marks its own refresh (RFC 2918, RFC 7313).
     Refresh(Family, RefreshKind),
     /// The whole message whose fault ends the session, or the header where that is at fault: "logging an
-    /// error ... containing the entire malformed UPDATE message" (RFC 7606 §6). An OPEN is not told.
+    /// error ... containing the entire malformed UPDATE message" (RFC 7606 §6). An OPEN that can be read and is
+    /// refused for what it says is not malformed.
     /// [`Action::Down`] says why.
     Malformed(Bytes),
     /// The session is no longer up, or an attempt has failed. Exactly one a connection attempt that got
@@ -224,8 +225,12 @@ impl fmt::Display for DownReason {
             Self::Sent(notification, text) => write!(f, "sent {notification}: {text}"),
             Self::Received(notification) => write!(f, "received {notification}"),
             Self::Transport(reason) => write!(f, "the TCP connection ended: {reason}"),
-            Self::HoldTimerExpired => f.write_str("the hold time passed without a message"),
-            Self::SendHoldTimerExpired => f.write_str("the peer read nothing for the send hold time"),
+            Self::HoldTimerExpired => {
+                f.write_str("sent Hold Timer Expired (4/0): nothing was heard for the hold time")
+            }
+            Self::SendHoldTimerExpired => f.write_str(
+                "sent Send Hold Timer Expired (8/0): the peer read nothing for the send hold time",
+            ),
             Self::Stopped => f.write_str("stopped without a word"),
         }
     }

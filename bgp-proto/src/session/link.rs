@@ -79,9 +79,7 @@ impl Link {
             Err(fault) => {
                 let kind = kind.filter(|_| fault.notification.code != codes::MESSAGE_HEADER);
                 kind.into_iter().for_each(|kind| cx.memory.received.count(kind));
-                if kind != Some(MessageKind::Open) {
-                    cx.act(Action::Malformed(fault.message));
-                }
+                cx.act(Action::Malformed(fault.message));
                 Err(End::Fault(fault.notification, fault.detail))
             }
         }

@@ -51,6 +51,7 @@ pub(super) fn negotiate(
         add_path: paths(b, a),
         extended_next_hop,
         enhanced_refresh: b.contains(&Capability::EnhancedRouteRefresh),
+        loopback: link.local.ip().is_loopback(),
         // "A BGP speaker that advertises the BGP Extended Message Capability to a peer MUST be capable of
         // receiving ... messages" up to 65535 (RFC 8654 §4): whatever the peer announced itself.
         max_message: limit(a.contains(&Capability::ExtendedMessage)),

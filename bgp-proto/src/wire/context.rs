@@ -17,6 +17,9 @@ pub struct DecodeContext {
     pub extended_next_hop: bool,
     /// The peer announced enhanced route refresh (RFC 7313): markers of a wrong length are its error.
     pub enhanced_refresh: bool,
+    /// The session is over the loopback interface, and so may next hops be. Elsewhere such an address is no host's: "MUST
+    /// NOT appear outside a host" (RFC 1122 §3.2.1.3).
+    pub loopback: bool,
     /// The longest message that we said we take: 4096, or 65535 (RFC 8654). OPEN and KEEPALIVE stay at 4096.
     pub max_message: usize,
 }
@@ -44,6 +47,7 @@ impl Default for DecodeContext {
             add_path: FamilySet::EMPTY,
             extended_next_hop: false,
             enhanced_refresh: false,
+            loopback: false,
             max_message: 4096,
         }
     }

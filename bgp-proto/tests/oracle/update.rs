@@ -121,7 +121,7 @@ fn mandatory(plain: &[Route], found: &mut Findings) {
             found.withdraw(code, 3, &[code]);
         }
     }
-    if !plain.is_empty() && found.next_hop.is_some_and(|[first, ..]| first == 0 || first >= 224) {
+    if !plain.is_empty() && found.next_hop.is_some_and(|[first, ..]| !is_host(first)) {
         found.withdraw(3, 8, &[]);
     }
 }
@@ -221,7 +221,8 @@ fn value(code: u8, value: &[u8], whole: &[u8], agreed: &Agreed, found: &mut Find
         32 if !times(12) => found.withdraw(32, 5, whole),
         35 if length != 4 => found.withdraw(35, 5, whole),
         35 if zero(0, 4) => found.withdraw(35, 9, whole),
-        // RFC 6793 §4.1: between two speakers with four octets they are dropped unseen; §6: from another one.
+        // RFC 6793 §6: between two speakers with four octets they have no place.
+        17 | 18 if agreed.asn4 => found.discard(code),
         17 if !agreed.asn4 && (length < 6 || !path(value, 4, false)) => found.discard(17),
         18 if !agreed.asn4 && (length != 8 || zero(0, 4)) => found.discard(18),
         14 => reach(value, whole, agreed, found),
@@ -270,7 +271,7 @@ fn reach(value: &[u8], whole: &[u8], agreed: &Agreed, found: &mut Findings) {
     found.reaches = !nlri.is_empty();
     let Some(afi) = negotiated(value) else { return found.discard(14) };
     let usable = match (afi, next_hop.len()) {
-        (1, 4) => (1..224).contains(&next_hop[0]),
+        (1, 4) => is_host(next_hop[0]),
         (2, 16 | 32) => usable_v6(next_hop),
         // RFC 8950 §3.
         (1, 16 | 32) if agreed.extended_next_hop => usable_v6(next_hop),
@@ -285,9 +286,14 @@ fn reach(value: &[u8], whole: &[u8], agreed: &Agreed, found: &mut Findings) {
     }
 }
 
-/// One of the addresses is neither `::` nor a group.
+/// One of the addresses is neither `::` nor `::1` nor a group.
 fn usable_v6(next_hop: &[u8]) -> bool {
-    next_hop.chunks(16).any(|address| address != [0; 16] && address[0] != 0xff)
+    next_hop.chunks(16).any(|address| address[0] != 0xff && (address[..15] != [0; 15] || address[15] > 1))
+}
+
+/// By the first octet: not this network, the loopback, a group or what is reserved (RFC 1122 §3.2.1.3).
+fn is_host(first: u8) -> bool {
+    (1..224).contains(&first) && first != 127
 }
 
 fn unreach(value: &[u8], whole: &[u8], agreed: &Agreed, found: &mut Findings) {

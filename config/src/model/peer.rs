@@ -213,6 +213,8 @@ pub struct PeerSettings {
     pub keepalive: Option<Duration>,
     /// `timers.connectRetry`.
     pub connect_retry: Duration,
+    /// `timers.sendHold` (RFC 9687); absent is the greater of 8 minutes and twice the negotiated hold time.
+    pub send_hold: Option<Duration>,
     /// `passwordFile`, `passwordSecretRef` or `tcpAo`.
     pub authentication: Option<Authentication>,
     /// `ttlSecurity`, `multihop`.

@@ -97,7 +97,7 @@ pub(crate) const PEER: Section =
     Section { name: "peers[]", keys: &["name", "group", "address", "interface"], with: Some(&SETTINGS) };
 pub(crate) const DYNAMIC_PEER: Section =
     Section { name: "dynamicPeers[]", keys: &["name", "group", "prefix", "limit"], with: Some(&SETTINGS) };
-pub(crate) const TIMERS: Section = Section::new("timers", &["hold", "keepalive", "connectRetry"]);
+pub(crate) const TIMERS: Section = Section::new("timers", &["hold", "keepalive", "connectRetry", "sendHold"]);
 pub(crate) const SECRET: Section = Section::new("passwordSecretRef", &["name", "key"]);
 pub(crate) const TCP_AO: Section = Section::new("tcpAo", &["keys"]);
 pub(crate) const TCP_AO_KEY: Section =

@@ -19,7 +19,10 @@ use values::{
     add_path, bfd, graceful_restart, hold, learn, long_lived_restart, next_hop_ipv4, next_hop_ipv6, peer_asn,
     prefix_limit, role, shutdown, ttl,
 };
-pub(super) use values::{asn, at_least_a_second, check_unicast, export_rule, interface, unicast, unless_off};
+pub(super) use values::{
+    asn, at_least_a_second, at_least_three_seconds, check_unicast, export_rule, interface, unicast,
+    unless_off,
+};
 
 /// The settings as one mapping of the file has them; what it does not say is `None`.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +36,7 @@ pub(super) struct Settings {
     pub(super) hold: Option<Spanned<HoldTime>>,
     pub(super) keepalive: Option<Spanned<Duration>>,
     pub(super) connect_retry: Option<Duration>,
+    pub(super) send_hold: Option<Duration>,
     pub(super) authentication: Option<Spanned<Authentication>>,
     pub(super) ttl: Option<Spanned<Ttl>>,
     pub(super) port: Option<u16>,
@@ -74,6 +78,7 @@ impl Settings {
             hold: timers.as_ref().and_then(|timers| timers.spanned("hold", hold)),
             keepalive: timers.as_ref().and_then(|timers| timers.spanned("keepalive", at_least_a_second)),
             connect_retry: timers.as_ref().and_then(|timers| timers.read("connectRetry", at_least_a_second)),
+            send_hold: timers.as_ref().and_then(|timers| timers.read("sendHold", at_least_three_seconds)),
             authentication: authentication(table, report, base_dir),
             ttl: ttl(table, report),
             port: table.read("port", |field| field.number(1..=u16::MAX)),
@@ -116,6 +121,7 @@ impl Settings {
             hold: self.hold.or_else(|| group.hold.clone()),
             keepalive: self.keepalive.or_else(|| group.keepalive.clone()),
             connect_retry: self.connect_retry.or(group.connect_retry),
+            send_hold: self.send_hold.or(group.send_hold),
             authentication: self.authentication.or_else(|| group.authentication.clone()),
             ttl: self.ttl.or_else(|| group.ttl.clone()),
             port: self.port.or(group.port),
@@ -159,6 +165,7 @@ impl Settings {
             hold: self.hold.map_or(HoldTime::DEFAULT, |hold| hold.value),
             keepalive: self.keepalive.map(|keepalive| keepalive.value),
             connect_retry: self.connect_retry.unwrap_or(Duration::from_secs(5)),
+            send_hold: self.send_hold,
             authentication: self.authentication.map(|keys| keys.value),
             ttl: self.ttl.map_or(Ttl::Direct, |ttl| ttl.value),
             port: self.port.unwrap_or(179),

@@ -51,6 +51,7 @@ fn a_peers_defaults_are_those_of_the_page() {
     let settings = peer("");
     assert_eq!(settings.hold, HoldTime::DEFAULT);
     assert_eq!((settings.keepalive, settings.connect_retry), (None, Duration::from_secs(5)));
+    assert_eq!(settings.send_hold, None);
     assert_eq!(settings.families, FamilySet::from_iter(Family::ALL));
     assert_eq!((settings.port, settings.passive, settings.ttl), (179, false, Ttl::Direct));
     assert_eq!((settings.receive, settings.learn), (Receive::Count, Learn::None));
@@ -102,7 +103,7 @@ peerGroups:
   - name: tor
     asn: 64500
     description: a group
-    timers: {hold: 9s, keepalive: 3s}
+    timers: {hold: 9s, keepalive: 3s, sendHold: 1m}
     ttlSecurity: {hops: 1}
     gracefulRestart: {}
     maxPrefixes: {ipv4-unicast: 5, ipv6-unicast: 6}
@@ -114,7 +115,7 @@ peers:
     group: tor
     address: 10.0.0.2
     asn: internal
-    timers: {keepalive: 2s}
+    timers: {keepalive: 2s, sendHold: 30s}
     multihop: {ttl: 3}
     gracefulRestart: false
     maxPrefixes: {ipv6-unicast: 7}
@@ -128,6 +129,7 @@ peers:
     let (same, own) = (&same.settings, &own.settings);
     assert_eq!((same.hold.seconds(), same.keepalive), (9, Some(Duration::from_secs(3))));
     assert_eq!((own.hold.seconds(), own.keepalive), (9, Some(Duration::from_secs(2))));
+    assert_eq!([same, own].map(|one| one.send_hold), [60, 30].map(|secs| Some(Duration::from_secs(secs))));
     assert_eq!((same.ttl, own.ttl), (Ttl::Security(1), Ttl::Multihop(3)));
     assert_eq!((same.graceful_restart, own.graceful_restart), (Some(120), None));
     assert_eq!(own.max_prefixes, FamilyMap { ipv4: Some(5), ipv6: Some(7) });

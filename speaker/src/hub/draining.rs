@@ -11,8 +11,15 @@ use tokio::sync::oneshot;
 
 use super::{Hub, unix_now};
 use crate::io::drain::Keeper;
+use crate::io::parting::Parting;
 use crate::question::{Answer, Refused, Reply};
 use speaker_core::world::Event;
+
+/// How long routes that are about to go are announced so at the end of this process, unless `drain.for` is shorter.
+const LAST_CALL: Duration = Duration::from_secs(2);
+
+/// How long the withdrawals have to leave before the sessions end.
+const WITHDRAWAL: Duration = Duration::from_millis(500);
 
 /// What is known of it.
 #[derive(Debug)]
@@ -26,12 +33,14 @@ pub(super) struct Draining {
     next: Option<UnixSeconds>,
     /// In words.
     why: Option<String>,
+    /// How far this process is on its own way out.
+    leaving: Drain,
 }
 
 impl Draining {
     pub(super) fn new(keeper: Keeper) -> Self {
         let order = keeper.restored();
-        Self { keeper, order, seen: None, next: None, why: None }
+        Self { keeper, order, seen: None, next: None, why: None, leaving: Drain::No }
     }
 
     /// How long until the next step.
@@ -42,7 +51,10 @@ impl Draining {
 
     /// For `speaker version`.
     pub(super) fn why(&self) -> Option<String> {
-        self.why.clone()
+        match self.leaving {
+            Drain::No => self.why.clone(),
+            Drain::Announcing | Drain::Withdrawn => Some("since the speaker is stopping".to_owned()),
+        }
     }
 
     /// Where the node is on its way.
@@ -75,7 +87,7 @@ impl Draining {
 impl Hub {
     /// Follows the operator's word, the Node and the clock.
     pub(super) fn drain(&mut self, now: UnixSeconds) {
-        let drain = self.draining.judge(&self.world, &self.config.drain, now);
+        let drain = self.draining.judge(&self.world, &self.config.drain, now).max(self.draining.leaving);
         if self.world.set_drain(drain) {
             match self.draining.why() {
                 Some(why) => tracing::warn!("drained {why}"),
@@ -83,6 +95,31 @@ impl Hub {
             }
             self.record(&Event::Drain { drain });
         }
+    }
+
+    /// Where no peer is to keep our routes: a word to all that they are about to go (RFC 8326), then they go, each while
+    /// the sessions are still up to hear it. Says whether this process ends for good.
+    pub(super) async fn take_leave(&mut self, parting: Parting) -> bool {
+        let for_good = match parting {
+            Parting::Restart => false,
+            Parting::ForGood(why) => {
+                tracing::warn!("stopping for good: {why}; no peer is to keep routes of this node");
+                true
+            }
+        };
+        let kept = !for_good && self.peers.keep_routes();
+        if kept || !self.peers.any_established() || self.world.announcer().rib().routes.is_empty() {
+            return for_good;
+        }
+        let last_call = self.config.drain.lasts.min(LAST_CALL);
+        for (step, lasts) in [(Drain::Announcing, last_call), (Drain::Withdrawn, WITHDRAWAL)] {
+            if !lasts.is_zero() {
+                self.draining.leaving = step;
+                self.settle();
+                tokio::time::sleep(lasts).await;
+            }
+        }
+        for_good
     }
 
     /// `drain` (with how long to announce on) and `undrain` (with nothing).

@@ -25,10 +25,10 @@ impl Hub {
     }
 
     /// Ends the sessions, then what the kernel carried for them. It stays where routers go on sending: with
-    /// graceful restart unless the node is drained, and where there is no peer at all, since routes then point here
-    /// by hand.
-    pub(super) async fn end(mut self) {
-        let keep = self.peers.keep_routes();
+    /// graceful restart, unless this is `for_good` or the node is drained, and where there is no peer at all, since
+    /// routes then point here by hand.
+    pub(super) async fn end(mut self, for_good: bool) {
+        let keep = !for_good && self.peers.keep_routes();
         // Where all is withdrawn, nobody goes on sending: this is no update, or one that nobody can notice.
         let withdrawn = self.world.drain() == Drain::Withdrawn;
         let remove = self.peers.are_any() && (!keep || withdrawn);
@@ -39,7 +39,7 @@ impl Hub {
             // Before the sessions end: what was learned over them serves until the next process has it anew.
             learn.stop(false).await;
         }
-        self.peers.stop().await;
+        self.peers.stop(for_good).await;
         if !keep {
             learn.stop(true).await;
         }

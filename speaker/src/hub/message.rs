@@ -17,6 +17,7 @@ use crate::io::link::LinkEvent;
 use crate::io::listen::{ListenEvent, ListenHandle, ListenStatus};
 use crate::io::manifests::ManifestsHandle;
 use crate::io::neighbors::NeighborEvent;
+use crate::io::parting::Parting;
 use crate::io::peer::{PeerContext, PeerEvent, PeerName};
 use crate::io::programming::Question;
 use crate::io::source::SourceBatch;
@@ -59,8 +60,8 @@ pub enum Message {
     Reload(Result<Box<Loaded>, LoadError>),
     /// A file with a TCP MD5 key changed.
     KeysChanged,
-    /// Stop in an orderly way.
-    Stop,
+    /// Stop in an orderly way; with what comes after.
+    Stop(Parting),
 }
 
 /// What the hub begins with.

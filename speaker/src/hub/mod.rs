@@ -35,6 +35,7 @@ use crate::io::kernel::KernelHandle;
 use crate::io::kube::SecretWatches;
 use crate::io::listen::{ListenEvent, ListenStatus};
 use crate::io::manifests::{ManifestsHandle, Restored};
+use crate::io::parting::Parting;
 use crate::io::peer::{PeerEvent, PeerName};
 use crate::io::programming::Question;
 use crate::io::source::{ObjectChange, SourceBatch};
@@ -194,6 +195,7 @@ impl Hub {
     /// Runs until [`Message::Stop`], or until nobody can send messages any more.
     pub async fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
         let mut messages = Vec::with_capacity(BATCH);
+        let mut stopped = Parting::Restart;
         let first = tokio::time::sleep(FIRST_RECORD);
         tokio::pin!(first);
         loop {
@@ -217,19 +219,23 @@ impl Hub {
                 }
             }
             let began = self.peers.now();
-            let mut stop = false;
+            let mut stop = None;
             for message in messages.drain(..) {
-                stop |= matches!(message, Message::Stop);
-                self.take(message);
+                match message {
+                    Message::Stop(parting) => stop = Some(parting),
+                    message => self.take(message),
+                }
             }
             self.settle();
             self.freshness.turn(began, self.peers.now());
-            if stop {
+            if let Some(parting) = stop {
+                stopped = parting;
                 break;
             }
         }
         self.leave_segments().await;
-        self.end().await;
+        let for_good = self.take_leave(stopped).await;
+        self.end(for_good).await;
     }
 
     fn take(&mut self, message: Message) {
@@ -258,6 +264,8 @@ impl Hub {
             Message::Observe(reply) => drop(reply.send(self.observe())),
             Message::BgpStatus(reply) => drop(reply.send(self.bgp_status())),
             Message::Waiting(reply) => drop(reply.send(self.world.waiting().clone())),
+            // What is left to be done then is not a message's.
+            Message::Stop(_) => {}
             Message::Reload(Ok(loaded)) => self.reload(*loaded),
             Message::KeysChanged => {
                 tracing::info!("a passwordFile has changed");
@@ -268,7 +276,6 @@ impl Hub {
                 self.config_errors = error.errors();
                 self.freshness.refused();
             }
-            Message::Stop => {}
         }
     }
 

@@ -392,17 +392,22 @@ impl Peers {
         self.running.values().any(Running::keeps_routes)
     }
 
+    /// Whether a session is up.
+    pub(super) fn any_established(&self) -> bool {
+        self.running.values().any(|running| running.established.is_some())
+    }
+
     /// Ends every session: with graceful restart without a word, so that the peers keep the routes
-    /// (RFC 4724 §4), else with a Cease.
-    pub(super) async fn stop(&mut self) {
+    /// (RFC 4724 §4); else, and `for_good`, with a Cease, in a Hard Reset where RFC 8538 was negotiated.
+    pub(super) async fn stop(&mut self, for_good: bool) {
         for (_, running) in std::mem::take(&mut self.running) {
-            let notification = (!running.keeps_routes())
+            let notification = (for_good || !running.keeps_routes())
                 .then(|| Notification::cease(cease::ADMINISTRATIVE_SHUTDOWN, "the speaker is stopping"));
             let said = notification
                 .clone()
                 .map_or(DownReason::Stopped, |sent| DownReason::Sent(sent, String::new()));
             self.parted.push((Arc::clone(running.handle.name()), said));
-            let reason = StopReason { notification, hard: false, restart: false };
+            let reason = StopReason { notification, hard: true, restart: false };
             self.ending.push(Ending::new(running, reason));
         }
         for ending in self.ending.drain(..) {

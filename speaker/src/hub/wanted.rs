@@ -197,6 +197,7 @@ pub(super) fn timers(settings: &PeerSettings) -> TimerConfig {
         hold: settings.hold,
         keepalive: settings.keepalive,
         connect_retry: settings.connect_retry,
+        send_hold: settings.send_hold,
         ..TimerConfig::default()
     }
 }
@@ -339,6 +340,7 @@ spec:
             ("", Difference::None),
             (", timers: {hold: 9s}", Difference::Soft),
             (", timers: {connectRetry: 1s}", Difference::Soft),
+            (", timers: {sendHold: 1m}", Difference::Soft),
             (", export: [{prefix: 10.0.0.0/8}]", Difference::Soft),
             (", maxAdvertised: {ipv4-unicast: 1}", Difference::Soft),
             (", receive: all", Difference::Soft),

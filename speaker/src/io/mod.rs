@@ -24,6 +24,7 @@ pub mod listen;
 pub mod manifests;
 pub mod neighbors;
 mod netlink;
+pub mod parting;
 pub mod peer;
 pub mod process;
 pub mod programming;

@@ -20,6 +20,10 @@ const TOS: u32 = 0xc0;
 /// no more, and a peer that does not read costs no more kernel memory.
 const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
 
+/// How much longer than the send hold time the kernel waits: its clock begins when the peer's window closes, ours
+/// once the kernel takes no more.
+const AFTER_SEND_HOLD: Duration = Duration::from_secs(10);
+
 /// The TTL rules towards one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TtlRule {
@@ -56,6 +60,8 @@ pub(crate) struct TcpOptions {
     pub(crate) ttl: TtlRule,
     /// The hold time that we propose.
     pub(crate) hold: HoldTime,
+    /// SendHoldTime, where it is configured.
+    pub(crate) send_hold: Option<Duration>,
 }
 
 impl TcpOptions {
@@ -89,9 +95,10 @@ impl TcpOptions {
 
     /// The kernel counts a closed window against this timeout too, and a peer may close it for as long as
     /// the send hold timer lets it: the greater of 8 minutes and twice the negotiated hold time (RFC 9687
-    /// §6). A dead peer is found by the hold timer long before.
+    /// §6). A dead peer is found by the hold timer long before, where the hold time is shorter.
     fn user_timeout(&self) -> Duration {
-        Duration::from_secs((2 * u64::from(self.hold.seconds())).max(8 * 60))
+        let usual = Duration::from_secs((2 * u64::from(self.hold.seconds())).max(8 * 60));
+        self.send_hold.unwrap_or(usual) + AFTER_SEND_HOLD
     }
 }
 
@@ -142,7 +149,7 @@ mod tests {
     fn probes_run_whatever_hold_time_we_propose() {
         for hold in [HoldTime::ZERO, HoldTime::DEFAULT] {
             let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-            let options = TcpOptions { ttl: TtlRule { send: 1, accept: None }, hold };
+            let options = TcpOptions { ttl: TtlRule { send: 1, accept: None }, hold, send_hold: None };
             options.apply(&SockRef::from(&socket), false).unwrap();
             assert!(socket.keepalive().unwrap(), "{hold:?}");
         }
@@ -151,7 +158,11 @@ mod tests {
     #[test]
     fn the_user_timeout_never_beats_the_send_hold_timer() {
         let ttl = TtlRule { send: 1, accept: None };
-        let timeout = |hold| TcpOptions { ttl, hold: HoldTime::new(hold).unwrap() }.user_timeout().as_secs();
-        assert_eq!([timeout(0), timeout(9), timeout(240), timeout(600)], [480, 480, 480, 1200]);
+        let timeout = |hold, send_hold| {
+            let options = TcpOptions { ttl, hold: HoldTime::new(hold).unwrap(), send_hold };
+            options.user_timeout().as_secs()
+        };
+        assert_eq!([0, 9, 240, 600].map(|hold| timeout(hold, None)), [490, 490, 490, 1210]);
+        assert_eq!(timeout(600, Some(Duration::from_secs(20))), 30);
     }
 }

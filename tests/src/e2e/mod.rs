@@ -406,7 +406,8 @@ fn member((lab, cluster, segment): (&Lab, &Cluster, &Node), n: u8, total: u8, co
     cluster.add_node(&spec);
     let account = account(cluster, AGENT_ACCOUNT);
     let account = account.to_string_lossy();
-    let env = [("KUBECONFIG", account.as_ref()), ("POD_NAMESPACE", NAMESPACE)];
+    let env =
+        [("KUBECONFIG", account.as_ref()), ("POD_NAMESPACE", NAMESPACE), ("DAEMONSET_NAME", AGENT_ACCOUNT)];
     let agent = Speaker::prepare_with(&node, config, &[], &env);
     Member { node, v4, v6, agent: Mutex::new(agent) }
 }

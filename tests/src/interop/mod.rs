@@ -310,6 +310,7 @@ macro_rules! interop_suite {
             restarts::daemon_restarts,
             restarts::speaker_restarts,
             restarts::graceful,
+            restarts::drained,
             restarts::long_lived,
             sessions::md5_right,
             sessions::md5_wrong,
@@ -327,6 +328,7 @@ macro_rules! interop_suite {
             refusals::wrong_as,
             refusals::identifier_clash,
             refusals::role_clash,
+            refusals::role_required,
         );
     };
     ($kind:ident: $($module:ident::$name:ident,)*) => {$(

@@ -65,3 +65,30 @@ pub fn role_clash(kind: Kind) {
     let setup = Setup { router_role: Some("customer"), peer_keys, ..Setup::new(kind) };
     refused(&setup, 2, 11, &["Role Mismatch"]);
 }
+
+/// The daemon insists on a role and we have none (strict mode, RFC 9234 §4.2): it refuses with 2/11, and that is what
+/// operators are shown. A role of ours that corresponds mends it.
+///
+/// # Panics
+/// If not.
+pub fn role_required(kind: Kind) {
+    let strict = match kind {
+        Kind::Frr => "customer strict-mode",
+        Kind::Bird => "customer; require roles yes",
+        Kind::GoBgp | Kind::ExaBgp | Kind::OpenBgpd => return println!("{kind}: no strict mode"),
+    };
+    let setup = Setup { router_role: Some(strict), ..Setup::new(kind) };
+    let bench = setup.start();
+    for (name, _) in SESSIONS {
+        eventually(SOON, &format!("{kind} refuses {name}"), || {
+            let peer = bench.speaker.peer(name);
+            let error = peer["lastError"]["text"].as_str().unwrap_or_default().to_owned();
+            let right = error.contains("received") && error.contains("Role Mismatch (2/11)");
+            if right && peer["state"] != "Established" { Ok(()) } else { Err(peer.to_string()) }
+        });
+        bench.speaker.wait_log(&[name, "compare `role` with its configuration"], SOON);
+    }
+    let mended = Setup { peer_keys: "asn: 64502, role: provider".to_owned(), ..setup };
+    bench.speaker.write_config(&mended.config());
+    bench.wait_established();
+}

@@ -1,5 +1,6 @@
 //! Either side goes away and comes back.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::manifests::{POOL_PREFIXES, SERVICE_ROUTES, service};
@@ -13,6 +14,9 @@ use crate::wait::{always, eventually};
 
 /// As daemons are read (RFC 9494 §4.6).
 const LLGR_STALE: &str = "65535:6";
+
+/// The same (RFC 8326 §5).
+const GRACEFUL_SHUTDOWN: &str = "65535:0";
 
 fn all() -> Vec<&'static str> {
     POOL_PREFIXES.into_iter().chain(SERVICE_ROUTES).collect()
@@ -45,7 +49,7 @@ pub fn daemon_restarts(kind: Kind) {
 }
 
 /// The speaker is killed: the daemon loses the routes. It is started again: the same addresses, the same
-/// routes. It is told to end: Cease, and the routes go at once.
+/// routes. It is told to end: a word that the routes are about to go, their withdrawal, Cease.
 ///
 /// # Panics
 /// If not.
@@ -72,6 +76,7 @@ pub fn speaker_restarts(kind: Kind) {
         let last = messages.iter().rfind(|m| m.from.ip() == Bench::ours(family));
         let last = last.and_then(bgp::Message::notification);
         assert!(matches!(last, Some((6, _))), "{name}: Cease is the last message, not {last:?}");
+        said_goodbye(&messages, Bench::ours(family));
         if let Some(why) = lack(kind, Feature::ShutdownText) {
             println!("{kind} {name}: {why}");
             continue;
@@ -81,6 +86,26 @@ pub fn speaker_restarts(kind: Kind) {
             if got.iter().any(|(code, _)| *code == 6) { Ok(()) } else { Err(format!("{got:?}")) }
         });
     }
+}
+
+/// A node that goes away says so first (RFC 8326), then withdraws, then ends the session.
+#[track_caller]
+fn said_goodbye(messages: &[bgp::Message], ours: IpAddr) {
+    let ours: Vec<_> = messages.iter().filter(|m| m.from.ip() == ours).collect();
+    let updates = ours.iter().filter(|m| m.kind() == Some(bgp::Type::Update));
+    let [.., warning, withdrawal] = &*updates.collect::<Vec<_>>() else { panic!("{ours:?}") };
+    let shows = |message: &bgp::Message, part: &[u8]| message.bytes.windows(part.len()).any(|p| p == part);
+    assert!(
+        shows(warning, &[0xff, 0xff, 0, 0]) || shows(withdrawal, &[0xff, 0xff, 0, 0]),
+        "no GRACEFUL_SHUTDOWN: {} {}",
+        warning.hex(),
+        withdrawal.hex()
+    );
+    // Withdrawn Routes, or an MP_UNREACH_NLRI that is no End-of-RIB.
+    let plain = withdrawal.bytes[19..21] != [0, 0];
+    let unreach =
+        [0x80, 0x90].iter().any(|flags| shows(withdrawal, &[*flags, 15])) && withdrawal.bytes.len() > 30;
+    assert!(plain || unreach, "the last UPDATE withdraws nothing: {}", withdrawal.hex());
 }
 
 /// Graceful restart (RFC 4724): the speaker is killed and the daemon keeps the routes; it is started again, and
@@ -114,6 +139,46 @@ pub fn graceful(kind: Kind) {
     bench.speaker.start_again();
     bench.wait_established();
     bench.wait_prefixes(&POOL_PREFIXES);
+}
+
+/// A drained node leaves nothing behind, graceful restart or not: its routes say so for a time (RFC 8326), then go, and
+/// its end is the end of them. It stays drained over a restart of the speaker.
+///
+/// # Panics
+/// If not.
+pub fn drained(kind: Kind) {
+    let setup = Setup {
+        router_restart: Some(60),
+        peer_keys: "asn: 64502, gracefulRestart: {restartTime: 60s}".to_owned(),
+        ..Setup::new(kind)
+    };
+    let mut bench = setup.establish();
+    bench.wait_prefixes(&all());
+    bench.wait_same_tables();
+    let seen = |bench: &Bench| {
+        let families = SESSIONS.map(|(_, family)| family);
+        families.map(|family| bench.router.received(Bench::ours(family), family)).concat()
+    };
+    bench.speaker.cli(&["drain", "--for", "5s"]);
+    eventually(SOON, &format!("{kind} is told that the routes are about to go"), || {
+        let routes = seen(&bench);
+        let marked = |route: &SeenRoute| route.communities.iter().any(|one| one == GRACEFUL_SHUTDOWN);
+        if routes.len() == 4 && routes.iter().all(marked) { Ok(()) } else { Err(format!("{routes:?}")) }
+    });
+    bench.wait_prefixes(&[]);
+    assert!(bench.speaker.process().terminate().success());
+    let nothing = |bench: &Bench| {
+        always(Duration::from_secs(2), "the daemon has nothing from us", || {
+            let routes = seen(bench);
+            if routes.is_empty() { Ok(()) } else { Err(format!("{routes:?}")) }
+        });
+    };
+    nothing(&bench);
+    bench.speaker.start_again();
+    bench.wait_established();
+    nothing(&bench);
+    bench.speaker.cli(&["undrain"]);
+    bench.wait_prefixes(&all());
 }
 
 /// Long-lived graceful restart (RFC 9494): the speaker is killed, and the daemon keeps the routes past the restart

@@ -27,6 +27,7 @@ fn reader(context: &EncodeContext) -> DecodeContext {
         add_path: context.add_path,
         extended_next_hop: context.extended_next_hop,
         enhanced_refresh: false,
+        loopback: false,
         max_message: context.max_message,
     }
 }

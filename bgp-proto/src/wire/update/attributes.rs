@@ -222,10 +222,12 @@ impl Reader<'_> {
             let detail = format!("flags {:#04x}, specified are {:#04x}", attribute.flags, spec.flags);
             return self.fault(attribute, spec.bad_flags, FLAGS, detail);
         }
-        // "a NEW BGP speaker that receives the AS4_PATH attribute or the AS4_AGGREGATOR attribute in an
-        // UPDATE message from a NEW BGP speaker MUST discard the path attribute" (RFC 6793 §4.1).
+        // "A NEW BGP speaker that receives the AS4_PATH attribute or the AS4_AGGREGATOR attribute in an UPDATE message
+        // from another NEW BGP speaker MUST discard the path attribute and continue processing the UPDATE message. This
+        // case SHOULD be logged locally for analysis" (RFC 6793 §6).
         if self.context.asn4 && matches!(attribute.code, code::AS4_PATH | code::AS4_AGGREGATOR) {
-            return Ok(());
+            let detail = "the peer has four-octet AS numbers and no use for it";
+            return self.fault(attribute, Disposition::AttributeDiscard, 0, detail);
         }
         if !spec.length.allows(attribute.value.len(), self.context.asn4) {
             let subcode = if spec.bad_value == Disposition::SessionReset { spec.subcode } else { LENGTH };

@@ -62,7 +62,7 @@ pub(super) fn decode(
     let nlri = plain_routes("NLRI", frame, fields.nlri, context)?;
     let mut update = Box::<Update>::default();
     let attributes = attributes::decode(frame, fields.attributes, context, &mut update)?;
-    Parts { withdrawn, nlri, attributes }.finish(context.families, &mut update)?;
+    Parts { withdrawn, nlri, attributes }.finish(context, &mut update)?;
     if !update.issues.is_empty() {
         // RFC 7606 §6: what is logged of a malformed UPDATE is the whole of it.
         update.faulty = frame.clone();
@@ -90,13 +90,14 @@ struct Parts {
 }
 
 impl Parts {
-    fn finish(mut self, families: FamilySet, update: &mut Update) -> Result<(), DecodeError> {
+    fn finish(mut self, context: &DecodeContext, update: &mut Update) -> Result<(), DecodeError> {
+        let families = context.families;
         let reachable = !self.nlri.is_empty() || self.attributes.reachable;
         update.end_of_rib = self.end_of_rib(families);
         if !families.contains(PLAIN) {
             self.drop_plain_routes(&mut update.issues);
         }
-        self.check_mandatory(&mut update.issues);
+        self.check_mandatory(context.loopback, &mut update.issues);
         // RFC 7606 §5.2: with attributes, no reachable NLRI and an error that asks for more than attribute
         // discard the session reset approach MUST be used: the routes may be in what could not be read.
         if let (false, Some(fault)) = (reachable, self.attributes.withdraw_fault) {
@@ -131,7 +132,7 @@ impl Parts {
     /// "If any of the well-known mandatory attributes are not present in an UPDATE message, then
     /// "treat-as-withdraw" MUST be used" (RFC 7606 §3 (d)). They are mandatory where there is NLRI
     /// (RFC 4271 §5), and NEXT_HOP where there is NLRI outside MP_REACH_NLRI (RFC 4760 §3).
-    fn check_mandatory(&mut self, issues: &mut Vec<AttributeIssue>) {
+    fn check_mandatory(&mut self, loopback: bool, issues: &mut Vec<AttributeIssue>) {
         let plain = !self.nlri.is_empty();
         if !plain && self.attributes.reach.is_none() {
             return;
@@ -143,7 +144,7 @@ impl Parts {
                 attributes.note_missing(code, withdraw, "a mandatory attribute is missing", issues);
             }
         }
-        if plain && attributes.next_hop.is_some_and(|addr| !mp::usable_v4(addr)) {
+        if plain && attributes.next_hop.is_some_and(|addr| !mp::usable_v4(addr, loopback)) {
             let detail = "the next hop is not a host address";
             attributes.note_missing(code::NEXT_HOP, withdraw, detail, issues);
         }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::attributes::{Attribute, Reader};
 use super::table::Spec;
 use crate::types::{AfiSafi, Family};
-use crate::wire::{DecodeError, Disposition, NextHop, NlriBlock};
+use crate::wire::{DecodeContext, DecodeError, Disposition, NextHop, NlriBlock};
 
 /// What stands in front of the NLRI of an MP_REACH_NLRI.
 struct Reach<'a> {
@@ -46,11 +46,11 @@ enum NextHopField {
 }
 
 /// Reads the next hop of a family of ours.
-fn next_hop(field: &[u8], family: Family, extended_next_hop: bool) -> NextHopField {
-    let v6 = family == Family::Ipv6Unicast || extended_next_hop;
+fn next_hop(field: &[u8], family: Family, context: &DecodeContext) -> NextHopField {
+    let v6 = family == Family::Ipv6Unicast || context.extended_next_hop;
     if let (Family::Ipv4Unicast, Some((octets, []))) = (family, field.split_first_chunk::<4>()) {
         let addr = Ipv4Addr::from(*octets);
-        return if usable_v4(addr) {
+        return if usable_v4(addr, context.loopback) {
             NextHopField::Usable(NextHop::V4(addr))
         } else {
             NextHopField::Unusable
@@ -58,8 +58,10 @@ fn next_hop(field: &[u8], family: Family, extended_next_hop: bool) -> NextHopFie
     }
     let (halves, rest) = field.as_chunks::<16>();
     match halves {
-        [one] if v6 && rest.is_empty() => select(&[Ipv6Addr::from(*one)]),
-        [one, two] if v6 && rest.is_empty() => select(&[Ipv6Addr::from(*one), Ipv6Addr::from(*two)]),
+        [one] if v6 && rest.is_empty() => select(&[Ipv6Addr::from(*one)], context.loopback),
+        [one, two] if v6 && rest.is_empty() => {
+            select(&[Ipv6Addr::from(*one), Ipv6Addr::from(*two)], context.loopback)
+        }
         _ => NextHopField::WrongLength,
     }
 }
@@ -67,11 +69,11 @@ fn next_hop(field: &[u8], family: Family, extended_next_hop: bool) -> NextHopFie
 /// RFC 2545 §3 has a global address, or a global and a link-local one. Real routers also send `::` and a
 /// link-local one, two link-local ones, two global ones, and a link-local one alone: the first address that
 /// is fit to be global is taken as such, the first link-local one as that.
-fn select(addresses: &[Ipv6Addr]) -> NextHopField {
+fn select(addresses: &[Ipv6Addr], loopback: bool) -> NextHopField {
     let link_local = addresses.iter().find(|addr| addr.is_unicast_link_local()).copied();
-    let global = addresses
-        .iter()
-        .find(|addr| !addr.is_unspecified() && !addr.is_multicast() && !addr.is_unicast_link_local());
+    let none =
+        |addr: &Ipv6Addr| addr.is_unspecified() || addr.is_multicast() || addr.is_loopback() && !loopback;
+    let global = addresses.iter().find(|addr| !none(addr) && !addr.is_unicast_link_local());
     match (global, link_local) {
         (Some(global), link_local) => NextHopField::Usable(NextHop::V6 { address: *global, link_local }),
         (None, Some(address)) => NextHopField::Usable(NextHop::V6 { address, link_local: None }),
@@ -80,10 +82,10 @@ fn select(addresses: &[Ipv6Addr]) -> NextHopField {
 }
 
 /// "Syntactic correctness means that the NEXT_HOP attribute represents a valid IP host address" (RFC 4271
-/// §6.3). Loopback addresses pass: a session over the loopback interface has no other next hop.
-pub(super) fn usable_v4(addr: Ipv4Addr) -> bool {
+/// §6.3). A session over the loopback interface has no other next hops than loopback addresses.
+pub(super) fn usable_v4(addr: Ipv4Addr, loopback: bool) -> bool {
     let [first, ..] = addr.octets();
-    (1..224).contains(&first)
+    (1..224).contains(&first) && (loopback || !addr.is_loopback())
 }
 
 impl Reader<'_> {
@@ -106,7 +108,7 @@ impl Reader<'_> {
         let Some(family) = self.negotiated(reach.family) else {
             return self.ignored(attribute, reach.family);
         };
-        let field = next_hop(reach.next_hop, family, self.context.extended_next_hop);
+        let field = next_hop(reach.next_hop, family, self.context);
         if field == NextHopField::WrongLength {
             let detail = format!("a next hop of {} octets for {family}", reach.next_hop.len());
             return self.fault(attribute, spec.bad_value, spec.subcode, detail);
@@ -159,7 +161,15 @@ mod tests {
 
     fn read(addresses: &[&str]) -> NextHopField {
         let field: Vec<u8> = addresses.iter().flat_map(|text| v6(text).octets()).collect();
-        next_hop(&field, Family::Ipv6Unicast, false)
+        next_hop(&field, Family::Ipv6Unicast, &plain())
+    }
+
+    fn plain() -> DecodeContext {
+        DecodeContext::default()
+    }
+
+    fn extended() -> DecodeContext {
+        DecodeContext { extended_next_hop: true, ..DecodeContext::default() }
     }
 
     fn usable(address: &str, link_local: Option<&str>) -> NextHopField {
@@ -177,7 +187,11 @@ mod tests {
         assert_eq!(read(&["fe80::1", "fe80::2"]), usable("fe80::1", None));
         assert_eq!(read(&["2001:db8::1", "2001:db8::2"]), usable("2001:db8::1", None));
         assert_eq!(read(&["2001:db8::1", "::"]), usable("2001:db8::1", None));
-        assert_eq!(read(&["::1"]), usable("::1", None));
+        assert_eq!(read(&["::1"]), NextHopField::Unusable);
+        assert_eq!(read(&["::1", "fe80::1"]), usable("fe80::1", None));
+        let over_loopback = DecodeContext { loopback: true, ..plain() };
+        let field = v6("::1").octets();
+        assert_eq!(next_hop(&field, Family::Ipv6Unicast, &over_loopback), usable("::1", None));
         assert_eq!(read(&["::"]), NextHopField::Unusable);
         assert_eq!(read(&["::", "ff02::1"]), NextHopField::Unusable);
     }
@@ -185,22 +199,22 @@ mod tests {
     #[test]
     fn every_other_length_is_wrong() {
         for length in (0..=48).filter(|length| *length != 16 && *length != 32) {
-            assert_eq!(next_hop(&vec![1; length], Family::Ipv6Unicast, false), NextHopField::WrongLength);
+            assert_eq!(next_hop(&vec![1; length], Family::Ipv6Unicast, &plain()), NextHopField::WrongLength);
         }
         for length in (0..=48).filter(|length| *length != 4) {
-            assert_eq!(next_hop(&vec![1; length], Family::Ipv4Unicast, false), NextHopField::WrongLength);
+            assert_eq!(next_hop(&vec![1; length], Family::Ipv4Unicast, &plain()), NextHopField::WrongLength);
         }
     }
 
     #[test]
     fn ipv4_has_an_ipv6_next_hop_only_where_negotiated() {
         let field = v6("2001:db8::1").octets();
-        assert_eq!(next_hop(&field, Family::Ipv4Unicast, true), usable("2001:db8::1", None));
+        assert_eq!(next_hop(&field, Family::Ipv4Unicast, &extended()), usable("2001:db8::1", None));
         let both = [field, v6("fe80::1").octets()].concat();
-        assert_eq!(next_hop(&both, Family::Ipv4Unicast, true), usable("2001:db8::1", Some("fe80::1")));
+        assert_eq!(next_hop(&both, Family::Ipv4Unicast, &extended()), usable("2001:db8::1", Some("fe80::1")));
         let v4 = NextHopField::Usable(NextHop::V4(Ipv4Addr::new(192, 0, 2, 1)));
-        assert_eq!(next_hop(&[192, 0, 2, 1], Family::Ipv4Unicast, true), v4);
-        assert_eq!(next_hop(&[0, 0, 0, 0], Family::Ipv4Unicast, false), NextHopField::Unusable);
+        assert_eq!(next_hop(&[192, 0, 2, 1], Family::Ipv4Unicast, &extended()), v4);
+        assert_eq!(next_hop(&[0, 0, 0, 0], Family::Ipv4Unicast, &plain()), NextHopField::Unusable);
     }
 
     #[test]
@@ -209,13 +223,14 @@ mod tests {
             ([0, 0, 0, 0], false),
             ([0, 1, 2, 3], false),
             ([10, 0, 0, 1], true),
-            ([127, 0, 0, 1], true),
+            ([127, 0, 0, 1], false),
             ([223, 255, 255, 1], true),
             ([224, 0, 0, 1], false),
             ([240, 0, 0, 1], false),
             ([255, 255, 255, 255], false),
         ] {
-            assert_eq!(usable_v4(octets.into()), expected, "{octets:?}");
+            assert_eq!(usable_v4(octets.into(), false), expected, "{octets:?}");
+            assert_eq!(usable_v4(octets.into(), true), expected || octets[0] == 127, "{octets:?}");
         }
     }
 }

@@ -124,6 +124,10 @@ impl Spec {
 
     /// Whether these flags are those of this attribute. "For well-known attributes and for optional
     /// non-transitive attributes, the Partial bit MUST be set to 0" (RFC 4271 §4.3).
+    ///
+    /// RFC 7606 §3 (c) revises what becomes of "either the Optional or Transitive bits"; of Partial it says nothing, so
+    /// that one that is wrong stays RFC 4271's Attribute Flags Error, with the treatment of the other two. FRR does the
+    /// same, and so do its vectors for RFC 7606; BIRD does not look at the bit.
     pub(in crate::wire) fn allows_flags(&self, found: u8) -> bool {
         let checked = match self.flags {
             TRANSITIVE => TRANSITIVE,

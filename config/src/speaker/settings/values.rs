@@ -54,6 +54,16 @@ pub(in crate::speaker) fn at_least_a_second(field: &Field<'_>) -> Option<Duratio
     Some(duration)
 }
 
+/// No hold time is shorter (RFC 4271 §4.2), and a peer that is busy for so long is none that is gone.
+pub(in crate::speaker) fn at_least_three_seconds(field: &Field<'_>) -> Option<Duration> {
+    let duration = field.duration()?;
+    if duration < Duration::from_secs(3) {
+        field.error(format!("{duration:?} is less than three seconds"), "write 3s or more");
+        return None;
+    }
+    Some(duration)
+}
+
 /// Reads a mapping that `false` switches off, which a peer may want to do with what its group has on.
 pub(in crate::speaker) fn unless_off<T>(
     field: &Field<'_>,

@@ -262,6 +262,7 @@ fn settings(peer: &BgpPeer, config: &BgpPeerConfig, asn: Asn) -> PeerSettings {
         families: config.families.iter().map(|family| family.family).collect(),
         hold: config.hold,
         keepalive: Some(Duration::from_secs(config.keepalive.into())),
+        send_hold: None,
         connect_retry: Duration::from_secs(config.connect_retry.into()),
         authentication: config.auth_secret.as_ref().map(secret),
         // An internal peer is reached at any distance.

@@ -166,6 +166,7 @@ impl Reader {
             add_path: context.add_path,
             extended_next_hop: context.extended_next_hop,
             enhanced_refresh: false,
+            loopback: true,
             max_message: context.max_message,
         };
         let mut buffer = BytesMut::from(&chunk[..]);

@@ -144,8 +144,9 @@ pub(super) async fn run(
 impl Task {
     fn new(spec: PeerSpec, context: PeerContext, commands: mpsc::WeakUnboundedSender<Command>) -> Self {
         let ttl = TtlRule::new(spec.settings.ttl, spec.address, &spec.session);
+        let timers = &spec.session.timers;
         Self {
-            options: TcpOptions { ttl, hold: spec.session.timers.hold },
+            options: TcpOptions { ttl, hold: timers.hold, send_hold: timers.send_hold },
             commands,
             bfd: PeerBfd::default(),
             links: context.carriers.subscribe(),
@@ -321,7 +322,7 @@ impl Task {
             Command::SoftOut(families) => families.iter().for_each(|family| self.feed.rewind(family)),
             Command::RequestRefresh(families) => self.request_refresh(families),
             Command::Timers(timers) => {
-                self.options.hold = timers.hold;
+                (self.options.hold, self.options.send_hold) = (timers.hold, timers.send_hold);
                 self.session.set_timers(timers);
             }
             Command::Receive(settings) => self.receive_by(&settings),

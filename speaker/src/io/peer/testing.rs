@@ -28,7 +28,7 @@ pub(crate) fn context(events: mpsc::Sender<(PeerName, PeerEvent)>, clock: Clock)
 }
 
 pub(crate) fn options() -> TcpOptions {
-    TcpOptions { ttl: TtlRule { send: 1, accept: None }, hold: HoldTime::DEFAULT }
+    TcpOptions { ttl: TtlRule { send: 1, accept: None }, hold: HoldTime::DEFAULT, send_hold: None }
 }
 
 /// A session that waits for nothing longer than it must. The router ID is made of the AS.
@@ -63,6 +63,7 @@ pub(crate) fn settings(asn: PeerAsn, local_address: IpAddr, port: u16) -> PeerSe
         hold: HoldTime::DEFAULT,
         keepalive: None,
         connect_retry: Duration::from_secs(5),
+        send_hold: None,
         authentication: None,
         ttl: Ttl::Direct,
         port,

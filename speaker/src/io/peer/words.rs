@@ -31,7 +31,8 @@ pub(super) fn down(reason: &DownReason, state: State) -> String {
                 .to_owned()
         }
         DownReason::SendHoldTimerExpired => {
-            "the peer has taken nothing off the connection for the whole send hold time (RFC 9687); closed it"
+            "the peer has taken nothing off the connection for the whole send hold time (RFC 9687); sent NOTIFICATION \
+             8/0 (Send Hold Timer Expired)"
                 .to_owned()
         }
         DownReason::Stopped => "stopped without a NOTIFICATION; the peer may keep the routes".to_owned(),

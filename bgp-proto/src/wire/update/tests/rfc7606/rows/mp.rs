@@ -13,10 +13,8 @@ const MP_FLAGS: Rule = rule(
     "RFC 7606 §5.3",
     "The attribute flags of the attribute are inconsistent with those specified in [RFC4760]",
 );
-const MP_PREFIX: Rule = rule(
-    "RFC 7606 §5.3",
-    "The length of any of the included NLRI is inconsistent with the specification for that AFI/SAFI",
-);
+const MP_PREFIX: Rule =
+    rule("RFC 7606 §5.3", "The length of any of the included NLRI is inconsistent with the given AFI/SAFI");
 const MP_OVERRUN: Rule = rule(
     "RFC 7606 §5.3",
     "the length of the last NLRI found exceeds the amount of unconsumed data remaining",

@@ -116,9 +116,9 @@ pub(super) const IPV6_EXTENDED_COMMUNITIES_ROWS: &[Row] = &[
 ];
 
 const AS4_FROM_NEW: Rule = rule(
-    "RFC 6793 §4.1",
-    "a NEW BGP speaker that receives the AS4_PATH attribute or the AS4_AGGREGATOR attribute in an UPDATE message \
-     from a NEW BGP speaker MUST discard the path attribute and continue processing the UPDATE message",
+    "RFC 6793 §6",
+    "A NEW BGP speaker that receives the AS4_PATH attribute or the AS4_AGGREGATOR attribute in an UPDATE message \
+     from another NEW BGP speaker MUST discard the path attribute and continue processing the UPDATE message",
 );
 const AS4_PATH: Rule = rule(
     "RFC 6793 §6",
@@ -131,10 +131,10 @@ const AS4_PATH_SHORT: Rule = rule(
      at least one AS number",
 );
 pub(super) const AS4_PATH_ROWS: &[Row] = &[
-    row("c01106 0201 00030d40", Accept, AS4_FROM_NEW).four(),
-    row("c01106 0001 00030d40", Accept, AS4_FROM_NEW).four(),
-    row("c01100", Accept, AS4_FROM_NEW).four(),
-    row("c01105 0201 00030d", Accept, AS4_FROM_NEW).four(),
+    row("c01106 0201 00030d40", Discard, AS4_FROM_NEW).four(),
+    row("c01106 0001 00030d40", Discard, AS4_FROM_NEW).four(),
+    row("c01100", Discard, AS4_FROM_NEW).four(),
+    row("c01105 0201 00030d", Discard, AS4_FROM_NEW).four(),
     row("c01106 0201 00030d40", Accept, FORMAT).two(),
     row("e01106 0201 00030d40", Accept, FORMAT).two(),
     row("c01106 0001 00030d40", Discard, AS4_PATH).two(),
@@ -158,10 +158,10 @@ const AS4_AGGREGATOR: Rule = rule(
      not 8",
 );
 pub(super) const AS4_AGGREGATOR_ROWS: &[Row] = &[
-    row("c01208 00030d40 0a000002", Accept, AS4_FROM_NEW).four(),
-    row("c01200", Accept, AS4_FROM_NEW).four(),
-    row("c01207 0000fde90a0000", Accept, AS4_FROM_NEW).four(),
-    row("c01209 0000fde90a00000200", Accept, AS4_FROM_NEW).four(),
+    row("c01208 00030d40 0a000002", Discard, AS4_FROM_NEW).four(),
+    row("c01200", Discard, AS4_FROM_NEW).four(),
+    row("c01207 0000fde90a0000", Discard, AS4_FROM_NEW).four(),
+    row("c01209 0000fde90a00000200", Discard, AS4_FROM_NEW).four(),
     row("c01208 00030d40 0a000002", Accept, FORMAT).two(),
     row("e01208 00030d40 0a000002", Accept, FORMAT).two(),
     row("c01200", Discard, AS4_AGGREGATOR).two(),

@@ -89,14 +89,13 @@ pub(super) const HOST_ADDRESS: Rule = rule(
 );
 pub(super) const NEXT_HOP_ROWS: &[Row] = &[
     row("400304 0a000001", Accept, FORMAT),
-    // A session over the loopback interface has no other one.
-    row("400304 7f000001", Accept, HOST_ADDRESS),
     row("400303 0a0000", Withdraw(LENGTH), SECTION_7_3),
     row("400305 0a00000100", Withdraw(LENGTH), SECTION_7_3),
     row("400300", Withdraw(LENGTH), SECTION_7_3),
     row("400310 20010db8000000000000000000000001", Withdraw(LENGTH), SECTION_7_3),
     // Without NLRI nobody asks for its value (RFC 4760 §3), so that alone they are no fault.
     row("400304 00000000", Withdraw(0), HOST_ADDRESS),
+    row("400304 7f000001", Withdraw(0), HOST_ADDRESS),
     row("400304 e0000001", Withdraw(0), HOST_ADDRESS),
     row("400304 ffffffff", Withdraw(0), HOST_ADDRESS),
     row("c00304 0a000001", Withdraw(FLAGS), FLAG_BITS),
