@@ -245,10 +245,9 @@ fn what_is_shipped_runs_on_a_real_kubelet() {
     rights(&site);
     let (address, web) = serve(&site);
     words(&site, &address);
-    let hung = hang_the_leader(&site);
     roll(&site, &address, &web);
     die(&site, &address, &web);
-    fail_over(&site, &hung);
+    hang(&site, &address, &web);
     end(&site);
     uninstall(&site);
 }
@@ -365,15 +364,6 @@ fn words(site: &Site, address: &str) {
     }
 }
 
-/// The leading operator stops without ending, as in a deadlock: nobody but its liveness probe can see that.
-fn hang_the_leader(site: &Site) -> String {
-    let lease = site.cluster.kubectl_json(&["get", "lease", "speaker-operator", "-n", NAMESPACE]);
-    let holder = lease["spec"]["holderIdentity"].as_str().unwrap();
-    let pod = holder.rsplit_once('_').unwrap().0.to_owned();
-    signal(site.replica(&pod), nix::sys::signal::Signal::SIGSTOP);
-    pod
-}
-
 fn signal(pid: i32, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
 }
@@ -414,8 +404,13 @@ fn die(site: &Site, address: &str, web: &str) {
     site.reach(address, web);
 }
 
-/// The other operator leads, and the kubelet ends and starts again the one that hangs.
-fn fail_over(site: &Site, hung: &str) {
+/// The leading operator and the agent stop without ending, as in a deadlock: nobody but their liveness probes can see
+/// that. The other operator leads, and the kubelet starts both again.
+fn hang(site: &Site, address: &str, web: &str) {
+    let lease = site.cluster.kubectl_json(&["get", "lease", "speaker-operator", "-n", NAMESPACE]);
+    let leader = lease["spec"]["holderIdentity"].as_str().unwrap().rsplit_once('_').unwrap().0.to_owned();
+    signal(site.replica(&leader), nix::sys::signal::Signal::SIGSTOP);
+    signal(site.process(), nix::sys::signal::Signal::SIGSTOP);
     site.cluster.kubectl(&["expose", "deployment", "web", "--name=late", "--port=80", "--type=LoadBalancer"]);
     eventually(SOON, "the other operator gives an address out", || {
         let service = site.cluster.kubectl_json(&["get", "service", "late"]);
@@ -423,13 +418,19 @@ fn fail_over(site: &Site, hung: &str) {
         address.map(|_| ()).ok_or_else(|| service["status"].to_string())
     });
     site.cluster.kubectl(&["delete", "service", "late"]);
-    // Six times ten seconds of the probe, and thirty of grace to a process that does not listen.
-    eventually(Duration::from_secs(150), "the hung operator was started again", || {
-        let pods = site.pods("operator");
-        let pod = pods.iter().find(|pod| name(pod) == hung).expect("its Pod stays");
+    // Six times ten seconds of the probe, thirty of grace to a process that does not listen, and the kubelet's pause
+    // before the agent's second start.
+    let restarted = |pod: &Value, count: u32| {
         let seen = status(pod);
-        if seen["restartCount"] == 1 && seen["ready"] == true { Ok(()) } else { Err(seen.to_string()) }
+        if seen["restartCount"] == count && seen["ready"] == true { Ok(()) } else { Err(seen.to_string()) }
+    };
+    eventually(Duration::from_secs(180), "the kubelet has started both again", || {
+        let operators = site.pods("operator");
+        let operator = operators.iter().find(|pod| name(pod) == leader).expect("its Pod stays");
+        restarted(operator, 1).and_then(|()| restarted(&site.agent(), 2))
     });
+    site.wait_routes(&[POOL, &format!("{address}/32")]);
+    site.reach(address, web);
 }
 
 /// A Pod that is deleted, without graceful restart: withdrawal and Cease, exit status 0, well within the grace.
