@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tests::chart::root;
+use tests::chart::{self, root};
 use tests::cluster::{Cluster, Kubelet, KubeletSpec, Options, ProxyMode};
 use tests::daemon::{self, Family, Frr, PeerSpec, Router as _, Spec};
 use tests::docker::Docker;
@@ -183,6 +183,14 @@ impl Site {
         neighbors[NODE]["connectionsEstablished"].as_u64().unwrap()
     }
 
+    /// The session has come up since, and the routes are there.
+    fn wait_new_session(&self, before: u64) {
+        eventually(SOON, "there is a new session, with the routes", || {
+            let now = (self.sessions(), self.routes());
+            if now.0 > before && now.1.len() == 2 { Ok(()) } else { Err(format!("{now:?}, before {before}")) }
+        });
+    }
+
     fn wait_routes(&self, wanted: &[&str]) {
         eventually(SOON, &format!("the router has {wanted:?}"), || {
             let seen = self.routes();
@@ -249,6 +257,7 @@ fn what_is_shipped_runs_on_a_real_kubelet() {
     die(&site, &address, &web);
     hang(&site, &address, &web);
     end(&site);
+    upgrade(&site);
     uninstall(&site);
 }
 
@@ -437,10 +446,7 @@ fn hang(site: &Site, address: &str, web: &str) {
 fn end(site: &Site) {
     let before = site.sessions();
     site.configure("");
-    eventually(SOON, "there is a new session, without graceful restart, with the routes", || {
-        let now = (site.sessions(), site.routes());
-        if now.0 > before && now.1.len() == 2 { Ok(()) } else { Err(format!("{now:?}, before {before}")) }
-    });
+    site.wait_new_session(before);
     let pod = name(&site.agent());
     let told = site.tor.notifications_received(ip(NODE)).len();
     let format =
@@ -470,15 +476,30 @@ fn end(site: &Site) {
     });
 }
 
+/// `kubectl apply` of the chart with values of one's own: agents listen on port 179, and may.
+fn upgrade(site: &Site) {
+    let config =
+        PEER.replace("RESTART", KEEPS).replace("{asn: 64501}", "{asn: 64501, listen: ['0.0.0.0:179']}");
+    let (repository, tag) = IMAGE.rsplit_once(':').unwrap();
+    let values = format!(
+        "namespace: {{create: true}}\ncrds: {{keep: false}}\nimage: {{repository: {repository}, tag: {tag}}}\nconfig:{}\n",
+        config.replace('\n', "\n  ")
+    );
+    let before = site.sessions();
+    site.cluster.apply(&chart::manifest(&values, ""));
+    for workload in ["daemonset/speaker-agent", "deployment/speaker-operator"] {
+        site.kubectl(&format!("rollout status {workload} --timeout=90s"));
+    }
+    site.wait_new_session(before);
+    let capabilities = format!("{:016x}", 1 << 10 | 1 << 12 | 1 << 13);
+    assert_eq!(proc_status(site.process(), "CapEff"), capabilities, "NET_BIND_SERVICE too");
+    let listening = site.node.exec(&["ss", "-Hltn", "sport = :179"]);
+    assert!(listening.contains("0.0.0.0:179"), "{listening}");
+}
+
 /// As deploy/README.md has it where graceful restart is configured: drained, then `kubectl delete -f`. Nothing of ours
 /// is left in the kernel and at the router; on the disk, what is documented.
 fn uninstall(site: &Site) {
-    let before = site.sessions();
-    site.configure(KEEPS);
-    eventually(SOON, "there is a new session, with graceful restart, with the routes", || {
-        let now = (site.sessions(), site.routes());
-        if now.0 > before && now.1.len() == 2 { Ok(()) } else { Err(format!("{now:?}, before {before}")) }
-    });
     assert!(!own_lines(&site.node).is_empty(), "the pool is guarded");
     site.plugin(&["--all-nodes", "drain", "--for", "2s"]).unwrap();
     site.wait_routes(&[]);
