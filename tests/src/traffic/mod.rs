@@ -3,6 +3,7 @@
 
 mod flows;
 mod load;
+mod loss;
 mod paths;
 mod server;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use flows::{Flow, Flows};
 pub use load::{Load, Tally};
+pub use loss::{Loss, lose_a_node, with_bfd, with_short_hold};
 pub use paths::Paths;
 pub use server::Servers;
 

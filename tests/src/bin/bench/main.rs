@@ -11,6 +11,7 @@
 mod change;
 mod daemons;
 mod dump;
+mod failover;
 mod fleet;
 mod full;
 mod kernel;
@@ -31,7 +32,7 @@ use daemons::Kind;
 use kubernetes::METALLB;
 
 const HELP: &str = "\
-usage: tests/bench [all|codec|full|learn|dump|slow|change|kernel|l2|kubernetes …] [options], as root
+usage: tests/bench [all|codec|full|learn|dump|slow|change|kernel|l2|failover|kubernetes …] [options], as root
 
   codec    decoding and encoding of UPDATEs on one core
   full     1,000,000 routes received from one peer
@@ -41,6 +42,7 @@ usage: tests/bench [all|codec|full|learn|dump|slow|change|kernel|l2|kubernetes �
   change   one of 10,000 Services deleted, until its withdrawal is read
   kernel   10,000 Services delivered on a host: routes of the kernel from nothing, and one Service more
   l2       ARP answers a second and their latency; how long an address is unanswered when its holder goes
+  failover  a node lost under traffic, found by BFD and by the hold timer: until no connection fails
   kubernetes  Services of a real API server created and deleted, until a peer has the route or its withdrawal
 
   --only NAME,…     daemons: speaker, bird2, frr, gobgp, and metallb for kubernetes (default: all)
@@ -123,6 +125,9 @@ fn main() {
     if options.wants("l2") {
         segment::run(&options);
     }
+    if options.wants("failover") {
+        failover::run();
+    }
     if options.wants("kubernetes") {
         kubernetes::run(&options);
     }
@@ -143,7 +148,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         let number = |text: String| text.parse::<usize>().map_err(|e| format!("{text:?}: {e}"));
         match arg.as_str() {
             "all" | "codec" | "full" | "learn" | "dump" | "slow" | "change" | "kernel" | "l2"
-            | "kubernetes" => {
+            | "failover" | "kubernetes" => {
                 options.suites.push(arg);
             }
             "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
