@@ -740,12 +740,14 @@ fn a_peer_is_found_behind_the_default_route() {
         let config = cluster_config("fabric", "r1", 64501);
         let found =
             format!("autoDiscovery: {{mode: DefaultGateway, defaultGateway: {{addressFamily: {family}}}}}");
+        // Of whatever AS it says that it is.
+        let config = config.replace("peerASN: 64500", "peerASN: 0");
         world.cluster.apply(&config.replace("peerAddress: 10.0.0.254", &found));
     };
     discover("ipv4");
     world.wait_holders("10.79.0.0/32", &["n1"]);
     let peer = wait_peer(&world, "n1", "established", |peer| peer["peeringState"] == "established");
-    assert_eq!(peer["peerAddress"], "10.0.0.254");
+    assert_eq!((&peer["peerAddress"], &peer["peerASN"]), (&json!("10.0.0.254"), &json!(64500)));
     let node = &world.members[0].node;
     node.ip(&["route", "replace", "default", "via", "10.0.0.77"]);
     wait_peer(&world, "n1", "it follows the route", |peer| peer["peerAddress"] == "10.0.0.77");

@@ -9,9 +9,12 @@
     reason = "tests"
 )]
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tests::chart::objects;
 use tests::cluster::{Backend, Options};
 use tests::e2e::manifests::{pool, service};
 use tests::e2e::{Plan, SOON, World, agent_config, pod_v4};
@@ -45,7 +48,8 @@ spec:
 ";
 
 fn world() -> World {
-    let plan = Plan { agent: config, undefined: true, ..Plan::default() };
+    let values = "namespace: {create: true}";
+    let plan = Plan { agent: config, undefined: true, values, ..Plan::default() };
     let world = World::with(1, Options::default(), &plan);
     world.members[0]
         .agent()
@@ -76,20 +80,21 @@ fn wait_operator_says(world: &World, from: usize, words: &str) {
     });
 }
 
-fn wait_bgp_status(world: &World) -> Value {
+fn wait_bgp_status(world: &World, version: &str) {
+    let path = format!("/apis/cilium.io/{version}/ciliumbgpnodeconfigs/n1");
     eventually(
         BACK,
         "the CiliumBGPNodeConfig is written by the operator, and its status by the agent",
         || {
-            let object = world.get("/apis/cilium.io/v2/ciliumbgpnodeconfigs/n1");
+            let object = world.get(&path);
             let of = |part: &str| object[part]["bgpInstances"][0]["localASN"].clone();
             if (of("spec"), of("status")) == (json!(64503), json!(64503)) {
-                Ok(object["metadata"]["uid"].clone())
+                Ok(())
             } else {
                 Err(object.to_string())
             }
         },
-    )
+    );
 }
 
 /// Before there is any definition: what is missing is named, and nothing else waits for it.
@@ -101,6 +106,10 @@ fn before(world: &World) {
         0,
         "install its CustomResourceDefinition (ciliumloadbalancerippools.cilium.io)",
     );
+    serve(world);
+}
+
+fn serve(world: &World) {
     world.cluster.apply(&service("web").yaml());
     world.cluster.set_endpoints("default", "web", 8080, &[Backend::new(&pod_v4(1, 5).to_string(), "n1")]);
 }
@@ -114,7 +123,7 @@ fn installed(world: &World) {
         world.wait_holders(prefix, &["n1"]);
     }
     world.cluster.apply(FABRIC);
-    wait_bgp_status(world);
+    wait_bgp_status(world, "v2");
     wait_faults(world, &[], SOON);
 }
 
@@ -159,7 +168,7 @@ fn back(world: &World) {
     world.cluster.apply(FABRIC);
     wait_faults(world, &[], SOON);
     stays(world, "when they are back");
-    wait_bgp_status(world);
+    wait_bgp_status(world, "v2");
     stays(world, "after the minute for what does not follow");
     world.cluster.apply(&service("later").yaml());
     world.wait_ingress("later", &["10.61.0.1"]);
@@ -177,4 +186,92 @@ fn definitions_come_late_go_and_come_back() {
     installed(&world);
     removed(&world);
     back(&world);
+}
+
+/// Our definitions, as files.
+fn ours() -> Vec<Value> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
+    let files = fs::read_dir(folder).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
+    files.flat_map(|text| objects(&text)).collect()
+}
+
+/// Fields that an older Cilium's definitions lack: its API server prunes them.
+const NEWER: [&str; 6] = ["peerInterface", "bmpServers", "unnumbered", "sourceInterface", "bfd", "interface"];
+
+fn without_newer(schema: &mut Value) {
+    let newer = |text: &str| NEWER.iter().any(|name| text.contains(name));
+    match schema {
+        Value::Object(fields) => {
+            if let Some(Value::Object(fields)) = fields.get_mut("properties") {
+                fields.retain(|name, _| !NEWER.contains(&name.as_str()));
+            }
+            if let Some(Value::Array(rules)) = fields.get_mut("x-kubernetes-validations") {
+                rules.retain(|rule| !newer(rule["rule"].as_str().unwrap()));
+            }
+            fields.retain(|name, value| name != "x-kubernetes-validations" || value != &json!([]));
+            fields.values_mut().for_each(without_newer);
+        }
+        Value::Array(all) => all.iter_mut().for_each(without_newer),
+        _ => {}
+    }
+}
+
+/// The definitions as they were when there was v2alpha1 alone.
+fn define_as_of_old(world: &World) {
+    for mut object in ours() {
+        let versions = object["spec"]["versions"].as_array_mut().unwrap();
+        versions.retain(|one| one["name"] == "v2alpha1");
+        versions[0]["storage"] = json!(true);
+        without_newer(&mut versions[0]["schema"]);
+        world.cluster.apply(&object.to_string());
+    }
+    world.cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]);
+}
+
+fn wait_used(world: &World, version: &str, count: &str) {
+    let path = format!("/apis/cilium.io/{version}/ciliumloadbalancerippools/pool");
+    eventually(SOON, &format!("the pool says that {count} addresses are in use"), || {
+        let object = world.get(&path);
+        let mut all = object["status"]["conditions"].as_array().into_iter().flatten();
+        let used = all.find(|one| one["type"] == "cilium.io/IPsUsed");
+        if used.is_some_and(|one| one["message"] == count) { Ok(()) } else { Err(object.to_string()) }
+    });
+}
+
+/// Cilium's own, of a release that knew v2alpha1 alone and fewer fields; then ours: nobody is restarted.
+#[test]
+fn definitions_of_an_older_cilium_serve_and_are_upgraded_live() {
+    let world = world();
+    define_as_of_old(&world);
+    let old = |text: &str| text.replace("cilium.io/v2\n", "cilium.io/v2alpha1\n");
+    world.cluster.apply(&old(&pool("pool", &format!("{{cidr: {POOL}}}"))));
+    serve(&world);
+    world.wait_ingress("web", &["10.61.0.0"]);
+    world.wait_holders(ROUTE, &["n1"]);
+    world.wait_holders(POOL, &["n1"]);
+    wait_used(&world, "v2alpha1", "1");
+    world.cluster.apply(&old(FABRIC));
+    wait_bgp_status(&world, "v2alpha1");
+
+    define(&world);
+    stays(&world, "with the new definitions");
+    world.cluster.apply(&service("second").yaml());
+    world.wait_ingress("second", &["10.61.0.1"]);
+    wait_used(&world, "v2", "2");
+    // Of a kind that has had no object yet.
+    world.cluster.apply(
+        "
+apiVersion: cilium.io/v2
+kind: CiliumBGPNodeConfigOverride
+metadata: {name: n1}
+spec: {bgpInstances: [{name: main, routerID: 10.99.0.1}]}
+",
+    );
+    eventually(SOON, "the operator goes by it", || {
+        let object = world.get("/apis/cilium.io/v2/ciliumbgpnodeconfigs/n1");
+        let id = &object["spec"]["bgpInstances"][0]["routerID"];
+        if id == "10.99.0.1" { Ok(()) } else { Err(object.to_string()) }
+    });
+    wait_bgp_status(&world, "v2");
+    wait_faults(&world, &[], SOON);
 }

@@ -229,8 +229,9 @@ impl Session {
             }
         }
         if synced && secret.is_none() {
+            let waited = !self.operator.waiting().is_empty();
             self.operator.synced(&source);
-            if self.operator.waiting().is_empty() {
+            if waited && self.operator.waiting().is_empty() {
                 tracing::info!("every list is complete: allocating");
             }
         }

@@ -122,10 +122,7 @@ impl World {
     pub fn with(members: u8, options: Options, plan: &Plan) -> Self {
         let lab = Lab::new();
         let cluster = Cluster::with(&lab, options);
-        install(&cluster, plan.values);
-        if plan.undefined {
-            cluster.kubectl(&["delete", "crd", "--all", "--wait=true"]);
-        }
+        install(&cluster, plan);
         let segment = lab.switch("segment");
         let tor_node = lab.node("tor");
         lab.plug(&segment, &tor_node, "eth0");
@@ -317,12 +314,18 @@ const BFD: &str =
 /// A short Lease: a killed leader is waited for.
 pub const OPERATOR: &str = "operator: {leaseDuration: 9s}\n";
 
-fn install(cluster: &Cluster, values: &str) {
+fn install(cluster: &Cluster, plan: &Plan) {
     // As a user does: definitions, roles, accounts; of its Pods we play the kubelet.
-    if values.is_empty() {
+    if plan.undefined {
+        let all = crate::chart::objects(&crate::chart::manifest(plan.values, ""));
+        let rest = all.iter().filter(|object| object["kind"] != "CustomResourceDefinition");
+        cluster.apply(&rest.map(|object| format!("---\n{object}\n")).collect::<String>());
+        return;
+    }
+    if plan.values.is_empty() {
         cluster.apply_file("deploy/speaker.yaml");
     } else {
-        cluster.apply(&crate::chart::manifest(values, ""));
+        cluster.apply(&crate::chart::manifest(plan.values, ""));
     }
     cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]);
 }

@@ -380,8 +380,14 @@ async fn an_empty_list_of_a_kind_that_came_late_is_handed_over_once() {
     let watch = server.watch("7").await;
     watch.event("ERROR", &json!({"code": 410, "message": "too old"})).await;
     server.call("limit=").await.page("9", &[], "");
-    server.watch("9").await;
+    let watch = server.watch("9").await;
     assert!(batches.try_recv().is_err());
+    // But the same in another version is: writes are to go there.
+    watch.event("ERROR", &json!({"code": 410, "message": "too old"})).await;
+    server.call("/v2/").await.refuse(404, "the server could not find it");
+    server.call("/v2alpha1/").await.page("11", &[], "");
+    let batch = batches.recv().await.unwrap();
+    assert_eq!((batch.part, batch.version, batch.deltas.len()), (Part::LastPage, "v2alpha1", 0));
 }
 
 fn discovery(verbs: &[&str]) -> Json {

@@ -59,7 +59,7 @@ pub(crate) async fn follow<K: Kind>(
         version: 0,
         part: Part::Watch,
         synced: false,
-        listed: false,
+        listed: None,
         frozen: false,
         absent_since: None,
         trouble: None,
@@ -102,8 +102,8 @@ struct Follower<K: Kind> {
     /// Where what is sent next comes from.
     part: Part,
     synced: bool,
-    /// A whole list was handed over.
-    listed: bool,
+    /// The version, as [`Self::version`], in which a whole list was handed over last.
+    listed: Option<usize>,
     /// The kind was there and is removed.
     frozen: bool,
     absent_since: Option<Instant>,
@@ -438,8 +438,8 @@ impl<K: Kind> Follower<K> {
         let deltas = self.mirror.take();
         let faults = (self.mirror.take_broken_changed() | std::mem::take(&mut self.trouble_changed))
             .then(|| self.trouble.iter().cloned().chain(self.mirror.broken()).collect());
-        // Whoever waits for a whole list of a kind that came late is told of an empty one, too.
-        let whole = self.part == Part::LastPage && !std::mem::replace(&mut self.listed, true);
+        // Of an empty list, too, is told who waits for a whole one of a kind that came late, or comes in another version.
+        let whole = self.part == Part::LastPage && self.listed.replace(self.version) != Some(self.version);
         if deltas.is_empty() && !synced && faults.is_none() && !whole {
             return Ok(());
         }
