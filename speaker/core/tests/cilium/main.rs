@@ -9,6 +9,10 @@
     reason = "tests"
 )]
 
+mod addresses;
+mod aggregates;
+mod peers;
+
 use std::path::Path;
 
 use bgp_proto::types::{Asn, Family, FamilyMap, Prefix};
@@ -176,166 +180,6 @@ fn texts<T: ToString>(items: &[T]) -> Vec<String> {
 
 const LOAD_BALANCER: &str = "addresses: [LoadBalancerIP]";
 
-#[test]
-fn load_balancer_addresses_of_both_families_are_announced_and_withdrawn() {
-    let mut node = Node::new(&format!("{FABRIC}{}", services("all", LOAD_BALANCER, "")));
-    assert_eq!(node.told(), [] as [&str; 0], "a pool is not announced as such");
-    node.put(&service("web", &["203.0.113.10", "2001:db8:1::10"], "", &["n2"]));
-    assert_eq!(node.told(), ["203.0.113.10/32", "2001:db8:1::10/128"]);
-    node.delete(&ObjectRef::Service(speaker_config::objects::ObjectKey::new("default", "web")));
-    assert_eq!(node.told(), [] as [&str; 0]);
-}
-
-/// `--enable-no-service-endpoints-routable` is on by default.
-#[test]
-fn no_endpoints() {
-    let mut node = Node::new(&format!("{FABRIC}{}", services("all", LOAD_BALANCER, "")));
-    node.put(&service("cluster", &["203.0.113.10"], "", &[]));
-    node.put(&service("local", &["203.0.113.11"], "externalTrafficPolicy: Local", &[]));
-    assert_eq!(node.told(), ["203.0.113.10/32"]);
-}
-
-#[test]
-fn traffic_policy_local_asks_for_an_endpoint_on_this_node() {
-    let mut node = Node::new(&format!("{FABRIC}{}", services("all", LOAD_BALANCER, "")));
-    let local = |ends: &[&str]| service("web", &["203.0.113.10"], "externalTrafficPolicy: Local", ends);
-    node.put(&local(&["n2"]));
-    assert_eq!(node.told(), [] as [&str; 0]);
-    node.put(&local(&["n2", "n1"]));
-    assert_eq!(node.told(), ["203.0.113.10/32"]);
-    // "Only backends in state Active count."
-    node.put(
-        &local(&["n1"])
-            .replace("nodeName: n1", "nodeName: n1, conditions: {terminating: true, serving: true}"),
-    );
-    assert_eq!(node.told(), [] as [&str; 0]);
-}
-
-/// Cilium's Gateway and Ingress have one endpoint that names no node: the node's own Envoy.
-#[test]
-fn traffic_policy_local_of_a_gateway_is_served_by_every_node() {
-    let mut node = Node::new(&format!("{FABRIC}{}", services("all", LOAD_BALANCER, "")));
-    node.put(&service("cilium-gateway-gw", &["203.0.113.11"], "externalTrafficPolicy: Local", &["envoy"]));
-    assert_eq!(node.told(), ["203.0.113.11/32"]);
-}
-
-#[test]
-fn each_kind_of_address_follows_its_own_traffic_policy() {
-    let kinds = services("all", "addresses: [LoadBalancerIP, ExternalIP, ClusterIP]", "");
-    let spec = |external: &str, internal: &str| {
-        format!(
-            "clusterIP: 10.96.0.7, externalIPs: [203.0.113.99], externalTrafficPolicy: {external}, internalTrafficPolicy: {internal}"
-        )
-    };
-    let mut node = Node::new(&format!("{FABRIC}{kinds}"));
-    node.put(&service("web", &["203.0.113.10"], &spec("Local", "Cluster"), &["n2"]));
-    assert_eq!(node.told(), ["10.96.0.7/32"]);
-    node.put(&service("web", &["203.0.113.10"], &spec("Cluster", "Local"), &["n2"]));
-    assert_eq!(node.told(), ["203.0.113.10/32", "203.0.113.99/32"]);
-    node.put(&service("web", &["203.0.113.10"], &spec("Local", "Local"), &["n1"]));
-    assert_eq!(node.told(), ["10.96.0.7/32", "203.0.113.10/32", "203.0.113.99/32"]);
-}
-
-/// Only load-balancer addresses ask for a class; a Service need not be a load balancer for the others.
-#[test]
-fn classes_bind_load_balancer_addresses_alone() {
-    let kinds = services("all", "addresses: [LoadBalancerIP, ExternalIP, ClusterIP]", "");
-    let mut node = Node::new(&format!("{FABRIC}{kinds}"));
-    for (index, class) in ["io.cilium/bgp-control-plane", "io.cilium/l2-announcer", "io.cilium/node", "other"]
-        .into_iter()
-        .enumerate()
-    {
-        let spec = format!("loadBalancerClass: {class}, clusterIP: 10.96.0.{index}");
-        node.put(&service(&format!("s{index}"), &[&format!("203.0.113.{index}")], &spec, &[]));
-    }
-    node.put(&service("plain", &[], "clusterIP: 10.96.0.9", &[]).replace("LoadBalancer,", "ClusterIP,"));
-    let told = node.told();
-    let cluster: Vec<String> = [0, 1, 2, 3, 9].iter().map(|n| format!("10.96.0.{n}/32")).collect();
-    assert_eq!(told[..5], cluster);
-    assert_eq!(told[5..], ["203.0.113.0/32"]);
-}
-
-/// Anybody who may write a Service may write `externalIPs`.
-#[test]
-fn what_lies_in_no_pool_stays_here_unless_an_export_list_covers_it() {
-    let advertisement = services("all", "addresses: [LoadBalancerIP, ExternalIP]", "");
-    let objects = format!(
-        "{FABRIC}{advertisement}{}",
-        service("web", &["198.51.100.9"], "externalIPs: [198.51.100.10, 192.0.2.1, 203.0.113.7]", &[])
-    );
-    assert_eq!(Node::new(&objects).told(), ["203.0.113.7/32"]);
-    let config = "ipam: {enabled: false}\nciliumBGP: {export: [{prefix: 198.51.100.0/24, le: 32}]}\n";
-    let told = Node::with(config, Host::default(), &objects).told();
-    assert_eq!(told, ["198.51.100.9/32", "198.51.100.10/32", "203.0.113.7/32"]);
-}
-
-#[test]
-fn svc_aggregation() {
-    let lengths = "addresses: [LoadBalancerIP], aggregationLengthIPv4: 28, aggregationLengthIPv6: 120";
-    let mut node = Node::new(&format!("{FABRIC}{}", services("all", lengths, "")));
-    node.put(&service("a", &["203.0.113.17", "2001:db8:1::17"], "", &[]));
-    node.put(&service("b", &["203.0.113.18"], "", &[]));
-    node.put(&service("c", &["203.0.113.40"], "", &[]));
-    assert_eq!(node.told(), ["203.0.113.16/28", "203.0.113.32/28", "2001:db8:1::/120"]);
-    let key = |name: &str| ObjectRef::Service(speaker_config::objects::ObjectKey::new("default", name));
-    // The aggregate exists as long as one address under it does.
-    node.delete(&key("a"));
-    assert_eq!(node.told(), ["203.0.113.16/28", "203.0.113.32/28"]);
-    node.delete(&key("b"));
-    assert_eq!(node.told(), ["203.0.113.32/28"]);
-}
-
-/// Where an address is announced both by itself and under an aggregate, each has its own attributes.
-#[test]
-fn aggregation_and_exact_routes_share_no_attributes() {
-    let aggregate = services(
-        "aggregate",
-        "addresses: [LoadBalancerIP], aggregationLengthIPv4: 24",
-        "attributes: {communities: {standard: [\"64501:24\"]}}",
-    );
-    let exact = services("exact", LOAD_BALANCER, "attributes: {communities: {standard: [\"64501:32\"]}}");
-    let mut node = Node::new(&format!("{FABRIC}{aggregate}{exact}"));
-    node.put(&service("web", &["203.0.113.10"], "", &["n1"]));
-    assert_eq!(node.told(), ["203.0.113.0/24", "203.0.113.10/32"]);
-    assert_eq!(texts(&node.route("203.0.113.0/24").communities), ["64501:24"]);
-    assert_eq!(texts(&node.route("203.0.113.10/32").communities), ["64501:32"]);
-    // With the policy Local there is no aggregate, and both advertisements mean the address itself.
-    node.put(&service("web", &["203.0.113.10"], "externalTrafficPolicy: Local", &["n1"]));
-    assert_eq!(node.told(), ["203.0.113.10/32"]);
-    assert_eq!(texts(&node.route("203.0.113.10/32").communities), ["64501:24", "64501:32"]);
-}
-
-/// Cilium leaves undefined what two advertisements that aggregate to one prefix come to; here they merge.
-#[test]
-fn two_aggregates_of_one_prefix_merge() {
-    let one = services(
-        "one",
-        "addresses: [LoadBalancerIP], aggregationLengthIPv4: 24",
-        "attributes: {communities: {standard: [\"64501:1\"]}}",
-    );
-    let two = services(
-        "two",
-        "addresses: [LoadBalancerIP], aggregationLengthIPv4: 24",
-        "attributes: {communities: {standard: [\"64501:2\"]}}",
-    );
-    let mut node = Node::new(&format!("{FABRIC}{one}{two}"));
-    node.put(&service("web", &["203.0.113.10"], "", &[]));
-    assert_eq!(texts(&node.route("203.0.113.0/24").communities), ["64501:1", "64501:2"]);
-}
-
-#[test]
-fn shared_addresses_are_counted() {
-    let mut node = Node::new(&format!("{FABRIC}{}", services("all", LOAD_BALANCER, "")));
-    node.put(&service("tcp", &["203.0.113.10"], "", &[]));
-    node.put(&service("udp", &["203.0.113.10"], "", &[]));
-    assert_eq!(node.route("203.0.113.10/32").sources.len(), 2);
-    let key = |name: &str| ObjectRef::Service(speaker_config::objects::ObjectKey::new("default", name));
-    node.delete(&key("tcp"));
-    assert_eq!(node.told(), ["203.0.113.10/32"]);
-    node.delete(&key("udp"));
-    assert_eq!(node.told(), [] as [&str; 0]);
-}
-
 /// ">= 1.18: union of communities, highest localPreference."
 #[test]
 fn path_attributes_of_overlapping_advertisements_merge() {
@@ -390,65 +234,6 @@ fn modifications_reach_the_peer() {
 }
 
 #[test]
-fn multi_peer_advertisements() {
-    let two = FABRIC.replace(
-        "---\napiVersion: cilium.io/v2\nkind: CiliumBGPPeerConfig",
-        "        - {name: spine, peerAddress: 10.0.0.253, peerASN: 64499, peerConfigRef: {name: spine}}
----
-apiVersion: cilium.io/v2
-kind: CiliumBGPPeerConfig
-metadata: {name: spine}
-spec: {families: [{afi: ipv4, safi: unicast, advertisements: {matchLabels: {to: spine}}}]}
----
-apiVersion: cilium.io/v2
-kind: CiliumBGPPeerConfig",
-    );
-    let for_tor = services("tor", LOAD_BALANCER, "attributes: {communities: {standard: [\"64501:1\"]}}");
-    let for_spine = services("spine", "addresses: [ClusterIP]", "").replace("to: tor", "to: spine");
-    let web = service("web", &["203.0.113.10"], "clusterIP: 10.96.0.7", &[]);
-    let node = Node::new(&format!("{two}{for_tor}{for_spine}{web}"));
-    let told = |peer: &str| -> Vec<String> {
-        node.routes(peer).iter().map(|route| route.prefix.to_string()).collect()
-    };
-    assert_eq!(told("main/tor"), ["203.0.113.10/32"]);
-    assert_eq!(told("main/spine"), ["10.96.0.7/32"]);
-}
-
-#[test]
-fn a_family_hears_only_of_its_own_advertisements() {
-    let v6 = FABRIC.replace(
-        "afi: ipv6, safi: unicast, advertisements: {matchLabels: {to: tor}}",
-        "afi: ipv6, safi: unicast, advertisements: {matchLabels: {six: \"yes\"}}",
-    );
-    let web = service("web", &["203.0.113.10", "2001:db8:1::10"], "", &[]);
-    let mut node = Node::new(&format!("{v6}{}{web}", services("all", LOAD_BALANCER, "")));
-    assert_eq!(node.told(), ["203.0.113.10/32"]);
-    node.put(&services("six", LOAD_BALANCER, "").replace("to: tor", "six: \"yes\""));
-    assert_eq!(node.told(), ["203.0.113.10/32", "2001:db8:1::10/128"]);
-}
-
-#[test]
-fn default_gateway() {
-    let discovered = FABRIC.replace(
-        "peerAddress: 10.0.0.254",
-        "autoDiscovery: {mode: DefaultGateway, defaultGateway: {addressFamily: ipv4}}",
-    );
-    let gateway = |address: Option<&str>| Host {
-        default_gateways: FamilyMap { ipv4: address.map(|a| a.parse().unwrap()), ipv6: None },
-        ..Host::default()
-    };
-    let mut node = Node::with("ipam: {enabled: false}\n", gateway(None), &discovered);
-    assert_eq!(node.world.peers().all().len(), 0);
-    let before = node.world.peers().version();
-    node.world.set_host(gateway(Some("10.0.0.1")));
-    assert_eq!(node.world.peers().all().len(), 1);
-    assert_ne!(node.world.peers().version(), before, "the hub has to look");
-    node.world.set_host(gateway(Some("10.0.0.2")));
-    let address = &node.world.peers().all()[0].peer.address;
-    assert!(format!("{address:?}").contains("10.0.0.2"), "{address:?}");
-}
-
-#[test]
 fn pod_cidrs_are_announced_though_they_are_the_clusters() {
     let pods = services("pods", "", "").replace(
         "advertisementType: Service\n      service: {}\n      selector: {}",
@@ -458,30 +243,6 @@ fn pod_cidrs_are_announced_though_they_are_the_clusters() {
     node.put("{apiVersion: v1, kind: Node, metadata: {name: n1}, spec: {podCIDRs: [10.1.0.0/24, \"fd00:1::/64\"]}}");
     node.put("{apiVersion: v1, kind: Node, metadata: {name: n2}, spec: {podCIDRs: [10.1.1.0/24]}}");
     assert_eq!(node.told(), ["10.1.0.0/24", "fd00:1::/64"]);
-}
-
-/// An aggregate leads to addresses that nobody has; a Pod CIDR leads to Pods.
-#[test]
-fn aggregates_are_guarded_against_loops_and_the_nodes_own_are_not() {
-    let pods = services("pods", "", "").replace(
-        "advertisementType: Service\n      service: {}\n      selector: {}",
-        "advertisementType: PodCIDR",
-    );
-    let aggregate = services("all", "addresses: [LoadBalancerIP], aggregationLengthIPv4: 25", "");
-    let (config, _) =
-        speaker_config::speaker::parse("ipam: {enabled: false}\n", "speaker.yaml", Path::new("/")).unwrap();
-    let start = Start { node: "n1".into(), kernel: true, ..Start::default() };
-    let mut world = World::new(&config, &start);
-    let web = service("web", &["203.0.113.10"], "", &[]);
-    let node = "---\n{apiVersion: v1, kind: Node, metadata: {name: n1}, spec: {podCIDRs: [10.1.0.0/24]}}";
-    for document in manifest::parse(&format!("{FABRIC}{pods}{aggregate}{web}{node}")) {
-        let Content::Object(object) = document.content else { panic!("{document:?}") };
-        world.upsert(object);
-    }
-    world.settle(1);
-    let guards = world.announcer().carriage().wanted.guards.keys();
-    let guards: Vec<String> = guards.map(ToString::to_string).collect();
-    assert_eq!(guards, ["203.0.113.0/25"]);
 }
 
 #[test]
