@@ -65,7 +65,8 @@ pub struct AppSpec {
 pub struct App {
     messages: mpsc::Sender<Message>,
     listening: watch::Receiver<Vec<ListenStatus>>,
-    hub: JoinHandle<()>,
+    /// Absent once it has ended.
+    hub: Option<JoinHandle<()>>,
     bfd: bfd::Bfd,
     witness: Witness,
     helpers: Vec<JoinHandle<()>>,
@@ -141,7 +142,7 @@ impl App {
             segments: SegmentHandles { held, leases: sources.leases },
             recorder,
         });
-        let hub = tokio::spawn(hub.run(inbox));
+        let hub = Some(tokio::spawn(hub.run(inbox)));
         Ok(Self { messages, listening: listening_seen, hub, bfd, witness: sources.witness, helpers })
     }
 
@@ -157,13 +158,20 @@ impl App {
         self.listening.clone()
     }
 
-    /// Ends sessions in an orderly way, then everything else.
-    pub async fn stop(self) {
-        // A hub that has ended by itself has nothing left to stop.
-        let _ = self.messages.send(Message::Stop(self.witness.ask().await)).await;
-        if let Err(error) = self.hub.await {
+    /// Waits until the hub has ended, which without [`Self::stop`] is a fault of ours: nothing works any more.
+    pub async fn broken(&mut self) {
+        let Some(hub) = &mut self.hub else { return };
+        if let Err(error) = hub.await {
             tracing::error!(%error, "the hub ended badly");
         }
+        self.hub = None;
+    }
+
+    /// Ends sessions in an orderly way, then everything else.
+    pub async fn stop(mut self) {
+        // A hub that has ended by itself has nothing left to stop.
+        let _ = self.messages.send(Message::Stop(self.witness.ask().await)).await;
+        self.broken().await;
         self.bfd.finish().await;
         for helper in self.helpers {
             helper.abort();
@@ -408,5 +416,24 @@ async fn own_addresses(egress: &egress::EgressLookup) -> Host {
             );
             Host::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hub_that_ends_unasked_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "api: {socket: api.sock}\ndatapath: {loops: none}\n".to_owned();
+        let loaded = load::parse(text, "speaker.yaml", folder.path()).unwrap();
+        let spec = AppSpec { loaded, file: None, record: None, metrics: None, kernel: false };
+        let mut app = App::start(spec).await.unwrap();
+        let soon = Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, app.broken()).await.is_err(), "it runs");
+        app.hub().send(Message::Stop(app.witness.ask().await)).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), app.broken()).await.unwrap();
+        app.stop().await;
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app::{App, AppSpec};
-use crate::cli::rib;
+use crate::cli::{out, rib};
 use crate::hub::Message;
 use crate::load;
 use crate::question::{Asked, Question, Reply, RibFilter};
@@ -34,7 +34,8 @@ pub async fn run() -> anyhow::Result<()> {
     let manifests = folder.path.join("manifests");
     std::fs::create_dir(&manifests)?;
 
-    println!("A router (AS 64500) and a speaker (AS 64501), BGP over loopback.\n");
+    say("A router (AS 64500) and a speaker (AS 64501), BGP over loopback.
+")?;
     let router = start(ROUTER, &folder.path, "router").await?;
     let port = bound(&router).await?.port();
     let speaker = start(&SPEAKER.replace("ROUTER_PORT", &port.to_string()), &folder.path, "speaker").await?;
@@ -42,19 +43,18 @@ pub async fn run() -> anyhow::Result<()> {
     speaker.stop().await;
     router.stop().await;
     outcome?;
-    println!("Done: announced, withdrawn, and the session closed with a Cease.");
-    println!("Next: `speaker run --config speaker.yaml`; README.md has a ten-minute guide with FRR.");
-    Ok(())
+    say("Done: announced, withdrawn, and the session closed with a Cease.")?;
+    say("Next: `speaker run --config speaker.yaml`; README.md has a ten-minute guide with FRR.")
 }
 
 async fn story(router: &App, speaker: &App, manifests: &Path) -> anyhow::Result<()> {
-    step("1. The session comes up.");
+    say("1. The session comes up.")?;
     until(speaker, Question::Peers, "the session is established", |peers| {
         peers.as_array().is_some_and(|peers| peers.iter().any(|peer| peer["state"] == "Established"))
     })
     .await?;
 
-    step("2. A pool, 203.0.113.0/24. Its prefix waits for the first address to be given out.");
+    say("2. A pool, 203.0.113.0/24. Its prefix waits for the first address to be given out.")?;
     std::fs::write(manifests.join("pool.yaml"), POOL)?;
     until(speaker, Question::Pools, "the pool is known", |pools| {
         pools.as_array().is_some_and(|p| !p.is_empty())
@@ -62,23 +62,22 @@ async fn story(router: &App, speaker: &App, manifests: &Path) -> anyhow::Result<
     .await?;
     expect(router, &[]).await?;
 
-    step("3. A Service of type LoadBalancer with a ready endpoint on this node.");
+    say("3. A Service of type LoadBalancer with a ready endpoint on this node.")?;
     std::fs::write(manifests.join("service.yaml"), SERVICE)?;
-    println!("   It gets 203.0.113.1. The router is told the pool's prefix, and, since the Service's");
-    println!("   traffic policy is Local, the address itself:\n");
+    say("   It gets 203.0.113.1. The router is told the pool's prefix, and, since the Service's")?;
+    say("   traffic policy is Local, the address itself:\n")?;
     expect(router, &["203.0.113.0/24", "203.0.113.1/32"]).await?;
     show(router).await?;
 
-    step("4. The Service is deleted. Both routes are withdrawn.");
+    say("4. The Service is deleted. Both routes are withdrawn.")?;
     let deleted = Instant::now();
     std::fs::remove_file(manifests.join("service.yaml"))?;
     expect(router, &[]).await?;
-    println!("   Gone from the router {} ms after the file.\n", deleted.elapsed().as_millis());
-    Ok(())
+    say(&format!("   Gone from the router {} ms after the file.\n", deleted.elapsed().as_millis()))
 }
 
-fn step(text: &str) {
-    println!("{text}");
+fn say(text: &str) -> anyhow::Result<()> {
+    Ok(out(&format!("{text}\n"))?)
 }
 
 async fn start(text: &str, folder: &Path, name: &str) -> anyhow::Result<App> {
@@ -129,10 +128,9 @@ async fn show(router: &App) -> anyhow::Result<()> {
     let answer = ask(&router.hub(), Question::Received(RibFilter::default())).await?;
     let rows = answer.as_array().map(Vec::as_slice).unwrap_or_default();
     for line in rib::rib("received", rows, false).lines() {
-        println!("   {line}");
+        say(&format!("   {line}"))?;
     }
-    println!();
-    Ok(())
+    say("")
 }
 
 async fn ask(hub: &mpsc::Sender<Message>, question: Question) -> anyhow::Result<Value> {

@@ -1,15 +1,15 @@
-//! `run` and `check`.
+//! `run`, `operator` and `check`.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use speaker_config::diagnostic::Severity;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::args::{Check, Operator, Run};
-use super::{Exit, out};
+use super::{Exit, complain, out};
 use crate::app::{App, AppSpec};
 use crate::io::kept::Shelf;
 use crate::load::{self, LoadError};
@@ -23,6 +23,9 @@ pub(crate) fn log(default: &str) {
         .with_writer(std::io::stderr)
         .with_ansi(terminal)
         .with_target(false)
+        // A line that nobody reads any more is lost. The default is to complain of it on standard error, which fails
+        // in its turn and takes down the task that had something to say.
+        .log_internal_errors(false)
         .init();
 }
 
@@ -36,7 +39,7 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
     let loaded = match load::load(&config) {
         Ok(loaded) => loaded,
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             return Ok(Exit::Error);
         }
     };
@@ -46,7 +49,7 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
-    let app = App::start(AppSpec { loaded, file: Some(config), record, metrics, kernel: true }).await?;
+    let mut app = App::start(AppSpec { loaded, file: Some(config), record, metrics, kernel: true }).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
     loop {
         tokio::select! {
@@ -60,6 +63,8 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
                 }
                 tracing::info!("SIGHUP: stopping");
             }
+            // Whoever started us starts us again, and the peers notice. Half a daemon nobody would notice.
+            () = app.broken() => bail!("the hub has ended by itself, which it never should; see the lines before this one"),
         }
         break;
     }
@@ -83,7 +88,7 @@ async fn clean_up(config: &std::path::Path) -> anyhow::Result<Exit> {
             Ok(Exit::Done)
         }
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             Ok(Exit::Error)
         }
     }
@@ -100,7 +105,7 @@ pub(crate) async fn operator(operator: Operator) -> anyhow::Result<Exit> {
     let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             return Ok(Exit::Error);
         }
     };

@@ -49,14 +49,14 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("speaker: cannot start the runtime: {error}");
+            complain(&format_args!("speaker: cannot start the runtime: {error}"));
             return Exit::Error.into();
         }
     };
     match runtime.block_on(dispatch(cli.command)) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("speaker: {error:#}");
+            complain(&format_args!("speaker: {error:#}"));
             Exit::Error.into()
         }
     }
@@ -93,6 +93,12 @@ fn crds() -> anyhow::Result<Exit> {
         out(&format!("---\n{}", speaker_config::crd::to_yaml(&crd).map_err(anyhow::Error::msg)?))?;
     }
     Ok(Exit::Done)
+}
+
+/// Writes a line to standard error. Where nobody reads it, the exit code says what there is to say.
+pub(crate) fn complain(text: &dyn std::fmt::Display) {
+    use std::io::Write as _;
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
 }
 
 /// Writes to standard output. A reader such as `head` may have gone: that is no error of ours.

@@ -13,7 +13,7 @@ use super::args::{
     Shutdown,
 };
 use super::client::{self, Answer, escape};
-use super::{Exit, out, sessions, show};
+use super::{Exit, complain, out, sessions, show};
 
 /// Prints an answer in the format asked for; `table` is called for the two that are tables.
 fn print<T: Serialize>(value: &T, format: Format, table: impl FnOnce(bool) -> String) -> anyhow::Result<()> {
@@ -42,7 +42,7 @@ async fn read<T: DeserializeOwned + Serialize>(
 }
 
 fn not_found(text: &str) -> Exit {
-    eprintln!("speaker: {text}");
+    complain(&format_args!("speaker: {text}"));
     Exit::NotFound
 }
 

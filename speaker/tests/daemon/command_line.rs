@@ -174,6 +174,7 @@ fn a_reader_that_leaves_early_is_no_error() {
         &["crds"],
         &["check", "--config", "node.yaml"],
         &["--help"],
+        &["demo"],
     ] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_speaker"))
             .args(arguments)
@@ -188,6 +189,24 @@ fn a_reader_that_leaves_early_is_no_error() {
         let mut complaint = String::new();
         child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
         assert_eq!((status.code(), complaint.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn errors_that_nobody_reads_are_still_told_by_the_exit_code() {
+    let scene = Scene::new();
+    for (arguments, code) in
+        [(&["peers", "--socket", "nobody.sock"][..], 1), (&["run", "--config", "none.yaml"], 1)]
+    {
+        let (read, write) = std::io::pipe().unwrap();
+        drop(read);
+        let status = Command::new(env!("CARGO_BIN_EXE_speaker"))
+            .args(arguments)
+            .current_dir(scene.path("."))
+            .stderr(write)
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Starting and stopping, beside others and again.
 
+use std::process::{Command, Stdio};
+
 use crate::harness::{Daemon, FABRIC, Pair, Scene, eventually, node, pool, router, router_peer, service};
 
 const POOL: &str = "203.0.113.0/24";
@@ -239,4 +241,39 @@ fn a_dynamic_peer_that_is_shut_down_stays_down_while_it_dials() {
     assert_eq!(routing.peer("rack:127.0.1.1")["shutdown"], "moving");
     assert_eq!(routing.speaker(&["no-shutdown", "rack:127.0.1.1"]).code, 0);
     speaker.up("tor");
+}
+
+#[test]
+fn a_daemon_goes_on_when_nobody_reads_its_log_any_more() {
+    let scene = Scene::new();
+    let config = |name: &str| {
+        format!(
+            "node: {{name: {name}}}\nrouter: {{asn: 64501}}\napi: {{socket: node.sock}}\ndatapath: {{loops: none}}\n"
+        )
+    };
+    scene.write("node.yaml", &config("before"));
+    let (read, write) = std::io::pipe().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_speaker"))
+        .args(["run", "--config", "node.yaml"])
+        .current_dir(scene.path("."))
+        .stdout(Stdio::null())
+        .stderr(write)
+        .spawn()
+        .unwrap();
+    let restart_needed = || {
+        let ran = scene.run(&["version", "--socket", "node.sock", "-o", "json"]);
+        let version: serde_json::Value = serde_json::from_str(&ran.out).map_err(|_| ran.err)?;
+        Ok::<_, String>(version["restartNeeded"].clone())
+    };
+    eventually("it answers", || restart_needed().map(drop));
+    drop(read);
+    // What a reload has to say goes nowhere.
+    scene.write("node.yaml", &config("after"));
+    eventually("the reload is over", || match restart_needed()? {
+        waits if waits == serde_json::json!(["node.name"]) => Ok(()),
+        other => Err(other.to_string()),
+    });
+    assert!(child.try_wait().unwrap().is_none());
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
