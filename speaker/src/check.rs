@@ -3,7 +3,7 @@
 mod host;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use speaker_config::diagnostic::Severity::{self, Error, Warning};
 use speaker_config::manifest::{self, Content};
@@ -53,18 +53,21 @@ pub fn manifests(config: &SpeakerConfig) -> Vec<Finding> {
     world.settle(now);
     for pool in world.inputs().pools.iter() {
         let name = &pool.pool.name;
-        findings.extend(pool.pool.faults.iter().map(|fault| (Error, format!("pool {name}: {fault}"))));
-        findings.extend(pool.conflict.iter().map(|conflict| (Error, format!("pool {name}: {conflict}"))));
+        let place = read.place(&ObjectRef::Pool(name.clone()));
+        findings.extend(pool.pool.faults.iter().map(|fault| (Error, format!("{place}pool {name}: {fault}"))));
+        findings
+            .extend(pool.conflict.iter().map(|conflict| (Error, format!("{place}pool {name}: {conflict}"))));
     }
     for service in world.inputs().services.values() {
+        let place = read.place(&ObjectRef::Service(service.key.clone()));
         let unsatisfied = service.conditions.iter().filter(|c| c.status == "False");
-        findings.extend(unsatisfied.map(|c| (Warning, format!("Service {}: {}", service.key, c.message))));
+        findings
+            .extend(unsatisfied.map(|c| (Warning, format!("{place}Service {}: {}", service.key, c.message))));
     }
     let (errors, notes) = world.cilium_findings();
     findings.extend(errors.into_iter().map(|text| (Error, text)));
     findings.extend(notes.into_iter().map(|text| (Warning, text)));
-    let surprises = world.announcer().findings(world.inputs());
-    findings.extend(surprises.iter().map(|finding| (Warning, finding.to_string())));
+    findings.extend(world.findings().into_iter().map(|text| (Warning, text)));
     findings
 }
 
@@ -76,21 +79,28 @@ fn unlisted(path: &Path, error: &std::io::Error) -> Finding {
         let wait = ABSENT.as_secs();
         return (
             Warning,
-            format!("{path}: is not there; the daemon waits {wait} s for it, then starts without it"),
+            format!(
+                "sources.manifests: {path} is not there; the daemon waits {wait} s for it, then starts without it"
+            ),
         );
     }
-    (Error, format!("{path}: cannot be read: {error}"))
+    (Error, format!("sources.manifests: {path} cannot be read: {error}"))
 }
 
 /// What was read so far.
 #[derive(Default)]
 struct Read {
     services: Vec<Service>,
-    /// In which file each object stands.
-    places: BTreeMap<ObjectRef, PathBuf>,
+    /// Where each object stands: file and line.
+    places: BTreeMap<ObjectRef, String>,
 }
 
 impl Read {
+    /// Where an object stands, to begin a sentence with.
+    fn place(&self, object: &ObjectRef) -> String {
+        self.places.get(object).map(|place| format!("{place}: ")).unwrap_or_default()
+    }
+
     fn file(&mut self, file: &Path, world: &mut World, findings: &mut Vec<Finding>) {
         let text = match std::fs::read_to_string(file) {
             Ok(text) => text,
@@ -102,7 +112,7 @@ impl Read {
         for document in manifest::parse(&text) {
             let place = format!("{}:{}", file.display(), document.line);
             match document.content {
-                Content::Object(object) => self.object(object, file, &place, world, findings),
+                Content::Object(object) => self.object(object, place, world, findings),
                 Content::Skipped { kind, api_version, .. } => {
                     let text = format!("{place}: {kind} {api_version} is none of the kinds that are read");
                     findings.push((Warning, text));
@@ -113,21 +123,14 @@ impl Read {
     }
 
     /// The first of several of one name counts, as in the daemon.
-    fn object(
-        &mut self,
-        object: Object,
-        file: &Path,
-        place: &str,
-        world: &mut World,
-        findings: &mut Vec<Finding>,
-    ) {
+    fn object(&mut self, object: Object, place: String, world: &mut World, findings: &mut Vec<Finding>) {
         let reference = object.reference();
         if let Some(first) = self.places.get(&reference) {
-            let text = format!("{place}: {reference} stands in {} too, and that one counts", first.display());
-            findings.push((Error, text));
+            findings
+                .push((Error, format!("{place}: {reference} stands in {first} too, and that one counts")));
             return;
         }
-        self.places.insert(reference, file.to_owned());
+        self.places.insert(reference, place);
         if let Object::Service(service) = &object {
             self.services.push((**service).clone());
         }
@@ -186,6 +189,7 @@ pub fn node(config: &SpeakerConfig) -> Vec<Finding> {
     }
     findings
 }
+
 /// Keys that cannot be read, and those of a kind that this kernel does not have. Whether a Secret is there is seen in the
 /// cluster.
 fn keys(config: &SpeakerConfig) -> Vec<Finding> {

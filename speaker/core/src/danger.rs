@@ -89,7 +89,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooShort { shortest } => {
-                write!(f, "it is shorter than /{shortest}; name it in allow if it is meant")
+                write!(f, "it is shorter than /{shortest}")
             }
             Self::Martian { range, name } => write!(f, "it overlaps {range} ({name}), which is never routed"),
             Self::Own { addr, owner } => write!(f, "it holds {addr}, the address of {owner}"),
@@ -187,9 +187,9 @@ mod tests {
     fn short_prefixes_and_martians_are_refused() {
         let own = DangerContext::default();
         for (prefix, reason) in [
-            ("0.0.0.0/0", "it is shorter than /8; name it in allow if it is meant"),
-            ("::/0", "it is shorter than /32; name it in allow if it is meant"),
-            ("2001::/31", "it is shorter than /32; name it in allow if it is meant"),
+            ("0.0.0.0/0", "it is shorter than /8"),
+            ("::/0", "it is shorter than /32"),
+            ("2001::/31", "it is shorter than /32"),
             ("0.1.2.0/24", "it overlaps 0.0.0.0/8 (this network), which is never routed"),
             ("127.0.0.1/32", "it overlaps 127.0.0.0/8 (loopback), which is never routed"),
             ("169.254.0.0/15", "it overlaps 169.254.0.0/16 (link-local), which is never routed"),

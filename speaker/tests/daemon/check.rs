@@ -59,11 +59,11 @@ fn what_the_manifests_come_to_is_judged_as_in_the_daemon() {
     assert!(line("CiliumLoadBalancerIPPool public stands in").contains("m/b.yaml:"));
     assert!(line("m/c.yaml:").contains("Service default/x: spec.ports[0].port"));
     assert!(line("ConfigMap").starts_with("warning: "));
-    line("pool rival: ");
+    assert!(line("pool rival: ").starts_with("./m/a.yaml:"), "{ran:?}");
     assert!(!ran.out.contains("hidden") && !ran.out.contains("notes"), "{ran:?}");
     scene.write("m/e.yaml", &service("lonely", "loadBalancerIP: 192.0.2.200"));
     let ran = scene.run(&["check", "--config", "node.yaml"]);
-    assert!(ran.out.contains("warning: Service shop/lonely: "), "{ran:?}");
+    assert!(ran.out.contains("warning: ./m/e.yaml:1: Service shop/lonely: "), "{ran:?}");
 }
 
 #[test]
@@ -99,7 +99,10 @@ fn a_folder_that_is_not_there_yet_is_a_warning_as_for_the_daemon() {
     let ran = scene.run(&["check", "--config", "node.yaml"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let line = ran.out.lines().find(|line| line.contains("is not there")).unwrap_or_default();
-    assert_eq!(line, "warning: ./m: is not there; the daemon waits 30 s for it, then starts without it");
+    assert_eq!(
+        line,
+        "warning: sources.manifests: ./m is not there; the daemon waits 30 s for it, then starts without it"
+    );
     // Something else is in the way: an error, since waiting does not help.
     scene.write("file", "");
     scene.edit("node.yaml", "[m]", "[file/m]");

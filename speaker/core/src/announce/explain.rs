@@ -107,11 +107,29 @@ impl Announcer {
     #[must_use]
     pub fn explain(&self, subject: &Subject, inputs: &Inputs) -> Option<Story> {
         match subject {
-            Subject::Prefix(prefix) => self.explain_prefix(*prefix, inputs),
-            Subject::Address(addr) => story_of(self.judged_at(Prefix::host(*addr), inputs), |_| true),
+            Subject::Prefix(prefix) => {
+                let mut story = self.explain_prefix(*prefix, inputs)?;
+                if prefix.is_host() {
+                    self.holder_findings(prefix.addr(), inputs, &mut story.findings);
+                }
+                Some(story)
+            }
+            Subject::Address(addr) => {
+                let mut story = story_of(self.judged_at(Prefix::host(*addr), inputs), |_| true)?;
+                self.holder_findings(*addr, inputs, &mut story.findings);
+                Some(story)
+            }
             Subject::Service(key) => inputs.services.get(key).map(|one| self.explain_service(one, inputs)),
             Subject::Pool(name) => inputs.pools.get(name).map(|entry| self.explain_pool(entry)),
         }
+    }
+
+    /// The findings about the Services with an address, as far as they concern it.
+    fn holder_findings(&self, addr: IpAddr, inputs: &Inputs, all: &mut Vec<Finding>) {
+        for service in inputs.services.values().filter(|one| one.ingress.contains(&addr)) {
+            self.service_findings(service, inputs, all);
+        }
+        all.retain(|finding| finding.concerns(addr));
     }
 
     fn explain_pool(&self, entry: &PoolEntry) -> Story {

@@ -58,17 +58,28 @@ pub enum Finding {
     },
 }
 
+impl Finding {
+    /// Whether it is about this address, where it is about a Service.
+    pub(super) fn concerns(&self, addr: IpAddr) -> bool {
+        match self {
+            Self::Held { .. } => true,
+            Self::Refused { prefix, .. } => prefix.contains(addr),
+            Self::LocalWithoutRoute { address, .. } => *address == addr,
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Held { pool, advertisement, family, reason } => write!(
                 f,
-                "advertisement '{advertisement}' holds the {} prefixes of pool '{pool}': {reason}",
+                "advertisement '{advertisement}' holds back the {} prefixes of pool '{pool}': {reason}",
                 word(*family)
             ),
             Self::Refused { advertisement, prefix, reason, .. } => write!(
                 f,
-                "advertisement '{advertisement}' does not announce {prefix}: {reason}; `allow` lifts this"
+                "advertisement '{advertisement}' does not announce {prefix}: {reason}; add it to `allow` if it is meant"
             ),
             Self::LocalWithoutRoute { service, address, pool, prefix, advertisement } => write!(
                 f,

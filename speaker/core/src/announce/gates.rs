@@ -430,7 +430,7 @@ pub(super) fn pool_gate(
 /// Whether a prefix may be announced at all.
 pub(super) fn safe(prefix: Prefix, refusal: Option<&Reason>, trace: &mut impl Trace) -> bool {
     trace.gate("danger", refusal.is_none(), || match refusal {
-        Some(reason) => format!("{prefix} is refused: {reason}"),
+        Some(reason) => format!("{prefix} is refused: {reason}; add it to `allow` if it is meant"),
         None => format!("{prefix} is nobody else's, or `allow` gives leave"),
     })
 }

@@ -10,7 +10,7 @@ use speaker_config::model::ExportRule;
 
 use super::group::Group;
 use super::local::LocalTables;
-use super::policy::{Chosen, Conflict, Held, PeerOut, SessionClass};
+use super::policy::{Held, PeerOut, SessionClass};
 use super::table::{Phase, Table};
 use crate::drain::Drain;
 use crate::rib::{LocRib, Route};
@@ -24,15 +24,6 @@ pub struct Changes {
     pub moved: BTreeSet<Arc<str>>,
     /// The tables of [`Exporter::local_tables`] have something new.
     pub local: bool,
-}
-
-/// What a peer is told of one prefix, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// The attributes that it is announced with, or what holds it back.
-    pub outcome: Result<PathAttributes, Held>,
-    /// Communities that merging left out.
-    pub conflicts: Vec<Conflict>,
 }
 
 /// Peers with equal keys are told the same, byte for byte.
@@ -197,21 +188,17 @@ impl Exporter {
         changes
     }
 
-    /// What the peer is told of `prefix`, and why; `route` is the prefix's in the Loc-RIB.
-    #[must_use]
-    pub fn verdict(&self, name: &str, prefix: Prefix, route: &Route) -> Verdict {
-        let Some(member) = self.peers.get(name) else {
-            return Verdict { outcome: Err(Held::NotEstablished), conflicts: Vec::new() };
-        };
-        let out = &member.out;
-        let conflicts = Chosen::of(&out.selected_as, out.export.as_deref(), prefix, route)
-            .map_or_else(|_| Vec::new(), |chosen| chosen.conflicts().collect());
-        let outcome = match self.group(name, prefix.family()) {
-            None => Err(Held::Family(prefix.family())),
-            Some(_) if !self.is_open() => Err(Held::Incomplete),
-            Some(group) => group.outcome(out, prefix, route),
-        };
-        Verdict { outcome, conflicts }
+    /// The attributes that the peer is told `prefix` with; `route` is the prefix's in the Loc-RIB.
+    ///
+    /// # Errors
+    /// It is not told: what holds the route back.
+    pub fn verdict(&self, name: &str, prefix: Prefix, route: &Route) -> Result<PathAttributes, Held> {
+        let member = self.peers.get(name).ok_or(Held::NotEstablished)?;
+        let group = self.group(name, prefix.family()).ok_or(Held::Family(prefix.family()))?;
+        if !self.is_open() {
+            return Err(Held::Incomplete);
+        }
+        group.outcome(&member.out, prefix, route)
     }
 
     /// The verdicts on all routes of the Loc-RIB.
@@ -219,7 +206,7 @@ impl Exporter {
         &'a self,
         name: &'a str,
         rib: &'a LocRib,
-    ) -> impl Iterator<Item = (Prefix, Verdict)> + 'a {
+    ) -> impl Iterator<Item = (Prefix, Result<PathAttributes, Held>)> + 'a {
         rib.routes.iter().map(move |(prefix, route)| (*prefix, self.verdict(name, *prefix, route)))
     }
 

@@ -28,11 +28,11 @@ pub(crate) mod testing;
 mod view;
 
 pub use cursor::Cursor;
-pub use exporter::{Changes, Exporter, Verdict};
+pub use exporter::{Changes, Exporter};
 pub use feed::{Feed, Told};
 pub use next_hop::{NextHopInputs, NoNextHop, is_loopback, next_hop};
 pub use outbox::{Begun, Outbox};
-pub use policy::{Conflict, DEFAULT_LOCAL_PREFERENCE, Held, PeerOut};
+pub use policy::{Conflict, DEFAULT_LOCAL_PREFERENCE, Held, PeerOut, conflicts};
 pub use span::Span;
 pub use table::{Phase, Table};
 pub use view::{AdvertisedRoute, LocalAdvertisement, LocalRoute};

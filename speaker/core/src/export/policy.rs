@@ -106,9 +106,7 @@ pub enum Held {
 /// A community that an advertisement has and that was left out, because another advertisement of the same
 /// prefix to the same peer does not have it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Error)]
-#[error(
-    "{community} of advertisement {advertisement} is left out: another advertisement of the prefix lacks it"
-)]
+#[error("{community} of advertisement '{advertisement}' is left out")]
 pub struct Conflict {
     /// The advertisement that has the community.
     pub advertisement: Arc<str>,
@@ -306,6 +304,19 @@ impl<'r> Chosen<'r> {
             names.into_iter().map(move |advertisement| Conflict { advertisement, community })
         })
     }
+}
+
+/// The communities that merging leaves out of what a peer is told of `prefix`, whether or not its session is
+/// up. `selected_as` is the name by which advertisements select the peer, `export` its list.
+#[must_use]
+pub fn conflicts(
+    selected_as: &str,
+    export: Option<&[ExportRule]>,
+    prefix: Prefix,
+    route: &Route,
+) -> Vec<Conflict> {
+    Chosen::of(selected_as, export, prefix, route)
+        .map_or_else(|_| Vec::new(), |chosen| chosen.conflicts().collect())
 }
 
 fn selects(contribution: &Contribution, name: Option<&str>) -> bool {

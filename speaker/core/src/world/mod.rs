@@ -3,6 +3,7 @@
 //! [`World::upsert`], [`World::delete`] and [`World::synced`] only note what they touch. [`World::settle`] recomputes what was
 //! touched and says what is to be done. The same events give the same world.
 
+mod findings;
 mod kept;
 mod peers;
 mod readiness;

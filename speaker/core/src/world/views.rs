@@ -110,14 +110,10 @@ impl World {
             let verdict = self.exporter.verdict(name, prefix, route);
             PeerVerdict {
                 peer: name.to_owned(),
-                advertised: verdict.outcome.is_ok(),
-                next_hop: verdict
-                    .outcome
-                    .is_ok()
-                    .then(|| self.exporter.next_hop(name, prefix.family()))
-                    .flatten(),
+                advertised: verdict.is_ok(),
+                next_hop: verdict.is_ok().then(|| self.exporter.next_hop(name, prefix.family())).flatten(),
                 interface: self.interface(name).map(str::to_owned),
-                reason: verdict.outcome.err().map(|held| held.to_string()),
+                reason: verdict.err().map(|held| held.to_string()),
             }
         };
         self.peer_names().into_iter().map(verdict).collect()
@@ -176,6 +172,9 @@ impl World {
         let mut gates = story.gates.clone();
         gates.extend(without_prefix.flat_map(reason));
         let mut warnings: Vec<String> = story.findings.iter().map(ToString::to_string).collect();
+        let routes = &self.announcer.rib().routes;
+        warnings
+            .extend(self.left_out(prefixes.iter().filter_map(|story| routes.get_key_value(&story.prefix))));
         if !self.complete {
             warnings
                 .push("nothing is announced yet: waiting for the first full list of every source".to_owned());

@@ -151,7 +151,9 @@ fn what_holds_a_service_back_is_said_in_plain_words() {
     world.put(clash);
     assert_eq!(
         world.held(&web()),
-        ["203.0.113.7/32 is refused: it holds 203.0.113.7, the address of node n2"]
+        [
+            "203.0.113.7/32 is refused: it holds 203.0.113.7, the address of node n2; add it to `allow` if it is meant"
+        ]
     );
 }
 
@@ -239,7 +241,10 @@ fn a_local_service_under_an_announced_pool_prefix_without_a_route_is_warned_of()
         advertisement: "fabric".into(),
     };
     assert_eq!(world.announcer.findings(&world.inputs), std::slice::from_ref(&expected));
-    assert_eq!(world.explain(&web()).findings, std::slice::from_ref(&expected));
+    for subject in [web(), Subject::Address(addr("203.0.113.7")), Subject::Prefix(prefix("203.0.113.7/32"))] {
+        assert_eq!(world.explain(&subject).findings, std::slice::from_ref(&expected), "{subject:?}");
+    }
+    assert!(world.explain(&Subject::Address(addr("203.0.113.8"))).findings.is_empty(), "nobody's");
     assert!(expected.to_string().contains("serviceRoutes.which"), "{expected}");
     world.put(service("web", &["203.0.113.7"]));
     assert!(world.findings().is_empty(), "with Cluster every node serves");
@@ -272,7 +277,8 @@ fn a_length_that_cannot_be_is_held_with_the_reason() {
     assert!(story.decisions[0].held_by().unwrap().detail.contains("allowBeyondPool"));
     assert!(matches!(story.findings.as_slice(), [Finding::Held { .. }]));
     assert!(
-        world.findings()[0].starts_with("advertisement 'fabric' holds the IPv4 prefixes of pool 'blue': ")
+        world.findings()[0]
+            .starts_with("advertisement 'fabric' holds back the IPv4 prefixes of pool 'blue': ")
     );
 }
 

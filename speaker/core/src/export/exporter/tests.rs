@@ -1,13 +1,13 @@
-use proptest::prelude::*;
-
 use super::super::testing::{
-    Heard, Reader, Told, asn, communities, external, med, pool, prefix, prefixes, service, set, to_peers,
-    wanted,
+    Heard, Reader, asn, external, med, pool, prefix, prefixes, service, set, to_peers, wanted,
 };
 use super::super::{Cursor, NoNextHop};
 use super::*;
 use crate::rib::Contribution;
 use speaker_config::model::RouteAttributes;
+
+mod groups;
+mod history;
 
 const V4: Family = Family::Ipv4Unicast;
 const V6: Family = Family::Ipv6Unicast;
@@ -52,7 +52,7 @@ impl World {
     }
 
     fn held(&self, name: &str, text: &str) -> Option<Held> {
-        self.exporter.verdict(name, prefix(text), &self.rib.routes[&prefix(text)]).outcome.err()
+        self.exporter.verdict(name, prefix(text), &self.rib.routes[&prefix(text)]).err()
     }
 }
 
@@ -98,7 +98,7 @@ fn nothing_is_said_before_all_is_known() {
     peer.read();
     assert_eq!((peer.messages, peer.cursor.is_synced()), (0, false));
     assert_eq!(
-        exporter.verdict("tor", prefix("203.0.113.0/24"), &rib.routes[&prefix("203.0.113.0/24")]).outcome,
+        exporter.verdict("tor", prefix("203.0.113.0/24"), &rib.routes[&prefix("203.0.113.0/24")]),
         Err(Held::Incomplete)
     );
     assert!(exporter.advertised("tor", &rib, |_| true).is_empty());
@@ -208,136 +208,6 @@ fn announcements_go_before_the_withdrawals_that_they_replace() {
 }
 
 #[test]
-fn peers_with_one_outcome_share_one_table_and_its_bytes() {
-    let mut world = World::new();
-    world.set("203.0.113.0/24", vec![to_peers(pool("a", med(1)), &["a", "b"])]);
-    let a = world.table("a", external("a"), V4);
-    let b = world.table("b", external("b"), V4);
-    assert!(Arc::ptr_eq(&a, &b));
-    let (mut first, mut second) = (a.attach(), b.attach());
-    assert!(Arc::ptr_eq(&first.next_span().unwrap(), &second.next_span().unwrap()));
-    // Another audience, AS, next hop or encoding is another table.
-    let c = world.table("c", external("c"), V4);
-    assert!(!Arc::ptr_eq(&a, &c));
-    for change in [
-        |peer: &mut PeerOut| peer.peer_asn = asn(64501),
-        |peer: &mut PeerOut| peer.next_hops.ipv4 = Ok(NextHop::V4("10.9.9.9".parse().unwrap())),
-        |peer: &mut PeerOut| peer.encode.max_message = 65535,
-        |peer: &mut PeerOut| peer.encode.asn4 = false,
-        |peer: &mut PeerOut| peer.export = Some(Vec::new()),
-        |peer: &mut PeerOut| peer.max_advertised.ipv4 = Some(10),
-        |peer: &mut PeerOut| peer.selected_as = "c".to_owned(),
-    ] {
-        let mut out = external("b");
-        change(&mut out);
-        let other = world.table("b", out, V4);
-        assert!(!Arc::ptr_eq(&a, &other));
-    }
-    // What concerns the other family does not part them; nor does the order of the rules.
-    let mut out = external("b");
-    out.max_advertised.ipv6 = Some(3);
-    out.next_hops.ipv6 = Err(NoNextHop::Ipv6);
-    assert!(Arc::ptr_eq(&a, &world.table("b", out, V4)));
-}
-
-#[test]
-fn an_advertisement_for_one_peer_of_a_group_parts_them() {
-    let mut world = World::new();
-    world.set("203.0.113.0/24", plain("a"));
-    let mut a = world.up("a", external("a"));
-    let mut b = world.up("b", external("b"));
-    assert!(Arc::ptr_eq(a.cursor.table(), b.cursor.table()));
-    a.read().forget();
-    b.read().forget();
-
-    let changes = world.set("192.0.2.0/24", vec![to_peers(pool("only-a", med(1)), &["a"])]);
-    assert_eq!((changes.pending, changes.moved), (names(&["a"]), names(&["a"])));
-    a.cursor.migrate(world.exporter.tables("a").ipv4.as_ref().unwrap());
-    b.cursor.migrate(world.exporter.tables("b").ipv4.as_ref().unwrap());
-    assert_eq!(a.read().announced(), ["192.0.2.0/24"], "and nothing that it was told before");
-    assert!(!b.read_one());
-    assert_eq!(world.held("b", "192.0.2.0/24"), Some(Held::NotSelected));
-    assert_eq!(world.held("a", "192.0.2.0/24"), None);
-    assert_eq!(world.held("nobody", "192.0.2.0/24"), Some(Held::NotEstablished));
-
-    // The group that stays must not be judged by the name of the one that left.
-    world.set("198.51.100.0/24", vec![to_peers(pool("only-a", med(1)), &["a"])]);
-    assert_eq!((a.forget().read().announced().len(), b.read_one()), (1, false));
-    assert_eq!(a.told, wanted(a.cursor.table()));
-}
-
-#[test]
-fn a_change_of_policy_sends_only_what_it_changes() {
-    let mut world = World::new();
-    world.change([
-        ("203.0.113.0/24", plain("a")),
-        ("192.0.2.0/24", plain("b")),
-        ("198.51.100.0/24", plain("c")),
-    ]);
-    let mut peer = world.up("tor", external("tor"));
-    peer.read().forget();
-    let rule = |text| ExportRule { prefix: prefix(text), le: 32 };
-    let mut out = external("tor");
-    out.export = Some(vec![rule("203.0.113.0/24"), rule("198.51.100.0/24")]);
-    peer.cursor.migrate(&world.table("tor", out.clone(), V4));
-    peer.read();
-    assert_eq!((peer.announced(), peer.withdrawn()), (vec![], vec!["192.0.2.0/24".to_owned()]));
-    assert_eq!(world.held("tor", "192.0.2.0/24"), Some(Held::Export));
-
-    out.export = Some(vec![rule("203.0.113.0/24"), rule("192.0.2.0/24")]);
-    peer.cursor.migrate(&world.table("tor", out.clone(), V4));
-    peer.forget().read();
-    assert_eq!(
-        peer.heard,
-        [Heard::Announced(prefix("192.0.2.0/24")), Heard::Withdrawn(prefix("198.51.100.0/24"))]
-    );
-
-    out.next_hops.ipv4 = Ok(NextHop::V4("10.0.0.99".parse().unwrap()));
-    peer.cursor.migrate(&world.table("tor", out, V4));
-    peer.forget().read();
-    assert_eq!((peer.announced().len(), peer.withdrawn().len()), (2, 0), "a new next hop concerns all");
-    assert_eq!((peer.told.clone(), peer.ends_of_rib), (wanted(peer.cursor.table()), 1));
-    assert_eq!(world.exporter.groups().count(), 2, "one a family; the left ones are gone");
-}
-
-#[test]
-fn moving_there_and_back_before_anything_was_said_says_nothing() {
-    let mut world = World::new();
-    world.set("203.0.113.0/24", plain("a"));
-    let mut peer = world.up("tor", external("tor"));
-    let home = Arc::clone(peer.cursor.table());
-    peer.read().forget();
-    let away = world.table("tor", PeerOut { export: Some(Vec::new()), ..external("tor") }, V4);
-    peer.cursor.migrate(&away);
-    peer.cursor.migrate(&home);
-    assert!(!peer.read_one());
-    peer.cursor.migrate(&away);
-    assert_eq!(peer.read().withdrawn(), ["203.0.113.0/24"]);
-}
-
-#[test]
-fn the_peers_that_move_alike_share_the_differences() {
-    let mut world = World::new();
-    world.change([("203.0.113.0/24", plain("a")), ("192.0.2.0/24", plain("b"))]);
-    let mut cursors: Vec<Cursor> =
-        ["a", "b"].map(|name| world.table(name, external(name), V4).attach()).into();
-    for cursor in &mut cursors {
-        while cursor.next_span().is_some() {}
-    }
-    let spans: Vec<_> = ["a", "b"]
-        .iter()
-        .zip(&mut cursors)
-        .map(|(name, cursor)| {
-            let out = PeerOut { export: Some(Vec::new()), ..external(name) };
-            cursor.migrate(&world.table(name, out, V4));
-            cursor.next_span().unwrap()
-        })
-        .collect();
-    assert!(Arc::ptr_eq(&spans[0], &spans[1]));
-    assert_eq!(spans[0].withdrawn, 2);
-}
-
-#[test]
 fn a_family_without_a_next_hop_is_held_with_the_reason() {
     let mut world = World::new();
     world.set("2001:db8::/48", plain("a"));
@@ -411,32 +281,6 @@ fn attributes_that_fill_a_message_are_held_and_the_older_ones_withdrawn() {
     long.encode.max_message = 65535;
     let mut long = world.up("long", long);
     assert_eq!(long.read().announced(), ["192.0.2.0/24", "203.0.113.0/24"]);
-}
-
-#[test]
-fn conflicts_are_told_with_the_verdict() {
-    let mut world = World::new();
-    let drop = RouteAttributes { communities: communities(&["blackhole"]), ..RouteAttributes::default() };
-    world.set("203.0.113.0/24", vec![pool("drop", drop), pool("keep", med(1))]);
-    let _peer = world.up("tor", external("tor"));
-    let verdicts: Vec<(Prefix, Verdict)> = world.exporter.verdicts("tor", &world.rib).collect();
-    assert_eq!(verdicts.len(), 1);
-    assert_eq!(verdicts[0].1.outcome.as_ref().unwrap().communities, []);
-    assert_eq!(verdicts[0].1.conflicts[0].advertisement.as_ref(), "drop");
-}
-
-#[test]
-fn a_group_goes_with_its_last_peer() {
-    let mut world = World::new();
-    world.set("203.0.113.0/24", plain("a"));
-    let mut peer = world.up("tor", external("tor"));
-    let _other = world.up("other", external("other"));
-    world.exporter.peer_down("tor");
-    assert_eq!(world.exporter.groups().count(), 2);
-    world.exporter.peer_down("other");
-    assert_eq!(world.exporter.groups().count(), 0);
-    world.exporter.peer_down("other");
-    assert_eq!(peer.read().announced(), ["203.0.113.0/24"], "a task that has not heard yet reads on");
 }
 
 #[test]
@@ -520,206 +364,6 @@ fn peers_read_while_the_hub_writes() {
     assert_eq!(tables[0].tombstones(), 0);
 }
 
-/// What may happen in a history.
-#[derive(Debug, Clone)]
-enum Step {
-    /// Routes change together: index of the prefix, attributes or none, audience.
-    Change(Vec<(usize, Option<u32>, usize)>),
-    Up(usize),
-    Down(usize),
-    /// One span.
-    Read(usize),
-    Refresh(usize),
-    /// Another policy, and the cursor moves.
-    Policy(usize, usize),
-}
-
-const PEERS: [&str; 4] = ["a", "b", "c", "d"];
-const PREFIXES: [&str; 8] = [
-    "192.0.2.0/24",
-    "192.0.2.0/25",
-    "192.0.2.1/32",
-    "192.0.2.2/32",
-    "198.51.100.0/24",
-    "203.0.113.0/24",
-    "203.0.113.7/32",
-    "203.0.112.0/23",
-];
-
-fn step() -> impl Strategy<Value = Step> {
-    let change = (0..PREFIXES.len(), prop::option::weighted(0.6, 0..3_u32), 0..6_usize);
-    prop_oneof![
-        6 => prop::collection::vec(change, 1..4).prop_map(Step::Change),
-        2 => (0..4_usize).prop_map(Step::Up),
-        1 => (0..4_usize).prop_map(Step::Down),
-        4 => (0..4_usize).prop_map(Step::Read),
-        1 => (0..4_usize).prop_map(Step::Refresh),
-        2 => (0..4_usize, (0..10_usize).prop_map(|index| index.saturating_sub(5))).prop_map(|(peer, policy)| Step::Policy(peer, policy)),
-    ]
-}
-
-fn audience(index: usize) -> Option<Arc<BTreeSet<String>>> {
-    let peers: &[&str] = match index {
-        0..4 => return None,
-        4 => &["a", "b"],
-        _ => &["c"],
-    };
-    Some(Arc::new(peers.iter().map(|name| (*name).to_owned()).collect()))
-}
-
-fn policy(name: &str, index: usize) -> PeerOut {
-    let mut out = external(name);
-    match index {
-        0 => {}
-        1 => out.export = Some(vec![ExportRule { prefix: prefix("192.0.2.0/24"), le: 32 }]),
-        2 => out.max_advertised.ipv4 = Some(2),
-        3 => out.next_hops.ipv4 = Ok(NextHop::V4("10.0.0.99".parse().unwrap())),
-        _ => out.next_hops.ipv4 = Err(NoNextHop::Ipv4),
-    }
-    out
-}
-
-/// What a peer is to hold, from the Loc-RIB alone: no group, no version, no incremental step.
-fn oracle(out: &PeerOut, rib: &LocRib) -> Told {
-    let Ok(next_hop) = out.next_hops.ipv4 else { return Told::new() };
-    let mut routes: Vec<_> = rib
-        .routes
-        .iter()
-        .filter_map(|(prefix, route)| {
-            let chosen = Chosen::of(&out.selected_as, out.export.as_deref(), *prefix, route).ok()?;
-            let attributes = SessionClass::of(out).path_attributes(&chosen.merged());
-            Some(((chosen.is_service(), chosen.created(), *prefix), (attributes, next_hop)))
-        })
-        .collect();
-    routes.sort_by_key(|(rank, _)| *rank);
-    let limit = out.max_advertised.ipv4.map_or(usize::MAX, |limit| limit as usize);
-    routes.into_iter().take(limit).map(|((_, _, prefix), told)| (prefix, told)).collect()
-}
-
-#[derive(Default)]
-struct History {
-    exporter: Exporter,
-    rib: LocRib,
-    readers: BTreeMap<usize, Reader>,
-    policies: [usize; 4],
-}
-
-impl History {
-    fn apply(&mut self, step: &Step) {
-        match step {
-            Step::Change(routes) => self.change(routes),
-            Step::Up(peer) => {
-                let table = self.place(*peer);
-                self.readers.insert(*peer, Reader::new(&table));
-            }
-            Step::Down(peer) => {
-                self.exporter.peer_down(PEERS[*peer]);
-                self.readers.remove(peer);
-            }
-            Step::Read(peer) => {
-                self.readers.get_mut(peer).map(Reader::read_one);
-            }
-            Step::Refresh(peer) => {
-                if let Some(reader) = self.readers.get_mut(peer) {
-                    reader.cursor.rewind();
-                }
-            }
-            Step::Policy(peer, policy) => {
-                self.policies[*peer] = *policy;
-                if self.readers.contains_key(peer) {
-                    let table = self.place(*peer);
-                    self.readers.get_mut(peer).unwrap().cursor.migrate(&table);
-                }
-            }
-        }
-    }
-
-    fn change(&mut self, routes: &[(usize, Option<u32>, usize)]) {
-        let mut changed = BTreeSet::new();
-        for (index, attributes, selected) in routes {
-            changed.insert(prefix(PREFIXES[*index]));
-            match attributes {
-                None => {
-                    self.rib.routes.remove(&prefix(PREFIXES[*index]));
-                }
-                Some(value) => {
-                    let mut first = service("s", i64::from(*value));
-                    first.peers = audience(*selected);
-                    first.attributes = Arc::new(med(*value));
-                    let mut contributions = vec![first];
-                    if prefix(PREFIXES[*index]).len() < 32 {
-                        contributions[0].source.kind = crate::rib::SourceKind::Pool;
-                        contributions.push(to_peers(pool("more", med(1)), &["c", "d"]));
-                    }
-                    set(&mut self.rib, PREFIXES[*index], contributions);
-                }
-            }
-        }
-        let level: Vec<usize> = self
-            .readers
-            .iter()
-            .filter(|(_, reader)| reader.cursor.is_synced())
-            .map(|(peer, _)| *peer)
-            .collect();
-        let changes = self.exporter.apply(&changed, &self.rib);
-        for (peer, reader) in &mut self.readers {
-            let table = self.exporter.tables(PEERS[*peer]).ipv4.unwrap();
-            let moved = !Arc::ptr_eq(&table, reader.cursor.table());
-            assert_eq!(moved, changes.moved.contains(PEERS[*peer]));
-            reader.cursor.migrate(&table);
-            if level.contains(peer) && !reader.cursor.is_synced() {
-                assert!(changes.pending.contains(PEERS[*peer]), "nobody wakes it");
-            }
-        }
-    }
-
-    fn place(&mut self, peer: usize) -> Arc<Table> {
-        let out = policy(PEERS[peer], self.policies[peer]);
-        self.exporter.peer_up(PEERS[peer], out, &self.rib).ipv4.unwrap()
-    }
-
-    /// Every peer reads to the end, and holds what it should.
-    fn check(&mut self) {
-        for (peer, reader) in &mut self.readers {
-            reader.read();
-            assert!(reader.cursor.is_synced());
-            let out = policy(PEERS[*peer], self.policies[*peer]);
-            assert_eq!(reader.told, oracle(&out, &self.rib), "{}", PEERS[*peer]);
-            assert_eq!(reader.told, wanted(reader.cursor.table()));
-            assert_eq!(reader.ends_of_rib, 1);
-        }
-        for (table, members) in self.exporter.groups() {
-            assert!(!members.is_empty());
-            assert_eq!(table.tombstones(), 0, "all are level");
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
-    /// Whatever happens, in whatever order, and however late a peer reads: it ends with what is wanted.
-    #[test]
-    fn every_peer_ends_with_what_is_wanted(
-        steps in prop::collection::vec(step(), 1..60),
-        complete_at in 0..30_usize,
-    ) {
-        let mut history = History::default();
-        for (index, step) in steps.iter().enumerate() {
-            if index == complete_at {
-                history.exporter.set_complete();
-            }
-            history.apply(step);
-            let bound: usize = PREFIXES.len();
-            for (table, _) in history.exporter.groups() {
-                prop_assert!(table.tombstones() <= bound);
-            }
-        }
-        history.exporter.set_complete();
-        history.check();
-    }
-}
-
 #[test]
 fn a_drain_changes_every_table_and_its_end_brings_all_back() {
     let mut world = World::new();
@@ -730,7 +374,7 @@ fn a_drain_changes_every_table_and_its_end_brings_all_back() {
     world.up("limited", limited);
     let told = |world: &World, name: &str| {
         let route = &world.rib.routes[&prefix("203.0.113.0/24")];
-        world.exporter.verdict(name, prefix("203.0.113.0/24"), route).outcome
+        world.exporter.verdict(name, prefix("203.0.113.0/24"), route)
     };
     let before = told(&world, "tor").unwrap();
     let changes = world.exporter.set_drain(Drain::Announcing, &world.rib);

@@ -67,8 +67,8 @@ fn communities_that_take_a_route_out_of_service_are_not_merged_in() {
         let route = route(vec![pool("drop", with(&[name, "64501:1"])), pool("keep", with(&["64501:2"]))]);
         let chosen = chosen("tor", &route);
         assert_eq!(chosen.merged().communities, communities(&["64501:1", "64501:2"]));
-        let conflicts: Vec<Conflict> = chosen.conflicts().collect();
-        assert_eq!(conflicts, [Conflict { advertisement: "drop".into(), community: name.parse().unwrap() }]);
+        let told = conflicts("tor", None, prefix("203.0.113.0/24"), &route);
+        assert_eq!(told, [Conflict { advertisement: "drop".into(), community: name.parse().unwrap() }]);
     }
 }
 
@@ -83,6 +83,10 @@ fn what_every_advertisement_says_is_no_conflict() {
     // The other one is for another peer.
     let apart = route(vec![pool("drop", with(&["blackhole"])), to_peers(pool("keep", with(&[])), &["x"])]);
     assert_eq!(chosen("tor", &apart).merged().communities, communities(&["blackhole"]));
+    assert_eq!(conflicts("tor", None, prefix("203.0.113.0/24"), &apart), []);
+    assert_eq!(conflicts("x", None, prefix("203.0.113.0/24"), &apart).len(), 1);
+    // Nor is it where the export list lets nothing out.
+    assert_eq!(conflicts("x", Some(&[]), prefix("203.0.113.0/24"), &apart), []);
 }
 
 #[test]
