@@ -53,9 +53,25 @@ fn view(capability: &Capability) -> CapabilityView {
                 (_, false) => format!("{host}.{domain}"),
             },
         ),
-        Capability::Unknown { code, value } => (*code, "unknown", format!("{} octets", value.len())),
+        Capability::Unknown { code, value } => (*code, registered(*code), format!("{} octets", value.len())),
     };
     CapabilityView { code, name: name.to_owned(), value }
+}
+
+/// Those that peers announce and this speaker has no use for, as IANA's registry calls them.
+fn registered(code: u8) -> &'static str {
+    match code {
+        3 => "outbound route filtering",
+        7 => "BGPsec",
+        8 => "multiple labels",
+        67 => "dynamic capability",
+        68 => "multisession",
+        75 => "software version",
+        128 => "prestandard route refresh",
+        129 | 130 => "prestandard outbound route filtering",
+        131 => "prestandard multisession",
+        _ => "unknown",
+    }
 }
 
 fn join<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
@@ -113,6 +129,14 @@ mod tests {
             (fqdn("tor-a", "example.net"), "73 host name: tor-a.example.net"),
             (fqdn("tor-a", ""), "73 host name: tor-a"),
             (Capability::Unknown { code: 200, value: Bytes::from_static(b"ab") }, "200 unknown: 2 octets"),
+            (
+                Capability::Unknown { code: 128, value: Bytes::new() },
+                "128 prestandard route refresh: 0 octets",
+            ),
+            (
+                Capability::Unknown { code: 75, value: Bytes::from_static(b"\x03FRR") },
+                "75 software version: 4 octets",
+            ),
         ] {
             assert_eq!(said(&capability), expected);
         }

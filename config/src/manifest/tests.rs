@@ -106,3 +106,21 @@ fn a_line_is_found_in_a_large_file() {
     let Content::Broken(error) = &documents[2000].content else { panic!("{:?}", documents[2000]) };
     assert_eq!((error.line, error.column), (10004, 9));
 }
+
+#[test]
+fn every_kind_of_the_readme_is_read() {
+    let readme = include_str!("../../README.md");
+    let table = readme.split_once("| kind | versions |").unwrap().1;
+    let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 5, "{rows:?}");
+    for row in rows {
+        let [_, kinds, versions, _] = row.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
+            panic!("{row}");
+        };
+        for version in versions.split(", ").map(|version| version.trim_matches('`')) {
+            for kind in kinds.split(", ") {
+                assert!(convert(version, kind, &Json::Null).is_some(), "{version} {kind}");
+            }
+        }
+    }
+}

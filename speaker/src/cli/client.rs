@@ -60,13 +60,21 @@ fn refused<T>(status: StatusCode, body: &[u8]) -> anyhow::Result<Answer<T>> {
     if status == StatusCode::NOT_FOUND { Ok(Answer::NotFound(text)) } else { Err(anyhow!(text)) }
 }
 
-async fn exchange(socket: &Path, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
-    let stream = UnixStream::connect(socket).await.with_context(|| {
+/// Why nobody can be asked, and what to do.
+fn unanswered(socket: &Path, error: std::io::Error) -> anyhow::Error {
+    let path = socket.display();
+    let what = if error.kind() == std::io::ErrorKind::PermissionDenied {
+        format!("{path} may not be opened by this user; it is for the daemon's user and group, such as root")
+    } else {
         format!(
-            "no daemon answers on {}; is `speaker run` running, or is its socket elsewhere (--socket)?",
-            socket.display()
+            "no daemon answers on {path}; is `speaker run` running, or is its socket elsewhere (--socket)?"
         )
-    })?;
+    };
+    anyhow::Error::new(error).context(what)
+}
+
+async fn exchange(socket: &Path, method: Method, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| unanswered(socket, error))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
     let request = Request::builder()
@@ -120,5 +128,15 @@ mod tests {
             get::<serde_json::Value>(Path::new("/nonexistent/api.sock"), "/v1/peers").await.unwrap_err();
         assert!(error.to_string().contains("/nonexistent/api.sock"), "{error}");
         assert!(error.to_string().contains("--socket"), "{error}");
+    }
+
+    #[test]
+    fn a_socket_that_may_not_be_opened_is_no_missing_daemon() {
+        let error = unanswered(Path::new("/run/api.sock"), std::io::ErrorKind::PermissionDenied.into());
+        let text = format!("{error:#}");
+        assert!(
+            text.starts_with("/run/api.sock may not be opened by this user") && !text.contains("no daemon"),
+            "{text}"
+        );
     }
 }

@@ -29,9 +29,6 @@ use crate::question::{Answer, Asked, Question, Refused, Reply, RibFilter};
 /// The most held routes that `peers NAME` lists.
 const HELD: usize = 20;
 
-/// "The length of the Shutdown Communication" fits into one octet (RFC 9003 §2).
-const SHUTDOWN_TEXT: usize = 255;
-
 pub(super) fn answer<T: Serialize + Send + 'static>(value: T) -> Answer {
     Ok(Reply::Json(Box::new(value)))
 }
@@ -55,37 +52,13 @@ impl Hub {
             Question::Version => answer(self.version()),
             Question::Drain(lasts) => return self.order_drain(lasts, false, reply),
             Question::Undrain => return self.order_drain(None, true, reply),
-            Question::Reset(peer) => self.each(&peer, super::peers::Peers::reset, "reset"),
-            Question::Soft { peer, inbound, outbound } => self.each(
-                &peer,
-                |peers, name| peers.soft(name, inbound, outbound),
-                "routes exchanged again with",
-            ),
+            Question::Reset(peer) => self.reset(&peer),
+            Question::Soft { peer, inbound, outbound } => self.soft(&peer, inbound, outbound),
             Question::Shutdown { peer, message } => self.shut_down(&peer, &message),
-            Question::NoShutdown(peer) => {
-                if self.peers.no_shut_down(&peer, &mut self.world) {
-                    answer(format!("{peer} may come up"))
-                } else {
-                    Err(self.no_peer(&peer))
-                }
-            }
+            Question::NoShutdown(peer) => self.no_shut_down(&peer),
         };
         // Who asked may have gone.
         drop(reply.send(answer));
-    }
-
-    fn shut_down(&mut self, peer: &str, message: &str) -> Answer {
-        if message.len() > SHUTDOWN_TEXT {
-            let len = message.len();
-            return Err(Refused::Invalid(format!(
-                "the message has {len} octets, and {SHUTDOWN_TEXT} fit into a NOTIFICATION (RFC 9003); say it shorter"
-            )));
-        }
-        if self.peers.shut_down(peer, message) {
-            answer(format!("{peer} is shut down"))
-        } else {
-            Err(self.no_peer(peer))
-        }
     }
 
     pub(super) fn no_peer(&self, name: &str) -> Refused {
@@ -96,19 +69,6 @@ impl Hub {
             format!("there are {}", names.join(", "))
         };
         Refused::NotFound(format!("no peer {name:?} on this node: {known}"))
-    }
-
-    fn each(&self, peer: &str, act: impl Fn(&super::peers::Peers, &str), done: &str) -> Answer {
-        if peer != "all" && self.peers.get(peer).is_none() {
-            return Err(self.no_peer(peer));
-        }
-        let names = self.peers.iter().map(|(name, _)| name).filter(|name| peer == "all" || &***name == peer);
-        let mut told = Vec::new();
-        for name in names {
-            act(&self.peers, name);
-            told.push(name.to_string());
-        }
-        answer(format!("{done} {}", told.join(", ")))
     }
 
     fn advertised(&self, filter: &RibFilter) -> Answer {
@@ -205,9 +165,8 @@ impl Hub {
         };
         let summary = self.summary(peer);
         let verdicts = self.world.exporter().verdicts(name, self.world.announcer().rib());
-        let held = verdicts.filter_map(|(prefix, verdict)| {
-            Some(HeldRoute { prefix, reason: verdict.outcome.err()?.to_string() })
-        });
+        let held = verdicts
+            .filter_map(|(prefix, verdict)| Some(HeldRoute { prefix, reason: verdict.err()?.to_string() }));
         let held: Vec<HeldRoute> = held.take(HELD).collect();
         let detail = detail(peer, held, self.peers.now());
         let view = peer.handle.view();

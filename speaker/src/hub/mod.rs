@@ -11,6 +11,7 @@ mod kernel;
 mod message;
 mod mrt;
 mod observe;
+mod orders;
 mod peers;
 mod precedence;
 mod readiness;

@@ -70,6 +70,16 @@ impl Running {
         self.established.as_ref().is_some_and(|up| up.negotiated.graceful_restart.is_some() && asked(up))
     }
 
+    /// Why it does not come up, where that is ours to change.
+    pub(super) fn kept_down(&self) -> Option<String> {
+        let name = self.handle.name();
+        match (&self.shutdown, &self.wanted.blocked) {
+            (Some(_), _) => Some(format!("is shut down; `speaker no-shutdown {name}` lets it come up")),
+            (None, Some(why)) => Some(format!("is not started: {why}")),
+            (None, None) => None,
+        }
+    }
+
     /// Takes on new settings that leave the session up.
     pub(super) fn adopt(&mut self, wanted: Wanted, name: &str, world: &mut World) {
         let timers = wanted::timers(&wanted.spec.settings);

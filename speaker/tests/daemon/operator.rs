@@ -22,6 +22,10 @@ fn a_shutdown_tells_the_other_side_why_until_it_is_taken_back() {
     router.receives(&[]);
     let table = node.speaker(&["peers"]).out;
     assert!(table.contains("Idle (Admin)"), "{table}");
+    for order in [&["clear", "tor"][..], &["clear", "all"], &["clear", "tor", "soft"]] {
+        let ran = node.speaker(order);
+        assert_eq!(ran.out, "tor is shut down; `speaker no-shutdown tor` lets it come up\n", "{order:?}");
+    }
     let full = node.speaker(&["peers", "tor"]).out;
     assert!(full.contains("Administratively shut down: maintenance at noon"), "{full}");
 

@@ -287,6 +287,9 @@ pub(in crate::speaker) fn check_unique(
     let names = names.chain(dynamic.iter().map(|peer| (&peer.value.name, &peer.place)));
     let mut seen = BTreeMap::new();
     for (name, place) in names {
+        if name == "all" {
+            report.error(place, "`speaker clear all` means every peer", "give the peer another name");
+        }
         if let Some(line) = seen.insert(name, place.at.line) {
             let message = format!("a peer named {name} stands in line {line}");
             report.error(place, message, "give each peer a name of its own");

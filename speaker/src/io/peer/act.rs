@@ -45,7 +45,7 @@ impl Task {
                 }
             }
             Action::State(state) => {
-                info!(?state, "state");
+                info!("state {state:?}");
                 if state != State::Idle {
                     self.reached = state;
                 }
@@ -83,10 +83,11 @@ impl Task {
     }
 
     pub(super) fn established(&mut self, negotiated: Box<Negotiated>) {
+        let families: Vec<String> = negotiated.families.iter().map(|family| family.to_string()).collect();
         info!(
             remote = %negotiated.remote, local = %negotiated.local, peer_as = %negotiated.peer_asn,
             router_id = %negotiated.peer_router_id, hold = negotiated.hold_time.seconds(),
-            families = ?negotiated.families, "session is up",
+            families = families.join(","), "session is up",
         );
         self.said.clear();
         self.limits = Limits::default();
