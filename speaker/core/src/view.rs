@@ -212,8 +212,10 @@ pub struct PeerDetail {
     pub next_timer: Option<NextTimer>,
     /// How long changes take to reach this peer; null before the first.
     pub propagation: Option<PropagationView>,
-    /// Routes that this peer is not told, with the reason.
+    /// Routes that this peer is not told, with the reason: the first 20.
     pub held: Vec<HeldRoute>,
+    /// How many there are of these.
+    pub held_count: usize,
 }
 
 /// How long changes took from their source until all their octets were written to a peer.

@@ -165,6 +165,10 @@ pub(crate) fn peer(detail: &PeerDetail) -> String {
     for held in &detail.held {
         let _ = writeln!(out, "  held back {}: {}", held.prefix, held.reason);
     }
+    if detail.held_count > detail.held.len() {
+        let more = detail.held_count - detail.held.len();
+        let _ = writeln!(out, "  and {more} more; `speaker explain PREFIX` says why of each");
+    }
     out
 }
 

@@ -8,6 +8,7 @@ use bgp_proto::types::{FamilyMap, Prefix, Timestamp};
 use serde::Serialize;
 use speaker_config::model::Ttl;
 use speaker_config::objects::UnixSeconds;
+use speaker_core::export::Held;
 use speaker_core::learn::Learned;
 use speaker_core::received::ReceivedCount;
 use speaker_core::rfc3339;
@@ -165,10 +166,11 @@ impl Hub {
         };
         let summary = self.summary(peer);
         let verdicts = self.world.exporter().verdicts(name, self.world.announcer().rib());
-        let held = verdicts
-            .filter_map(|(prefix, verdict)| Some(HeldRoute { prefix, reason: verdict.err()?.to_string() }));
-        let held: Vec<HeldRoute> = held.take(HELD).collect();
-        let detail = detail(peer, held, self.peers.now());
+        let mut held = verdicts.filter_map(|(prefix, verdict)| Some((prefix, verdict.err()?)));
+        let told = |(prefix, reason): (Prefix, Held)| HeldRoute { prefix, reason: reason.to_string() };
+        let first: Vec<HeldRoute> = held.by_ref().take(HELD).map(told).collect();
+        let held_count = first.len() + held.count();
+        let detail = detail(peer, (first, held_count), self.peers.now());
         let view = peer.handle.view();
         tokio::spawn(async move {
             let view = view.await;
@@ -341,7 +343,7 @@ fn address(peer: &Running) -> String {
 /// The rest of what operators see of a peer.
 pub(super) fn detail(
     peer: &Running,
-    held: Vec<HeldRoute>,
+    (held, held_count): (Vec<HeldRoute>, usize),
     now: Timestamp,
 ) -> impl FnOnce(PeerSummary, Option<&PeerView>) -> PeerDetail + Send + 'static + use<> {
     let spec = peer.wanted.spec.clone();
@@ -377,6 +379,7 @@ pub(super) fn detail(
             }),
             propagation: view.and_then(|view| view.propagation).map(propagation),
             held,
+            held_count,
         }
     }
 }

@@ -72,7 +72,7 @@ impl Hub {
         let running = names.filter_map(|name| self.peers.get(&name).map(|peer| (name, peer)));
         let now = self.peers.now();
         let peers = running.map(|(name, peer)| {
-            let (summary, rest) = (self.summary(peer), detail(peer, Vec::new(), now));
+            let (summary, rest) = (self.summary(peer), detail(peer, (Vec::new(), 0), now));
             let complete: Complete = Box::new(move |view| rest(summary(view), view));
             Peer { name, complete, view: Box::pin(peer.handle.view()) }
         });

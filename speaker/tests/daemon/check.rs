@@ -63,7 +63,7 @@ fn what_the_manifests_come_to_is_judged_as_in_the_daemon() {
     assert!(!ran.out.contains("hidden") && !ran.out.contains("notes"), "{ran:?}");
     scene.write("m/e.yaml", &service("lonely", "loadBalancerIP: 192.0.2.200"));
     let ran = scene.run(&["check", "--config", "node.yaml"]);
-    assert!(ran.out.contains("warning: ./m/e.yaml:1: Service shop/lonely: "), "{ran:?}");
+    assert!(ran.out.contains("warning: ./m/e.yaml:2: Service shop/lonely: "), "{ran:?}");
 }
 
 #[test]
