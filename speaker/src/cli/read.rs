@@ -6,6 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use speaker_core::export::{AdvertisedRoute, LocalRoute};
+use speaker_core::received::ReceivedRoute;
 use speaker_core::view::{Explanation, PeerDetail, PeerSummary, PoolView, ServiceView, VersionView};
 
 use super::args::{
@@ -66,10 +68,26 @@ pub(crate) async fn rib(rib: Rib) -> anyhow::Result<Exit> {
         }
     };
     let narrow = query.prefix.is_some();
-    match client::get::<Vec<Value>>(socket, &path).await? {
+    match name {
+        "advertised" => routes::<AdvertisedRoute>(name, socket, &path, format, narrow).await,
+        "local" => routes::<LocalRoute>(name, socket, &path, format, narrow).await,
+        _ => routes::<ReceivedRoute>(name, socket, &path, format, narrow).await,
+    }
+}
+
+/// A table, its keys in the order of the design.
+async fn routes<T: DeserializeOwned + Serialize>(
+    name: &str,
+    socket: &Path,
+    path: &str,
+    format: Format,
+    narrow: bool,
+) -> anyhow::Result<Exit> {
+    match client::get::<Vec<T>>(socket, path).await? {
         Answer::NotFound(text) => Ok(not_found(&text)),
         Answer::Ok(rows) => {
-            print(&rows, format, |wide| super::rib::rib(name, &rows, wide))?;
+            let cells: Vec<Value> = rows.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+            print(&rows, format, |wide| super::rib::rib(name, &cells, wide))?;
             if name != "received" {
                 note_kept(socket, format).await?;
             }

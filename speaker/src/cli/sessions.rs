@@ -162,6 +162,13 @@ pub(crate) fn peer(detail: &PeerDetail) -> String {
             seen.changes
         );
     }
+    out.push_str(&held(detail));
+    out
+}
+
+/// What the peer is not told.
+fn held(detail: &PeerDetail) -> String {
+    let mut out = String::new();
     for held in &detail.held {
         let _ = writeln!(out, "  held back {}: {}", held.prefix, held.reason);
     }

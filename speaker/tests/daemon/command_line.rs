@@ -85,6 +85,14 @@ fn rib_advertised_has_every_key_of_the_design_and_filters() {
             "sources": [{"kind": "pool", "namespace": null, "name": "public"}], "since": since,
         })
     );
+    // In the order of the design, for people.
+    let text = pair.node.speaker(&["rib", "advertised", "-o", "json"]).out;
+    let order: Vec<usize> =
+        ["\"peer\"", "\"peerAs\"", "\"family\"", "\"prefix\"", "\"nextHop\"", "\"source\"", "\"since\""]
+            .iter()
+            .map(|key| text.find(key).unwrap())
+            .collect();
+    assert!(order.is_sorted(), "{text}");
     let prefixes = |arguments: &[&str]| -> Vec<String> {
         let rows = pair.node.json(&[&["rib", "advertised"], arguments].concat());
         rows.as_array().unwrap().iter().map(|row| row["prefix"].as_str().unwrap().to_owned()).collect()

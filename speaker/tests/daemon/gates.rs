@@ -106,10 +106,13 @@ fn of_too_many_routes_pools_go_first_and_the_rest_is_held() {
 
 #[test]
 fn of_many_held_routes_the_first_are_listed_and_all_are_counted() {
-    let prefixes: Vec<String> = (0..25).map(|last| format!("192.0.2.{last}/32")).collect();
-    let rest = format!("advertisements: [{{name: hosts, prefixes: [{}]}}]\n", prefixes.join(", "));
-    let pair = Pair::with("", ", export: [{prefix: 192.0.2.0/30, le: 32}]", &rest, |_| ());
-    pair.router.receives(&["192.0.2.0/32", "192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"]);
+    let prefixes: Vec<String> = (0..25).map(|last| format!("198.51.100.{last}/32")).collect();
+    let rest = format!(
+        "advertisements: [{{name: hosts, prefixes: [{}], allow: [198.51.100.0/24]}}]\n",
+        prefixes.join(", ")
+    );
+    let pair = Pair::with("", ", export: [{prefix: 198.51.100.0/30, le: 32}]", &rest, |_| ());
+    pair.router.receives(&["198.51.100.0/32", "198.51.100.1/32", "198.51.100.2/32", "198.51.100.3/32"]);
     let peer = pair.node.peer("tor");
     assert_eq!((peer["held"].as_array().unwrap().len(), &peer["heldCount"]), (20, &21.into()), "{peer}");
     let full = pair.node.speaker(&["peers", "tor"]).out;
