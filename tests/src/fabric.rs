@@ -189,7 +189,7 @@ pub fn config(datapath: &str, advertisements: &str, peer_keys: &str) -> String {
 router: {{asn: 64501, routerId: 10.0.0.1}}
 sources: {{manifests: [manifests]}}
 ipam: {{stateDir: state}}
-api: {{socket: api.sock}}
+api: {{socket: api.sock, http: \"127.0.0.1:9179\"}}
 datapath: {datapath}
 peerGroups:
   - {{name: router, timers: {{hold: 9s, keepalive: 3s, connectRetry: 1s}}{peer_keys}}}

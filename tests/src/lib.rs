@@ -8,6 +8,7 @@
     reason = "the laboratory is test code: what goes wrong here fails the test that uses it"
 )]
 
+pub mod asker;
 pub mod bgp;
 pub mod cgroup;
 pub mod chart;

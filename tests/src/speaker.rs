@@ -1,7 +1,8 @@
 //! The speaker under test: its binary, its files, its command line.
 
 use std::fs;
-use std::net::IpAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -162,6 +163,26 @@ impl Speaker {
         let new = self.dir.join("speaker.yaml.new");
         fs::write(&new, config).expect("speaker.yaml");
         fs::rename(new, self.dir.join("speaker.yaml")).expect("speaker.yaml");
+    }
+
+    /// A metric by its name and labels, as `speaker_reconcile_errors_total{component="link"}`, where `api.http` is
+    /// 127.0.0.1:9179.
+    ///
+    /// # Panics
+    /// If it is not there.
+    #[must_use]
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.node.inside(|| {
+            let mut stream = TcpStream::connect(("127.0.0.1", 9179))?;
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).map(|_| text)
+        });
+        let text: String = text.unwrap_or_else(|e: std::io::Error| panic!("metrics: {e}"));
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {text}"))
     }
 
     /// Runs a command of its command line.

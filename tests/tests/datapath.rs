@@ -15,6 +15,7 @@ use std::time::Duration;
 use tests::cluster::pod;
 use tests::echo::{Echo, ask};
 use tests::fabric::{BRIEFLY, Fabric, POOL_ALWAYS, POOL4, POOL6, Row, SOON, nft, own_lines, pool, service};
+use tests::speaker::Speaker;
 use tests::wait::{always, eventually};
 
 /// What stands for kube-proxy on a node: a Service's port is translated for packets that come in and for those that
@@ -193,6 +194,29 @@ fn local_delivery_takes_used_addresses_and_opens_nothing_on_others() {
     });
     let error = ask(&row.client, addr("203.0.113.10"), 22, BRIEFLY).unwrap_err();
     assert!(error.contains("timed out"), "{error}");
+}
+
+/// Static routing: no peer is told anything, the router's routes are pointed at the node by hand.
+#[test]
+fn without_a_peer_what_is_routed_here_by_hand_is_carried() {
+    let row = Row::new();
+    row.router.ip(&["route", "add", POOL4, "via", "10.0.0.1"]);
+    row.router.ip(&["-6", "route", "add", POOL6, "via", "fd00::1"]);
+    // The measure itself.
+    assert!(loops(&row, &[("203.0.113.77", 9)]) > 20);
+    let config = format!(
+        "node: {{name: n1}}\nsources: {{manifests: [manifests]}}\nipam: {{stateDir: state}}\napi: {{socket: api.sock}}\n\
+         datapath: {{loops: blackhole, local: announced}}\n{POOL_ALWAYS}"
+    );
+    let manifests = [pool(), ("web.yaml", service("web", 10))];
+    let speaker = Speaker::start(&row.node, &config, &manifests);
+    let _service = Echo::serve(&row.node, 80);
+    for vip in ["203.0.113.10", "2001:db8:1::a"] {
+        eventually(SOON, "the address is delivered", || ask(&row.client, addr(vip), 80, BRIEFLY).map(drop));
+    }
+    let nobodys = [("203.0.113.77", 9), ("2001:db8:1::77", 9)];
+    assert_eq!(loops(&row, &nobodys), 0);
+    assert_eq!(speaker.cli(&["peers", "-o", "json"]).trim(), "[]");
 }
 
 #[test]

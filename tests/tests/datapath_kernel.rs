@@ -324,6 +324,8 @@ fn a_family_that_the_kernel_refuses_holds_back_itself_alone() {
     );
     let version = fabric.speaker.cli(&["version"]);
     assert!(!version.contains("CAP_NET_ADMIN"), "{version}");
+    let errors = "speaker_reconcile_errors_total{component=\"kernel\"}";
+    assert!(fabric.speaker.metric(errors) >= 1.0, "what the kernel refuses is counted");
     node.sysctl("net/ipv6/conf/lo/disable_ipv6", "0");
     fabric.wait_routes(&["2001:db8:1::a/128", "203.0.113.10/32"]);
 }

@@ -8,7 +8,6 @@
     reason = "tests"
 )]
 
-use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -300,16 +299,8 @@ fn without_the_right_to_raw_sockets_a_condition_says_so_and_all_else_works() {
     );
     assert!(speaker.process().running());
     // What is tried again is counted, by component.
-    let metrics = nodes.node.inside(|| {
-        let mut connection = std::net::TcpStream::connect("127.0.0.1:9179").unwrap();
-        connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-        let mut text = String::new();
-        connection.read_to_string(&mut text).unwrap();
-        text
-    });
     let count = |component: &str| {
-        let name = format!("speaker_reconcile_errors_total{{component=\"{component}\"}} ");
-        metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse::<f64>().ok()).unwrap()
+        speaker.metric(&format!("speaker_reconcile_errors_total{{component=\"{component}\"}}"))
     };
     assert!(count("link") >= 1.0, "{}", count("link"));
     assert_eq!(count("kubernetes"), 0.0);

@@ -8,9 +8,11 @@
     reason = "tests"
 )]
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use tests::lab::{Lab, Node};
+use tests::pcap::Capture;
 use tests::speaker::Speaker;
 use tests::wait::{always, eventually};
 
@@ -140,6 +142,9 @@ fn an_allocated_address_is_answered_for_in_both_families_and_no_other() {
         macs if macs == [own.clone()] => Ok(()),
         other => Err(format!("{other:?}")),
     });
+    // A switch that snoops MLD asks members of the solicited-node group alone.
+    let groups = || host.ip(&["-6", "maddress", "show", "dev", "eth0"]);
+    assert!(groups().contains("ff02::1:ff00:100"), "{}", groups());
     // An address of the pool that no Service has, and one of nobody.
     for unused in ["192.0.2.101", "192.0.2.200"] {
         assert_eq!(segment.arping(unused), Vec::<String>::new(), "{unused}");
@@ -160,6 +165,64 @@ fn an_allocated_address_is_answered_for_in_both_families_and_no_other() {
         (v4, v6) if v4.is_empty() && v6.is_empty() => Ok(()),
         other => Err(format!("{other:?}")),
     });
+    assert!(!groups().contains("ff02::1:ff00:100"), "{}", groups());
+}
+
+/// A policy that names interfaces.
+fn policy(interfaces: &str) -> String {
+    format!(
+        "apiVersion: cilium.io/v2alpha1\nkind: CiliumL2AnnouncementPolicy\nmetadata: {{name: segment}}\n\
+         spec: {{loadBalancerIPs: true, interfaces: [{interfaces}]}}\n"
+    )
+}
+
+#[test]
+fn interfaces_are_named_by_expressions_and_a_bridge_is_one() {
+    let segment = Segment::new();
+    let host = segment.lab.node("host");
+    segment.lab.plug(&segment.switch, &host, "eth0");
+    // As a hypervisor has it: the host's addresses are on a bridge, of which the wire is a port.
+    host.ip(&["link", "add", "br-lan", "type", "bridge"]);
+    host.ip(&["link", "set", "br-lan", "address", "02:00:00:00:00:42", "up"]);
+    host.ip(&["link", "set", "eth0", "master", "br-lan"]);
+    host.address("br-lan", "192.0.2.10/24");
+    host.address("br-lan", "2001:db8::a/64");
+    // Unanchored, and one of several is enough; the port of the bridge is no segment of its own.
+    let config = CONFIG.replace("[\"^eth0$\"]", "[\"^eth\", \"^br-\"]");
+    let manifests = [
+        ("pool.yaml", POOL.to_owned()),
+        ("web.yaml", service("web", "")),
+        ("policy.yaml", policy("\"^nothing\", \"r-la\"")),
+    ];
+    let speaker = Speaker::start(&host, &config, &manifests);
+    let bridge = ["02:00:00:00:00:42".to_owned()];
+    eventually(PATIENCE, "the bridge answers", || match (segment.arping(V4), segment.ndisc(V6)) {
+        (v4, v6) if v4 == bridge && v6 == bridge => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    speaker.write_manifest("policy.yaml", &policy("\"^eth0$\""));
+    eventually(PATIENCE, "silence", || match (segment.arping(V4), segment.ndisc(V6)) {
+        (v4, v6) if v4.is_empty() && v6.is_empty() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let story = speaker.try_cli(&["explain", "default/web"]).unwrap_err();
+    assert!(story.contains("HELD interface: of this host's interfaces (br-lan) none is named"), "{story}");
+}
+
+#[test]
+fn without_the_right_to_raw_sockets_it_says_so_and_counts() {
+    let segment = Segment::new();
+    let host = segment.host("host", 10);
+    let config =
+        CONFIG.replace("api: {socket: api.sock}", "api: {socket: api.sock, http: \"127.0.0.1:9179\"}");
+    let manifests = [("pool.yaml", POOL.to_owned()), ("web.yaml", service("web", ""))];
+    let speaker = Speaker::start_without(&host, &config, &manifests, "net_raw");
+    speaker.wait_log(
+        &["announcing on the segment failed", "CAP_NET_RAW is missing; give it to the process"],
+        PATIENCE,
+    );
+    assert_eq!(segment.arping(V4), Vec::<String>::new());
+    assert!(speaker.metric("speaker_reconcile_errors_total{component=\"link\"}") >= 1.0);
 }
 
 #[test]
@@ -187,6 +250,27 @@ fn a_new_holder_changes_caches_that_did_not_ask() {
             if cached.contains(&heir) { Ok(()) } else { Err(cached) }
         });
     }
+}
+
+#[test]
+fn a_holder_says_so_again_in_both_families() {
+    let segment = Segment::new();
+    let host = segment.host("host", 10);
+    let capture = Capture::of(&segment.lab, &segment.client, "eth0", "arp or (icmp6 and ip6[40] == 136)");
+    let _speaker = start(&host);
+    // To everybody, about the address itself: a request whose sender it is, and an advertisement.
+    let arp = |frame: &&Vec<u8>| {
+        frame[..6] == [0xff; 6] && frame[20..22] == [0, 1] && frame[28..32] == [192, 0, 2, 100]
+    };
+    let target: Ipv6Addr = V6.parse().unwrap();
+    let advertised = |frame: &&Vec<u8>| {
+        frame[..6] == [0x33, 0x33, 0, 0, 0, 1] && frame.get(62..78) == Some(&target.octets()[..])
+    };
+    eventually(PATIENCE, "it is said at once, after a second and after two more", || {
+        let frames = capture.frames();
+        let count = (frames.iter().filter(arp).count(), frames.iter().filter(advertised).count());
+        if count.0 >= 3 && count.1 >= 3 { Ok(()) } else { Err(format!("{count:?} of {}", frames.len())) }
+    });
 }
 
 #[test]

@@ -12,8 +12,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tests::asker::Asker;
 use tests::cluster::{Backend, Cluster, NodeSpec};
 use tests::e2e::Operator;
+use tests::e2e::table::rows;
 use tests::lab::{Lab, Node};
 use tests::speaker::Speaker;
 use tests::wait::{always, eventually};
@@ -41,6 +43,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 struct Host {
     name: String,
+    node: Node,
     speaker: Speaker,
     mac: String,
 }
@@ -77,7 +80,7 @@ impl Bench {
             let text = node.ip(&["-j", "link", "show", "dev", "eth0"]);
             let links: serde_json::Value = serde_json::from_str(&text).unwrap();
             let mac = links[0]["address"].as_str().unwrap().to_owned();
-            Host { name: (*name).to_owned(), speaker, mac }
+            Host { name: (*name).to_owned(), node, speaker, mac }
         });
         let hosts: Vec<Host> = hosts.collect();
         hosts.iter().for_each(|host| host.speaker.wait_ready());
@@ -113,6 +116,38 @@ impl Bench {
         names
     }
 
+    /// Whose Ethernet address it is.
+    fn name_of(&self, mac: [u8; 6]) -> String {
+        let words: Vec<String> = mac.iter().map(|octet| format!("{octet:02x}")).collect();
+        let mac = words.join(":");
+        self.hosts.iter().find(|host| host.mac == mac).map_or(mac, |host| host.name.clone())
+    }
+
+    /// Does `work` while a client asks for the address all the time, and goes on until the other one has answered for a
+    /// while: how long the first one answered, and when the other one began. Never do both.
+    fn handed_over(&self, first: usize, other: usize, work: impl FnOnce() + Send) -> (Duration, Duration) {
+        let own = "192.0.2.1".parse().unwrap();
+        let asker = Asker::new(&self.client, own, VIP.parse().unwrap(), Duration::from_millis(2));
+        let (first, other) = (&self.hosts[first].name, &self.hosts[other].name);
+        let begun = Instant::now();
+        let (mut last, mut by_other) = (Duration::ZERO, Vec::new());
+        std::thread::scope(|scope| {
+            scope.spawn(work);
+            while by_other.len() < 100 {
+                asker.ask();
+                match asker.answered_by().map(|mac| self.name_of(mac)) {
+                    Some(name) if name == *other => by_other.push(begun.elapsed()),
+                    Some(name) => {
+                        assert_eq!((&name, by_other.first()), (first, None), "both answer");
+                        last = begun.elapsed();
+                    }
+                    None => assert!(begun.elapsed() < SOON, "nobody answers; leases: {:?}", self.leases()),
+                }
+            }
+        });
+        (last, by_other[0])
+    }
+
     /// Waits until exactly one answers, of these; gives his place.
     fn holder(&self, address: &str, of: &[&str]) -> usize {
         eventually(SOON, &format!("one of {of:?} answers for {address}"), || {
@@ -146,13 +181,18 @@ fn one_node_holds_an_address_and_another_takes_over_when_it_goes() {
     let name = bench.hosts[first].name.clone();
     assert_eq!(bench.leases().get(LEASE), Some(&name), "kubectl get leases names the holder");
 
-    // It stops in an orderly way: the other one need not wait for the lease to run out.
+    let printed = bench.cluster.kubectl(&["get", "leases", "-n", "kube-system", LEASE]);
+    assert_eq!(rows(&printed)[0]["HOLDER"], name, "{printed}");
+
+    // It stops in an orderly way: the other one need not wait for the lease to run out, and answers at no time beside it.
     let other = 1 - first;
-    let begun = Instant::now();
-    bench.hosts[first].speaker.process().terminate();
-    let heir = bench.holder(VIP, &["n1", "n2"]);
-    assert_eq!(heir, other);
-    println!("taken over {} ms after SIGTERM", begun.elapsed().as_millis());
+    let process = bench.hosts[first].speaker.process();
+    let (last, begins) = bench.handed_over(first, other, || {
+        process.terminate();
+    });
+    println!("after SIGTERM it answered until {last:?}, the other one from {begins:?} on");
+    assert!(begins < Duration::from_secs(2), "as late as after a crash: {begins:?}");
+    let heir = other;
     eventually(SOON, "the Lease names the new holder", || match bench.leases().get(LEASE) {
         Some(holder) if *holder == bench.hosts[heir].name => Ok(()),
         other => Err(format!("{other:?}")),
@@ -174,6 +214,27 @@ fn a_node_that_hangs_is_displaced_and_does_not_answer_when_it_wakes() {
     let expected = [bench.hosts[heir].name.clone()];
     always(Duration::from_secs(8), "one holder", || match bench.answerers(VIP) {
         names if names.is_empty() || names == expected => Ok(()),
+        other => Err(format!("{other:?} answer")),
+    });
+}
+
+#[test]
+fn a_holder_that_is_cut_off_falls_silent_before_another_one_answers() {
+    let bench = Bench::start();
+    bench.service("web", VIP, "Cluster");
+    let first = bench.holder(VIP, &["n1", "n2"]);
+    let node = bench.hosts[first].node.clone();
+    let (last, begins) = bench.handed_over(first, 1 - first, || {
+        node.ip(&["link", "set", "mgmt0", "down"]);
+    });
+    println!("cut off, it answered until {last:?}, the other one from {begins:?} on");
+    // Its own fence is a fifth of the lease's duration before others may take over.
+    assert!(begins - last > Duration::from_millis(300), "{last:?} {begins:?}");
+    // It comes back, and takes nothing.
+    node.ip(&["link", "set", "mgmt0", "up"]);
+    let expected = [bench.hosts[1 - first].name.clone()];
+    always(Duration::from_secs(6), "one holder", || match bench.answerers(VIP) {
+        names if names == expected => Ok(()),
         other => Err(format!("{other:?} answer")),
     });
 }

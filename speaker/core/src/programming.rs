@@ -1,5 +1,6 @@
 //! Whether this node's kube-proxy has set up what this process has heard of (`readiness: kube-proxy`): both watch the
-//! same API server, and a route that is announced first leads packets to a node that does not know them yet.
+//! same API server, and a route that is announced first leads packets to a node that does not know them yet. The same goes for
+//! an address on a segment (L2).
 //!
 //! kube-proxy says when it last queued a synchronisation and when it last ended one, a family each, and whether changes
 //! wait. It does not say which Services they concern, so that everything that is queued is waited for.
@@ -15,6 +16,13 @@ pub const GRACE: Duration = Duration::from_millis(100);
 
 /// Nothing is held back longer than this, whatever kube-proxy says.
 pub const LIMIT: Duration = Duration::from_secs(5);
+
+/// What `explain` says of what waits.
+#[must_use]
+pub fn waits() -> String {
+    let limit = LIMIT.as_secs();
+    format!("kube-proxy has not said yet that it has set this up; announced after {limit} s all the same")
+}
 
 /// Seconds by which the beginning of a synchronisation may be later than it looks.
 const TOLERANCE: f64 = 0.02;

@@ -1,4 +1,4 @@
-//! `check --node`: what the kernel of this host lacks for `datapath`, or has against it. Nothing is changed.
+//! `check --node`: what this host lacks for `datapath` and `l2`, or has against them. Nothing is changed.
 
 use std::path::Path;
 
@@ -16,6 +16,9 @@ pub async fn kernel(config: &SpeakerConfig) -> Vec<(Severity, String)> {
     let datapath = &config.datapath;
     if datapath.loops != LoopGuard::None || datapath.local_announced {
         found.extend(kernel::obstacles().await);
+    }
+    if config.l2.enabled && !kernel::may_open_raw_sockets() {
+        found.push(format!("nothing is announced on a segment: {}", kernel::MISSING_RAW));
     }
     found.into_iter().map(|text| (Warning, text)).collect()
 }
@@ -53,6 +56,7 @@ fn sysctls(root: &Path, config: &SpeakerConfig) -> Vec<String> {
                 .to_owned(),
         );
     }
+    found.extend(without_segment(root, config));
     let learns = config.peers.iter().map(|peer| &peer.settings.learn);
     let learns = learns.chain(config.dynamic_peers.iter().map(|entry| &entry.settings.learn));
     if learns.into_iter().any(|learn| *learn != Learn::default())
@@ -64,6 +68,24 @@ fn sysctls(root: &Path, config: &SpeakerConfig) -> Vec<String> {
         );
     }
     found
+}
+
+/// That `l2.interfaces` names nothing that is here.
+fn without_segment(root: &Path, config: &SpeakerConfig) -> Option<String> {
+    let wanted = &config.l2.interfaces;
+    let here = interfaces(root);
+    if !config.l2.enabled || wanted.is_empty() || here.is_empty() {
+        return None;
+    }
+    // The reader has compiled each of them.
+    let named = regex::RegexSet::new(wanted).unwrap_or_default();
+    (!here.iter().any(|one| named.is_match(one))).then(|| {
+        format!(
+            "l2.interfaces ({}) names none of this host's interfaces ({}): nothing is announced on a segment",
+            wanted.join(", "),
+            here.join(", ")
+        )
+    })
 }
 
 /// Why nobody can be found on an interface as it is now.
@@ -158,6 +180,18 @@ mod tests {
         assert!(conf("1", "0", "0")[0].contains("(strict) on eth0:"));
         assert!(conf("1", "2", "1").is_empty());
         assert!(conf("0", "0", "1").is_empty());
+    }
+
+    #[test]
+    fn a_segment_that_is_not_here_is_told() {
+        let settings = [("net/ipv4/conf/eth0/rp_filter", "0"), ("net/ipv4/conf/lo/rp_filter", "0")];
+        let said = found(&settings, "l2: {enabled: true, interfaces: [\"^bond\", \"^lo$\"]}\n");
+        let wanted = "l2.interfaces (^bond, ^lo$) names none of this host's interfaces (eth0): nothing is announced on a segment";
+        assert_eq!(said, [wanted]);
+        for fine in ["[\"th0\"]", "[]"] {
+            assert!(found(&settings, &format!("l2: {{enabled: true, interfaces: {fine}}}\n")).is_empty());
+        }
+        assert!(found(&settings, "l2: {enabled: false, interfaces: [\"^bond\"]}\n").is_empty());
     }
 
     #[test]

@@ -13,7 +13,8 @@ use std::time::Duration;
 pub use expect::{Step, differs};
 pub use topology::{Topology, What};
 
-use crate::lab::Lab;
+use crate::lab::{Lab, Node};
+use crate::process::Process;
 use crate::wait::eventually;
 use container::Container;
 use expect::{Action, Look};
@@ -71,39 +72,117 @@ pub fn steps(folder: &Path) -> Vec<Step> {
 /// # Panics
 /// If the topology is not sound, or a step does not come true.
 pub fn realise(name: &str) {
-    let lab = Lab::new();
-    let folder = lab.dir().join("topology");
-    copy(&self::folder().join(name), &folder);
-    let topology = read(&folder).unwrap_or_else(|faults| panic!("{name}: {}", faults.join("; ")));
-    let steps = steps(&folder);
-
-    let mut containers: BTreeMap<&str, Container> = BTreeMap::new();
-    for (node, definition) in topology.nodes() {
-        containers.insert(node, Container::create(&lab, node, definition, &folder));
-    }
-    for [a, b] in topology.links() {
-        lab.link(&containers[a.node].node, a.device, &containers[b.node].node, b.device);
-    }
-    // In containerlab's order: the daemons run before they have addresses.
-    for container in containers.values_mut() {
-        container.start();
-    }
-    for (node, definition) in topology.nodes() {
-        for line in &definition.exec {
-            containers[node].must(line);
-        }
-    }
-    for step in &steps {
-        for action in &step.actions {
-            act(action, &containers, &folder);
-        }
-        eventually(DEADLINE, &format!("{name}, {}: {}", step.name, step.claim), || {
-            step.see.iter().try_for_each(|look| see(look, &containers))
-        });
+    let realised = Realised::start(name);
+    for step in steps(&realised.folder) {
+        realised.walk(&step);
     }
 }
 
-fn act(action: &Action, containers: &BTreeMap<&str, Container>, folder: &Path) {
+/// A topology that runs.
+#[derive(Debug)]
+pub struct Realised {
+    name: String,
+    folder: PathBuf,
+    containers: BTreeMap<String, Container>,
+    /// Where it runs; last, so that it goes last.
+    pub lab: Lab,
+}
+
+impl Realised {
+    /// Makes everything from a copy of the topology's folder; waits for nothing.
+    ///
+    /// # Panics
+    /// If the topology is not sound.
+    #[must_use]
+    pub fn start(name: &str) -> Self {
+        let lab = Lab::new();
+        let folder = lab.dir().join("topology");
+        copy(&self::folder().join(name), &folder);
+        let topology = read(&folder).unwrap_or_else(|faults| panic!("{name}: {}", faults.join("; ")));
+        let mut containers = BTreeMap::new();
+        for (node, definition) in topology.nodes() {
+            containers.insert(node.to_owned(), Container::create(&lab, node, definition, &folder));
+        }
+        for [a, b] in topology.links() {
+            lab.link(&containers[a.node].node, a.device, &containers[b.node].node, b.device);
+        }
+        // In containerlab's order: the daemons run before they have addresses.
+        for container in containers.values_mut() {
+            container.start();
+        }
+        for (node, definition) in topology.nodes() {
+            for line in &definition.exec {
+                containers[node].must(line);
+            }
+        }
+        Self { name: name.to_owned(), folder, containers, lab }
+    }
+
+    /// Does what a step says and waits until all that it expects is true.
+    ///
+    /// # Panics
+    /// If that does not come true.
+    #[track_caller]
+    pub fn walk(&self, step: &Step) {
+        self.act(step);
+        self.wait(step);
+    }
+
+    /// Does what a step says; waits for nothing.
+    pub fn act(&self, step: &Step) {
+        for action in &step.actions {
+            act(action, &self.containers, &self.folder);
+        }
+    }
+
+    /// Waits until all that a step expects is true; does nothing.
+    ///
+    /// # Panics
+    /// If that does not come true.
+    #[track_caller]
+    pub fn wait(&self, step: &Step) {
+        eventually(DEADLINE, &format!("{}, {}: {}", self.name, step.name, step.claim), || {
+            step.see.iter().try_for_each(|look| see(look, &self.containers))
+        });
+    }
+
+    /// A node's network namespace.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    #[must_use]
+    pub fn node(&self, name: &str) -> &Node {
+        &self.containers[name].node
+    }
+
+    /// The process that a node stands and falls with.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    #[must_use]
+    pub fn main(&self, name: &str) -> &Process {
+        self.containers[name].main()
+    }
+
+    /// Starts that process again, with everything else as it is.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn start_again(&mut self, name: &str) {
+        self.containers.get_mut(name).unwrap_or_else(|| panic!("{name}: no such node")).start();
+    }
+
+    /// Runs a command line in a node, as `docker exec` does: exit status, and what it prints.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    #[must_use]
+    pub fn run(&self, name: &str, line: &str) -> (i32, String) {
+        self.containers[name].run(line)
+    }
+}
+
+fn act(action: &Action, containers: &BTreeMap<String, Container>, folder: &Path) {
     let container = |node: &str| containers.get(node).unwrap_or_else(|| panic!("{action:?}: no such node"));
     match action {
         Action::Copy { from, to } => {
@@ -122,7 +201,7 @@ fn act(action: &Action, containers: &BTreeMap<&str, Container>, folder: &Path) {
     }
 }
 
-fn see(look: &Look, containers: &BTreeMap<&str, Container>) -> Result<(), String> {
+fn see(look: &Look, containers: &BTreeMap<String, Container>) -> Result<(), String> {
     let container = containers.get(look.node.as_str());
     let container = container.unwrap_or_else(|| panic!("{}: no such node", look.node));
     let (status, text) = container.run(&look.run);

@@ -152,6 +152,20 @@ impl Announcer {
         }
     }
 
+    /// The question that something else than a route waits for from now on; none where nothing waits for kube-proxy. It
+    /// comes up with the next [`Announcer::reconcile`].
+    pub fn wait_for_proxy(&mut self) -> Option<u64> {
+        let proxy = &mut self.waiting.proxy;
+        proxy.fresh |= proxy.on;
+        proxy.on.then_some(proxy.asked + 1)
+    }
+
+    /// Questions up to this one are answered.
+    #[must_use]
+    pub const fn answered(&self) -> u64 {
+        self.waiting.proxy.answered
+    }
+
     /// What kube-proxy is to be asked now; not before it is healthy.
     pub fn ask_proxy(&mut self) -> Option<u64> {
         let shut = self.is_shut();
@@ -355,10 +369,7 @@ impl Announcer {
             trace.gate("readiness", *open, || detail.clone());
         }
         if self.waiting.held.contains_key(&prefix) && self.waiting.proxy.holds(prefix) {
-            trace.gate("kube-proxy", false, || {
-                let limit = crate::programming::LIMIT.as_secs();
-                format!("kube-proxy has not said yet that it has set this up; announced after {limit} s all the same")
-            });
+            trace.gate("kube-proxy", false, crate::programming::waits);
         }
         self.kernel_gate(prefix, trace);
     }

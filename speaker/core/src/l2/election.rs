@@ -9,6 +9,9 @@
 //! * Others take a node for dead when its renewal has not changed for the duration since they *observed* it,
 //!   and a fresh read of it, asked for after that, shows the same. Since the observed renewal was sent before
 //!   it was observed, the fence has passed by then.
+//! * A node that stops falls silent and then writes into its own Lease that it has released what it held, unless
+//!   that Lease has been written since its last renewal. Whoever sees that displaces it at once from a unit's
+//!   Lease that is older: no process of that node can have claimed it since without changing its version.
 //! * A claim is a write against the version of the Lease that was last seen. Its addresses count as held when
 //!   the claim has come back by the watch, and no other node's Lease listed them by then: of two Leases with
 //!   one address, which a moment of change can bring about, both writers cannot miss the other.
@@ -59,7 +62,7 @@ pub struct LeaseSeen {
 /// A node's own Lease as it was last seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSeen {
-    /// What changes with each renewal.
+    /// `metadata.resourceVersion`: it changes with each renewal.
     pub stamp: String,
     /// The node has given up whatever it held.
     pub released: bool,
@@ -72,6 +75,8 @@ pub struct Wanted {
     pub addresses: BTreeSet<IpAddr>,
     /// The nodes.
     pub candidates: BTreeSet<String>,
+    /// Those of the addresses that this node may not hold yet: it cannot serve them before its kube-proxy is done.
+    pub waiting: BTreeSet<IpAddr>,
 }
 
 /// What is to be done at the API server.
@@ -397,7 +402,8 @@ impl Election {
 
     fn may_hold(&self, address: IpAddr) -> bool {
         let unit = self.wanted_by.get(&address).and_then(|lease| self.units.get(lease));
-        self.available && unit.is_some_and(|unit| unit.candidates.contains(&self.me))
+        let serves = |unit: &Wanted| unit.candidates.contains(&self.me) && !unit.waiting.contains(&address);
+        self.available && unit.is_some_and(serves)
     }
 
     /// A write of this node has come back by the watch: judges what it lists.
@@ -431,6 +437,11 @@ impl Election {
 }
 
 mod decide;
+
+/// Whether one version is older than another: not where one of them is no number.
+fn older(one: &str, other: &str) -> bool {
+    matches!((one.parse::<u128>(), other.parse::<u128>()), (Ok(one), Ok(other)) if one < other)
+}
 
 /// Whether a version that was seen is as new as one that was written. The API server's versions count up
 /// (KEP-5504); where one is no number only the same one will do.

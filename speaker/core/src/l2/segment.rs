@@ -12,6 +12,7 @@ use speaker_config::objects::{Condition, L2AnnouncementPolicy, ObjectKey, Select
 use crate::ipam::condition;
 
 use super::election::{Election, LeaseSeen, NodeSeen, Op, Params, Wanted};
+use super::fitness::Fitness;
 use super::planner::{Planner, Rule, Unit};
 use crate::inputs::{Inputs, Touched};
 use crate::view::{GateView, SegmentStory};
@@ -29,6 +30,7 @@ pub struct Held {
 #[derive(Debug)]
 pub struct Segment {
     planner: Planner,
+    fitness: Fitness,
     /// Absent on a host of its own: it holds whatever it may.
     election: Option<Election>,
     node: String,
@@ -41,6 +43,7 @@ impl Segment {
     pub fn alone(node: &str, default_class: DefaultClass) -> Self {
         Self {
             planner: Planner::new(node, default_class),
+            fitness: Fitness::default(),
             election: None,
             node: node.to_owned(),
             available: true,
@@ -77,12 +80,26 @@ impl Segment {
         }
     }
 
-    /// Recomputes what was touched.
-    pub fn reconcile(&mut self, inputs: &Inputs, touched: &Touched) {
+    /// Recomputes what was touched. An address that comes to this node is held when the question that `ask` names is
+    /// answered ([`Segment::programmed`]); at once where it names none.
+    pub fn reconcile(&mut self, inputs: &Inputs, touched: &Touched, ask: impl FnOnce() -> Option<u64>) {
         let changed = self.planner.reconcile(inputs, touched);
+        self.fitness.follow(&changed, self.planner.units(), &self.node, ask);
+        self.tell(changed);
+    }
+
+    /// kube-proxy has answered the questions up to this one.
+    pub fn programmed(&mut self, ticket: u64) {
+        let changed = self.fitness.answered(ticket);
+        self.tell(changed);
+    }
+
+    /// Tells the election what became of the units of these Services.
+    fn tell(&mut self, changed: BTreeSet<ObjectKey>) {
         let Some(election) = &mut self.election else { return };
         for service in changed {
-            let wanted = self.planner.units().get(&service).map(|unit| wanted(unit, &self.node));
+            let unit = self.planner.units().get(&service);
+            let wanted = unit.map(|unit| wanted(unit, &self.node, &self.fitness));
             election.set_unit(&lease_name(&service), wanted);
         }
     }
@@ -134,7 +151,10 @@ impl Segment {
         let won = self.election.as_ref().map(Election::held);
         let holds = |unit: &Unit, address: &IpAddr| match &won {
             Some(won) => won.contains(address),
-            None => self.available && unit.candidates.contains(&self.node),
+            None => {
+                let serves = unit.candidates.contains(&self.node) && !self.fitness.waits(*address);
+                self.available && serves
+            }
         };
         let units = self.planner.units().values();
         let addresses = units.flat_map(|unit| {
@@ -152,6 +172,10 @@ impl Segment {
     #[must_use]
     pub fn explain(&self, service: &Service, address: IpAddr, inputs: &Inputs) -> SegmentStory {
         let mut gates = self.planner.explain(service, address, inputs);
+        if self.fitness.waits(address) {
+            let (gate, detail) = ("kube-proxy".to_owned(), crate::programming::waits());
+            gates.push(GateView { gate, passed: false, detail });
+        }
         let answered = self.held().addresses.contains_key(&address);
         let owner = self.planner.units().values().find(|unit| unit.addresses.contains_key(&address));
         let mut holder = answered.then(|| self.node.clone());
@@ -178,15 +202,17 @@ impl Segment {
 
 /// What this node may stand for: not for addresses that it has no interface for, where it would hold what it
 /// cannot answer for.
-fn wanted(unit: &Unit, node: &str) -> Wanted {
+fn wanted(unit: &Unit, node: &str, fitness: &Fitness) -> Wanted {
     let here = unit.addresses.iter().filter(|(_, links)| !links.is_empty());
     let addresses: BTreeSet<IpAddr> = here.map(|(address, _)| *address).collect();
     let mut candidates = unit.candidates.clone();
     if addresses.is_empty() {
         candidates.remove(node);
-        return Wanted { addresses: unit.addresses.keys().copied().collect(), candidates };
+        let addresses = unit.addresses.keys().copied().collect();
+        return Wanted { addresses, candidates, waiting: BTreeSet::new() };
     }
-    Wanted { addresses, candidates }
+    let waiting = addresses.iter().copied().filter(|address| fitness.waits(*address)).collect();
+    Wanted { addresses, candidates, waiting }
 }
 
 /// The Lease of a Service's unit: `cilium-l2announce-<namespace>-<service>`, as Cilium names it. Where the
@@ -311,6 +337,38 @@ mod tests {
     }
 
     #[test]
+    fn each_of_ciliums_conditions_is_about_its_field() {
+        let policy = speaker_config::kubernetes::l2_announcement_policy(&serde_json::json!({
+            "metadata": {"name": "broken"},
+            "spec": {
+                "nodeSelector": {"matchExpressions": [{"key": "rack", "operator": "In"}]},
+                "serviceSelector": {"matchExpressions": [{"key": "tier", "operator": "Is", "values": ["a"]}]},
+                "interfaces": ["("],
+                "loadBalancerIPs": true,
+            },
+        }));
+        let policy = policy.unwrap();
+        let said = policy_conditions(&policy);
+        let said: Vec<(&str, &str)> =
+            said.iter().map(|one| (one.kind.as_str(), one.message.as_str())).collect();
+        let [(nodes, about_nodes), (links, about_links), (services, about_services)] = said[..] else {
+            panic!("{said:#?}")
+        };
+        assert_eq!(
+            [nodes, links, services],
+            [
+                "io.cilium/bad-node-selector",
+                "io.cilium/bad-interface-regex",
+                "io.cilium/bad-service-selector"
+            ]
+        );
+        assert!(about_nodes.starts_with("spec.nodeSelector"), "{about_nodes}");
+        assert!(about_links.starts_with("spec.interfaces[0]"), "{about_links}");
+        assert!(about_services.starts_with("spec.serviceSelector"), "{about_services}");
+        assert!(policy_rule(&policy).is_none(), "a selector that cannot be read selects nothing");
+    }
+
+    #[test]
     fn a_node_stands_for_what_it_can_answer_for() {
         let links = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
         let (four, six): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
@@ -319,9 +377,10 @@ mod tests {
             addresses: [(four, links(&[])), (six, links(&["eth0"]))].into(),
             candidates: links(&["n1", "n2"]),
         };
-        assert_eq!(wanted(&unit, "n1").addresses, [six].into());
+        let fitness = Fitness::default();
+        assert_eq!(wanted(&unit, "n1", &fitness).addresses, [six].into());
         unit.addresses.insert(six, links(&[]));
-        let wanted = wanted(&unit, "n1");
+        let wanted = wanted(&unit, "n1", &fitness);
         assert_eq!((wanted.addresses.len(), wanted.candidates), (2, links(&["n2"])));
     }
 

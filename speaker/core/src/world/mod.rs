@@ -320,10 +320,13 @@ impl World {
             changes.ipam = ipam.reconcile(&self.inputs, now);
         }
         if let Some(l2) = &mut self.l2 {
-            l2.reconcile(&self.inputs, &touched);
+            l2.reconcile(&self.inputs, &touched, || self.announcer.wait_for_proxy());
         }
         self.announcer.touch(&touched);
         let changed = self.announcer.reconcile(&self.inputs, now);
+        if let Some(segment) = self.l2.as_mut().map(segment::L2::segment_mut) {
+            segment.programmed(self.announcer.answered());
+        }
         self.keep_stale |= !changed.is_empty();
         let exported = self.exporter.apply(&changed, self.announcer.rib());
         let drained = std::mem::take(&mut self.drained);

@@ -105,11 +105,20 @@ impl L2 {
         self.segment.set_rules(rules);
     }
 
-    pub(super) fn reconcile(&mut self, inputs: &Inputs, touched: &Touched) {
+    pub(super) fn reconcile(
+        &mut self,
+        inputs: &Inputs,
+        touched: &Touched,
+        ask: impl FnOnce() -> Option<u64>,
+    ) {
         if !touched.l2_policies.is_empty() {
             self.judge_rules(inputs);
         }
-        self.segment.reconcile(inputs, touched);
+        self.segment.reconcile(inputs, touched, ask);
+    }
+
+    pub(super) fn segment_mut(&mut self) -> &mut Segment {
+        &mut self.segment
     }
 }
 
@@ -174,7 +183,7 @@ impl World {
 
     /// The elections and what this node holds, where L2 announcements are on.
     pub fn segment(&mut self) -> Option<&mut Segment> {
-        self.l2.as_mut().map(|l2| &mut l2.segment)
+        self.l2.as_mut().map(L2::segment_mut)
     }
 
     /// The addresses that this node answers for on its segments: none before everything is known.

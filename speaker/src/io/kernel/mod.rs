@@ -23,8 +23,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::clock::Clock;
-pub(crate) use capability::MISSING;
 pub use capability::may_change_network;
+pub(crate) use capability::{MISSING, MISSING_RAW, may_open_raw_sockets};
 pub use lock::Holder;
 pub use speaker_core::datapath::KernelReport;
 use task::Task;

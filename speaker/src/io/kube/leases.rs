@@ -3,7 +3,7 @@
 //! What is written and why is decided by [`speaker_core::l2`]; here are the calls. A Lease is written with the
 //! version that was seen, so that the API server refuses a write from an old picture.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions
 use serde_json::{Value as Json, json};
 use speaker_config::kubernetes::FieldError;
 use speaker_core::l2::election::{LeaseSeen, NodeSeen, Op};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -137,6 +137,8 @@ struct Desk {
     node: String,
     seconds: i32,
     events: mpsc::Sender<LeaseEvent>,
+    /// The version of this node's own Lease as the last renewal left it; locked while it is written.
+    own: Arc<Mutex<Option<String>>>,
 }
 
 /// Watches and writes Leases, and renews this node's own, until the hub is gone.
@@ -153,6 +155,7 @@ pub(crate) fn spawn(
         node: node.to_owned(),
         seconds: i32::try_from(duration.as_secs()).unwrap_or(i32::MAX),
         events,
+        own: Arc::default(),
     };
     let (batches, seen) = mpsc::channel(8);
     let filter = Filter { namespace: Some(connection.namespace.clone()), ..Filter::default() };
@@ -212,8 +215,8 @@ impl Desk {
                 return;
             }
             let sent = clock::boot_time();
-            let wait = match timeout(CALL.min(pause), self.write_own(Some(&self.node))).await {
-                Ok(Ok(_)) => {
+            let wait = match timeout(CALL.min(pause), self.renew_own()).await {
+                Ok(Ok(())) => {
                     if self.events.send(LeaseEvent::Renewed { sent }).await.is_err() {
                         return;
                     }
@@ -237,39 +240,47 @@ impl Desk {
         }
     }
 
+    /// Does what the hub asks for, so many calls at once. What waits for its turn when this node resigns is not done.
     async fn serve(
         self,
         mut calls: mpsc::UnboundedReceiver<LeaseCall>,
         resigned: tokio::sync::watch::Sender<bool>,
     ) {
         let room = Arc::new(Semaphore::new(WRITES));
-        while let Some(call) = calls.recv().await {
-            match call {
-                LeaseCall::Ops(ops) => {
-                    for op in ops {
-                        // It is never closed.
-                        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-                        let desk = self.clone();
-                        tokio::spawn(async move {
-                            desk.carry_out(op).await;
-                            drop(permit);
-                        });
+        let mut waiting = VecDeque::new();
+        loop {
+            tokio::select! {
+                biased;
+                call = calls.recv() => match call {
+                    Some(LeaseCall::Ops(ops)) => waiting.extend(ops),
+                    Some(LeaseCall::Resign(done)) => {
+                        waiting.clear();
+                        // Without a hub nobody renews either.
+                        let _ = resigned.send(false);
+                        self.resign().await;
+                        // Who asked may have gone.
+                        let _ = done.send(());
                     }
-                }
-                LeaseCall::Resign(done) => {
-                    // Without a hub nobody renews either.
-                    let _ = resigned.send(false);
-                    match timeout(CALL, self.write_own(None)).await {
-                        Ok(Ok(_)) => tracing::info!("others may take over what was announced on the segment"),
-                        Ok(Err(error)) => {
-                            tracing::warn!("others take over when the lease has run out: {error}");
-                        }
-                        Err(_) => tracing::warn!("others take over when the lease has run out: no answer"),
-                    }
-                    // Who asked may have gone.
-                    let _ = done.send(());
+                    None => return,
+                },
+                // It is never closed.
+                Ok(permit) = Arc::clone(&room).acquire_owned(), if !waiting.is_empty() => {
+                    let Some(op) = waiting.pop_front() else { continue };
+                    let desk = self.clone();
+                    tokio::spawn(async move {
+                        desk.carry_out(op).await;
+                        drop(permit);
+                    });
                 }
             }
+        }
+    }
+
+    async fn resign(&self) {
+        match timeout(CALL, self.resign_own()).await {
+            Ok(Ok(())) => tracing::info!("others may take over what was announced on the segment"),
+            Ok(Err(error)) => tracing::warn!("others take over when the lease has run out: {error}"),
+            Err(_) => tracing::warn!("others take over when the lease has run out: no answer"),
         }
     }
 
@@ -375,18 +386,34 @@ impl Desk {
         Ok(written.metadata.resource_version)
     }
 
-    /// Writes this node's own Lease: with it as the holder it lives, without one it has given up.
-    async fn write_own(&self, holder: Option<&str>) -> kube::Result<Option<String>> {
+    /// Writes into this node's own Lease that it lives.
+    async fn renew_own(&self) -> kube::Result<()> {
+        let mut own = self.own.lock().await;
         let name = own_name(&self.node);
         let now = MicroTime(jiff::Timestamp::now());
         let body = json!({
             "metadata": {"name": name},
-            "spec": {"holderIdentity": holder, "leaseDurationSeconds": self.seconds, "renewTime": now},
+            "spec": {"holderIdentity": self.node, "leaseDurationSeconds": self.seconds, "renewTime": now},
         });
-        match self.patch(&name, body.clone()).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => self.create(body).await,
-            other => other,
-        }
+        *own = match self.patch(&name, body.clone()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => self.create(body).await?,
+            other => other?,
+        };
+        Ok(())
+    }
+
+    /// Writes into this node's own Lease that it has given up. Not where somebody has written it since the last renewal:
+    /// that would speak for a process that came after this one.
+    async fn resign_own(&self) -> kube::Result<()> {
+        let own = self.own.lock().await;
+        // Without a renewal nothing was held.
+        let Some(version) = own.as_ref() else { return Ok(()) };
+        let now = MicroTime(jiff::Timestamp::now());
+        let body = json!({
+            "metadata": {"resourceVersion": version},
+            "spec": {"holderIdentity": null, "renewTime": now},
+        });
+        self.patch(&own_name(&self.node), body).await.map(|_| ())
     }
 }
 

@@ -39,10 +39,8 @@ struct Speaker {
     arp: PacketSocket,
     neighbour: PacketSocket,
     groups: Groups,
-    /// What is answered for here.
+    /// What is answered for here, as it was adopted last: [`Speaker::speak`] looks at what is true.
     mine: BTreeSet<IpAddr>,
-    /// From then on nothing is answered for.
-    fence: Option<Timestamp>,
     /// What is to be said, when, and how often it was.
     due: BTreeMap<(Timestamp, IpAddr), usize>,
     defended: BTreeMap<IpAddr, Timestamp>,
@@ -65,6 +63,10 @@ pub(super) fn spawn(
             };
             let Err(error) = result else { return };
             failed(Component::Link);
+            let error = match error.kind() {
+                io::ErrorKind::PermissionDenied => crate::io::kernel::MISSING_RAW.to_owned(),
+                _ => error.to_string(),
+            };
             tracing::error!(
                 interface = name,
                 "announcing on the segment failed, again in {pause:?}: {error}"
@@ -87,7 +89,6 @@ impl Speaker {
             neighbour: PacketSocket::open(link.index, Kind::Neighbour)?,
             groups: Groups::default(),
             mine: BTreeSet::new(),
-            fence: None,
             due: BTreeMap::new(),
             defended: BTreeMap::new(),
             name: name.to_owned(),
@@ -125,7 +126,6 @@ impl Speaker {
     /// Takes on what is held now; what is new here is said at once.
     fn adopt(&mut self) {
         let held = self.held.borrow_and_update().clone();
-        self.fence = held.fence;
         let here = held.addresses.into_iter().filter(|(_, links)| links.contains(&self.name));
         let mine: BTreeSet<IpAddr> = here.map(|(address, _)| address).collect();
         if mine == self.mine {
@@ -151,37 +151,35 @@ impl Speaker {
         }
     }
 
-    /// Whether this node may speak for an address: looked at before every word.
-    fn holds(&self, address: IpAddr, now: Timestamp) -> bool {
-        self.mine.contains(&address) && self.fence.is_none_or(|fence| now < fence)
-    }
-
     fn hear(&mut self, octets: &[u8]) -> io::Result<()> {
-        let now = clock::boot_time();
         match frame::read(octets) {
-            Some(Heard::Question { address, asker, from }) if self.holds(address, now) => {
+            Some(Heard::Question { address, asker, from }) if self.mine.contains(&address) => {
                 match frame::answer(self.link.mac, address, asker, from) {
-                    Some(reply) => self.send(address, &reply),
+                    Some(reply) => self.speak(address, &reply).map(drop),
                     None => Ok(()),
                 }
             }
-            Some(Heard::Claim { address, by }) if by != self.link.mac && self.holds(address, now) => {
-                self.defend(address, by, now)
+            Some(Heard::Claim { address, by }) if by != self.link.mac && self.mine.contains(&address) => {
+                self.defend(address, by)
             }
             _ => Ok(()),
         }
     }
 
     /// Somebody else has the address: says once that it is held here, and tells the hub.
-    fn defend(&mut self, address: IpAddr, by: frame::Mac, now: Timestamp) -> io::Result<()> {
+    fn defend(&mut self, address: IpAddr, by: frame::Mac) -> io::Result<()> {
+        let now = clock::boot_time();
         if self.defended.get(&address).is_some_and(|at| now.since(*at) < DEFEND) {
+            return Ok(());
+        }
+        if !self.speak(address, &frame::unasked(self.link.mac, address))? {
             return Ok(());
         }
         self.defended.insert(address, now);
         let event = LinkEvent::Foreign { address, by, interface: self.name.clone() };
         // A full queue means that the hub is busy; the next conflict is told.
         let _ = self.events.try_send(event);
-        self.send(address, &frame::unasked(self.link.mac, address))
+        Ok(())
     }
 
     fn say_due(&mut self) -> io::Result<()> {
@@ -189,19 +187,27 @@ impl Speaker {
         let [.., longest] = PAUSES;
         while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now) {
             let ((_, address), said) = entry.remove_entry();
-            if self.holds(address, now) {
-                self.send(address, &frame::unasked(self.link.mac, address))?;
-            }
+            self.speak(address, &frame::unasked(self.link.mac, address))?;
             let pause = PAUSES.get(said).copied().unwrap_or(longest);
             self.due.insert((now + pause, address), said + 1);
         }
         Ok(())
     }
 
-    fn send(&self, address: IpAddr, frame: &[u8]) -> io::Result<()> {
-        match address {
-            IpAddr::V4(_) => self.arp.send(frame),
-            IpAddr::V6(_) => self.neighbour.send(frame),
+    /// Sends a frame that says that an address is here, if this node holds it at this moment; says whether it does.
+    ///
+    /// What is held is borrowed until the frame has left: whoever takes an address away waits for that, and writes only
+    /// then that others may have it, so that no word follows however long this task is kept from running.
+    fn speak(&self, address: IpAddr, frame: &[u8]) -> io::Result<bool> {
+        let held = self.held.borrow();
+        let here = held.addresses.get(&address).is_some_and(|links| links.contains(&self.name));
+        if !here || held.fence.is_some_and(|fence| clock::boot_time() >= fence) {
+            return Ok(false);
         }
+        match address {
+            IpAddr::V4(_) => self.arp.send(frame)?,
+            IpAddr::V6(_) => self.neighbour.send(frame)?,
+        }
+        Ok(true)
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use bgp_proto::types::Timestamp;
 
-use super::{Election, Op, Peer};
+use super::{Election, Op, Peer, older};
 
 /// What is known of a Lease's holder.
 enum Holder {
@@ -23,14 +23,15 @@ enum Holder {
 
 impl Election {
     pub(super) fn decide(&mut self, lease: &str, now: Timestamp, ops: &mut Vec<Op>) {
-        let holder = self.leases.get(lease).and_then(|seen| seen.holder.clone());
-        if holder.as_ref() == Some(&self.me) {
+        let seen = self.leases.get(lease);
+        let holder = seen.and_then(|seen| Some((seen.holder.clone()?, seen.version.clone())));
+        if holder.as_ref().is_some_and(|(holder, _)| *holder == self.me) {
             self.vacant.remove(lease);
             return self.tend(lease, ops);
         }
         let state = match &holder {
             None => Holder::Nobody,
-            Some(holder) => self.state(holder, now),
+            Some((holder, version)) => self.state(holder, version, now),
         };
         match state {
             Holder::Alive => {
@@ -41,7 +42,7 @@ impl Election {
                 self.alarm(lease, at);
             }
             Holder::Suspect => {
-                if let Some(node) = holder {
+                if let Some((node, _)) = holder {
                     if let Some(peer) = self.peers.get_mut(&node) {
                         peer.checking = true;
                     }
@@ -73,8 +74,14 @@ impl Election {
             return;
         }
         let claimable = self.claimable(lease);
-        let kept: BTreeSet<IpAddr> =
-            listed.iter().copied().filter(|address| self.moving(*address, lease)).collect();
+        // What waits for kube-proxy stays written down, as after a restart: others would take it over and this node
+        // could serve it in a moment.
+        let waits = |address: &IpAddr| unit.is_some_and(|unit| unit.waiting.contains(address));
+        let kept: BTreeSet<IpAddr> = listed
+            .iter()
+            .copied()
+            .filter(|address| waits(address) && self.free(*address, lease) || self.moving(*address, lease))
+            .collect();
         let wanted: BTreeSet<IpAddr> = claimable.union(&kept).copied().collect();
         // A write of which nobody knows whether it arrived is made again, and so is one that came back while
         // another's Lease listed one of its addresses.
@@ -158,13 +165,15 @@ impl Election {
         ops.push(Op::Claim { lease: lease.to_owned(), version, addresses });
     }
 
-    /// The addresses of a unit that no other node's Lease lists.
+    /// The addresses of a unit that this node can serve and no other node's Lease lists.
     fn claimable(&self, lease: &str) -> BTreeSet<IpAddr> {
-        let addresses = self.units.get(lease).into_iter().flat_map(|unit| &unit.addresses);
+        let addresses =
+            self.units.get(lease).into_iter().flat_map(|unit| unit.addresses.difference(&unit.waiting));
         addresses.copied().filter(|address| self.free(*address, lease)).collect()
     }
 
-    fn state(&mut self, node: &str, now: Timestamp) -> Holder {
+    /// What is known of the holder of a Lease with this version.
+    fn state(&mut self, node: &str, version: &str, now: Timestamp) -> Holder {
         // Whoever has no Lease of his own does not renew; he may have been swept up.
         let peer = self.peers.entry(node.to_owned()).or_insert(Peer {
             seen: None,
@@ -173,12 +182,15 @@ impl Election {
             checking: false,
         });
         let at = peer.since + self.params.duration;
-        let released = peer.seen.as_ref().is_some_and(|seen| seen.released);
+        let released = peer.seen.as_ref().filter(|seen| seen.released);
         match () {
             () if peer.confirmed_dead => Holder::Dead,
+            // He claimed it before he gave up. Had he begun anew and claimed it again, its version would be another
+            // one, and a write against this one is refused.
+            () if released.is_some_and(|seen| older(version, &seen.stamp)) => Holder::Dead,
             () if peer.checking => Holder::Alive,
-            // One who says himself that he has given up is believed as soon as a fresh read says so too.
-            () if released || now >= at => Holder::Suspect,
+            // A claim that arrived after that: he is believed as soon as a fresh read says so too.
+            () if released.is_some() || now >= at => Holder::Suspect,
             () => Holder::Until(at),
         }
     }

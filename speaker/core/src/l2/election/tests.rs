@@ -22,6 +22,7 @@ fn unit(candidates: &[&str]) -> Option<Wanted> {
     Some(Wanted {
         addresses: BTreeSet::from([address("192.0.2.1")]),
         candidates: candidates.iter().map(ToString::to_string).collect(),
+        waiting: BTreeSet::new(),
     })
 }
 
@@ -111,11 +112,49 @@ fn one_who_has_released_is_displaced_at_once() {
     election.node_seen("b", renewal("1"), second(0));
     election.lease_seen(LEASE, seen(Some("b"), "7"));
     election.step(second(0));
-    let released = Some(NodeSeen { stamp: "2".to_owned(), released: true });
+    let released = Some(NodeSeen { stamp: "8".to_owned(), released: true });
+    election.node_seen("b", released, second(1));
+    assert_eq!(election.step(second(1)), [claim(Some("7"))]);
+}
+
+#[test]
+fn a_claim_that_is_younger_than_its_nodes_release_is_looked_into() {
+    let mut election = candidate();
+    election.node_seen("b", renewal("1"), second(0));
+    election.lease_seen(LEASE, seen(Some("b"), "7"));
+    election.step(second(0));
+    // It was under way when its process fell silent, or it is a new process's.
+    let released = Some(NodeSeen { stamp: "6".to_owned(), released: true });
     election.node_seen("b", released.clone(), second(1));
     assert_eq!(election.step(second(1)), [Op::Check { node: "b".to_owned() }]);
     election.node_checked("b", Some(released), second(1));
     assert_eq!(election.step(second(1)), [claim(Some("7"))]);
+}
+
+#[test]
+fn what_kube_proxy_has_not_set_up_is_not_claimed_and_what_is_written_down_is_kept() {
+    let mut election = candidate();
+    let waiting = |election: &mut Election, addresses: &[&str]| {
+        let wanted = unit(&["a", "b"])
+            .map(|unit| Wanted { waiting: addresses.iter().map(|one| address(one)).collect(), ..unit });
+        election.set_unit(LEASE, wanted);
+    };
+    waiting(&mut election, &["192.0.2.1"]);
+    assert_eq!(election.step(second(0)), []);
+    waiting(&mut election, &[]);
+    assert_eq!(election.step(second(0)), [claim(None)]);
+    // A process of this node held it before this one began.
+    let mut election = candidate();
+    waiting(&mut election, &["192.0.2.1"]);
+    election.lease_seen(LEASE, seen(Some("a"), "7"));
+    assert_eq!(election.step(second(0)), [claim(Some("7"))]);
+    election.lease_seen(LEASE, seen(Some("a"), "8"));
+    election.written(LEASE, Some("8".to_owned()));
+    assert!(election.held().is_empty(), "it cannot serve it yet");
+    assert_eq!(election.step(second(1)), []);
+    waiting(&mut election, &[]);
+    assert_eq!(election.held(), BTreeSet::from([address("192.0.2.1")]));
+    assert_eq!(election.step(second(1)), []);
 }
 
 #[test]

@@ -3,18 +3,10 @@
 
 mod contender;
 
-use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket,
-    sockopt,
-};
-use nix::sys::time::TimeVal;
-use tests::lab::Node;
+use tests::asker::Asker;
 use tests::wait::eventually;
 
 use self::contender::World;
@@ -31,6 +23,11 @@ const FAILOVERS: usize = 10;
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// The same where the moment counts at which there is an answer again: the next request follows.
+const OFTEN: Duration = Duration::from_millis(2);
+
 /// How often in a row the same node alone has to answer before it counts as the holder.
 const SETTLED: usize = 20;
 
@@ -40,7 +37,7 @@ pub(crate) fn run(options: &Options) {
     let (mut arps, mut failovers) = (Vec::new(), Vec::new());
     for start in [contender::speaker, contender::metallb] {
         let mut world = World::new(start);
-        let asker = Asker::new(&world.client, CLIENT);
+        let asker = Asker::new(&world.client, CLIENT, VIP, PATIENCE);
         settled(&asker, &world);
         arps.push(arp(&asker, world.contender.name(), options));
         for orderly in [true, false] {
@@ -54,89 +51,11 @@ pub(crate) fn run(options: &Options) {
     table(&["", "the holder goes", "shortest", "median", "longest"], &failovers);
 }
 
-/// A client of ARP on the one interface of its namespace.
-struct Asker {
-    socket: OwnedFd,
-    link: LinkAddr,
-    own: Ipv4Addr,
-}
-
-impl Asker {
-    fn new(node: &Node, own: Ipv4Addr) -> Self {
-        let (socket, link) = node.inside(|| {
-            let socket =
-                socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), SockProtocol::EthAll)
-                    .expect("packet socket");
-            let patience = TimeVal::new(0, 200_000);
-            setsockopt(&socket, sockopt::ReceiveTimeout, &patience).expect("SO_RCVTIMEO");
-            let mut all = getifaddrs().expect("interfaces");
-            let link = all.find_map(|one| {
-                let address = one.address.filter(|_| one.interface_name == "eth0")?;
-                address.as_link_addr().copied()
-            });
-            (socket, link.expect("eth0"))
-        });
-        Self { socket, link, own }
-    }
-
-    fn ask(&self) {
-        let mac = self.link.addr().expect("Ethernet address");
-        let mut frame = Vec::with_capacity(60);
-        frame.extend([0xff; 6]);
-        frame.extend(mac);
-        frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
-        frame.extend(mac);
-        frame.extend(self.own.octets());
-        frame.extend([0; 6]);
-        frame.extend(VIP.octets());
-        frame.resize(60, 0);
-        sendto(self.socket.as_raw_fd(), &frame, &self.link, MsgFlags::empty()).expect("send");
-    }
-
-    /// Waits for an answer, 200 ms at most between any two frames.
-    fn answered(&self) -> bool {
-        self.answered_by().is_some()
-    }
-
-    /// Everybody who answers one request within a while.
-    fn answerers(&self) -> BTreeSet<[u8; 6]> {
-        let begun = Instant::now();
-        self.ask();
-        let mut all = BTreeSet::new();
-        while begun.elapsed() < Duration::from_millis(20) {
-            let mut frame = [0; 128];
-            match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::MSG_DONTWAIT) {
-                Ok(n) => all.extend(answer(&frame, n)),
-                Err(_) => std::thread::yield_now(),
-            }
-        }
-        all
-    }
-
-    /// The same: whose Ethernet address it tells.
-    fn answered_by(&self) -> Option<[u8; 6]> {
-        let mut frame = [0; 128];
-        loop {
-            let n = recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()).ok()?;
-            if let Some(by) = answer(&frame, n) {
-                return Some(by);
-            }
-        }
-    }
-}
-
-/// Who says in a frame of `n` octets that the address is his.
-fn answer(frame: &[u8; 128], n: usize) -> Option<[u8; 6]> {
-    let reply = n >= 42 && frame[12..14] == [8, 6] && frame[20..22] == [0, 2];
-    let ours = reply && frame[28..32] == VIP.octets();
-    ours.then(|| frame[22..28].try_into().ok()).flatten()
-}
-
 /// One node alone answers, for a while: which one.
 fn settled(asker: &Asker, world: &World) -> usize {
     let (mut last, mut times) = (None, 0);
     eventually(DEADLINE, "one node alone answers", || {
-        let by = asker.answerers();
+        let by = asker.answerers(Duration::from_millis(20));
         let holder = (by.len() == 1).then(|| by.first().and_then(|mac| world.node_of(*mac))).flatten();
         times = if holder.is_some() && holder == last { times + 1 } else { 0 };
         last = holder;
@@ -149,14 +68,14 @@ fn arp(asker: &Asker, name: &str, options: &Options) -> Vec<String> {
     for _ in 0..options.samples.max(2000) {
         let begun = Instant::now();
         asker.ask();
-        if asker.answered() {
+        if asker.answered_by().is_some() {
             times.push(begun.elapsed());
         }
     }
     let (begun, mut answers, mut lost) = (Instant::now(), 0_u32, 0_u32);
     (0..WINDOW).for_each(|_| asker.ask());
     while begun.elapsed() < FLOOD {
-        if asker.answered() {
+        if asker.answered_by().is_some() {
             answers += 1;
         } else {
             lost += 1;
@@ -165,7 +84,7 @@ fn arp(asker: &Asker, name: &str, options: &Options) -> Vec<String> {
     }
     let rate = f64::from(answers) / begun.elapsed().as_secs_f64();
     // What is still under way belongs to nothing that follows.
-    while asker.answered() {}
+    while asker.answered_by().is_some() {}
     vec![
         name.to_owned(),
         format!("{rate:.0}"),
@@ -182,6 +101,8 @@ fn failover(world: &mut World, asker: &Asker, orderly: bool) -> Vec<String> {
     for _ in 0..FAILOVERS {
         let holder = settled(asker, world);
         let process = world.contender.process(holder).clone();
+        // One that has heard nothing of what was before.
+        let often = Asker::new(&world.client, CLIENT, VIP, OFTEN);
         let begun = Instant::now();
         std::thread::scope(|scope| {
             scope.spawn(move || {
@@ -191,11 +112,15 @@ fn failover(world: &mut World, asker: &Asker, orderly: bool) -> Vec<String> {
                     process.kill();
                 }
             });
-            eventually(DEADLINE, "the other one answers", || {
-                asker.ask();
-                let by = asker.answered_by().and_then(|mac| world.node_of(mac));
-                if by.is_some_and(|by| by != holder) { Ok(()) } else { Err(format!("{by:?}")) }
-            });
+            // Requests every few milliseconds: one that is not answered must not hide that the next one would be.
+            loop {
+                often.ask();
+                let by = often.answered_by().and_then(|mac| world.node_of(mac));
+                if by.is_some_and(|by| by != holder) {
+                    break;
+                }
+                assert!(begun.elapsed() < DEADLINE, "the other one does not answer: {by:?}");
+            }
             times.push(begun.elapsed());
         });
         world.contender.start_again(holder);

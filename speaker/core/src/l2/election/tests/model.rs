@@ -1,5 +1,6 @@
 //! Several nodes and one store on virtual time: calls that take long or get lost, watches that lag, nodes
-//! that pause, are cut off, restart; Services that come, go, share and move.
+//! that pause, are cut off, crash, stop in an orderly way and begin anew while calls of their old process are still
+//! under way; Services that come, go, share and move, and nodes that cannot serve them yet.
 
 use std::collections::VecDeque;
 
@@ -36,6 +37,27 @@ struct Store {
 }
 
 impl Store {
+    /// A call of a node arrives, once.
+    fn take(&mut self, name: &str, call: &mut Call) {
+        match call {
+            Call::Renew { version, .. } if version.is_none() => *version = Some(self.write_own(name, false)),
+            Call::Resign { version } if self.nodes.get(name).is_some_and(|seen| seen.stamp == *version) => {
+                self.write_own(name, true);
+            }
+            Call::Write { op, done } if done.is_none() => *done = Some(self.write(name, op)),
+            Call::Check { node, read } if read.is_none() => *read = Some(self.nodes.get(node).cloned()),
+            _ => {}
+        }
+    }
+
+    fn write_own(&mut self, name: &str, released: bool) -> String {
+        self.version += 1;
+        let seen = NodeSeen { stamp: self.version.to_string(), released };
+        self.nodes.insert(name.to_owned(), seen.clone());
+        self.log.push(Change::Node(name.to_owned(), Some(seen)));
+        self.version.to_string()
+    }
+
     fn write(&mut self, node: &str, op: &Op) -> Option<String> {
         let (lease, expected, new) = match op {
             Op::Claim { lease, version, addresses } => {
@@ -61,9 +83,22 @@ impl Store {
 }
 
 enum Call {
-    Renew { sent: Timestamp, reached: bool },
-    Write { op: Op, done: Option<Option<String>> },
-    Check { node: String, read: Option<Option<NodeSeen>> },
+    Renew {
+        sent: Timestamp,
+        version: Option<String>,
+    },
+    /// Against the version of the last renewal.
+    Resign {
+        version: String,
+    },
+    Write {
+        op: Op,
+        done: Option<Option<String>>,
+    },
+    Check {
+        node: String,
+        read: Option<Option<NodeSeen>>,
+    },
 }
 
 struct Node {
@@ -78,7 +113,10 @@ struct Node {
     paused_until: u64,
     cut_until: u64,
     next_renewal: u64,
-    renewals: u64,
+    /// The version of its own Lease, as its last renewal left it.
+    own: Option<String>,
+    /// Units that it cannot serve before a tick.
+    unfit: BTreeMap<String, u64>,
 }
 
 impl Node {
@@ -93,7 +131,8 @@ impl Node {
             paused_until: 0,
             cut_until: 0,
             next_renewal: 0,
-            renewals: 0,
+            own: None,
+            unfit: BTreeMap::new(),
         }
     }
 }
@@ -109,6 +148,8 @@ struct Model {
     units: BTreeMap<String, Wanted>,
     /// Every change of a unit: each node learns of it in its own time.
     changes: Vec<(String, Option<Wanted>)>,
+    /// Calls of processes that are no more: what has been sent arrives.
+    ghosts: Vec<(u64, String, Call)>,
     /// How much goes wrong: 0 at the end, so that everything settles.
     trouble: u64,
 }
@@ -120,6 +161,7 @@ pub(super) fn run(seed: u64, seconds: u64) {
         nodes: (0..NODES).map(Node::new).collect(),
         units: BTreeMap::new(),
         changes: Vec::new(),
+        ghosts: Vec::new(),
         trouble: 1,
     };
     let ticks = seconds * 10;
@@ -128,6 +170,7 @@ pub(super) fn run(seed: u64, seconds: u64) {
             model.calm(tick);
         }
         model.disturb(tick);
+        model.haunt(tick);
         for index in 0..NODES {
             model.reach(index, tick);
         }
@@ -154,27 +197,20 @@ impl Model {
         }
         let who = usize::try_from(self.dice.roll(NODES as u64)).unwrap();
         let length = 10 + self.dice.roll(300);
-        match self.dice.roll(8) {
+        match self.dice.roll(9) {
             0 => self.nodes[who].paused_until = tick + length,
             1 => self.nodes[who].cut_until = tick + length,
-            2 => {
-                let units = self.units.clone();
-                self.nodes[who] = Node::new(who);
-                for (lease, wanted) in units {
-                    self.nodes[who].election.set_unit(&lease, Some(wanted));
+            2 => self.restart(who, tick),
+            // It is silent from now on, says so, and a new process begins at once or later.
+            8 => {
+                let own = self.nodes[who].own.clone();
+                let late = self.dice.roll(30);
+                let name = self.nodes[who].name.clone();
+                self.restart(who, tick);
+                if let Some(version) = own {
+                    self.ghosts.push((tick + late, name, Call::Resign { version }));
                 }
-                // A new process lists first.
-                let seen = self.store.log.len();
-                let leases = self.store.leases.clone();
-                let nodes = self.store.nodes.clone();
-                let node = &mut self.nodes[who];
-                node.seen = seen;
-                node.told = self.changes.len();
-                for (name, stamp) in nodes {
-                    node.election.node_seen(&name, Some(stamp), at(tick));
-                }
-                node.election
-                    .leases_listed(leases.into_iter().map(|(lease, seen)| (lease, Some(seen))).collect());
+                self.nodes[who].paused_until = tick + self.dice.roll(2) * length;
             }
             3 => {
                 let available = self.dice.roll(3) > 0;
@@ -186,6 +222,35 @@ impl Model {
             for node in &mut self.nodes {
                 node.election.set_available(true);
             }
+        }
+    }
+
+    /// The process of a node is no more, and another one begins.
+    fn restart(&mut self, who: usize, tick: u64) {
+        let old = std::mem::replace(&mut self.nodes[who], Node::new(who));
+        let sent = old.calls.into_iter().map(|(reaches, _, call)| (reaches, old.name.clone(), call));
+        self.ghosts.extend(sent);
+        // It lists first.
+        let node = &mut self.nodes[who];
+        for (lease, wanted) in &self.units {
+            node.election.set_unit(lease, Some(wanted.clone()));
+        }
+        node.seen = self.store.log.len();
+        node.told = self.changes.len();
+        for (name, stamp) in self.store.nodes.clone() {
+            node.election.node_seen(&name, Some(stamp), at(tick));
+        }
+        let leases = self.store.leases.clone().into_iter();
+        node.election.leases_listed(leases.map(|(lease, seen)| (lease, Some(seen))).collect());
+    }
+
+    /// What dead processes have sent arrives.
+    fn haunt(&mut self, tick: u64) {
+        let (arrived, under_way) =
+            std::mem::take(&mut self.ghosts).into_iter().partition(|(reaches, ..)| *reaches <= tick);
+        self.ghosts = under_way;
+        for (_, name, mut call) in arrived {
+            self.store.take(&name, &mut call);
         }
     }
 
@@ -202,7 +267,8 @@ impl Model {
             let wanted = owners.remove(lease).map(|addresses| {
                 let bits = self.dice.roll(15) + 1;
                 let candidates = (0..NODES).filter(|index| bits & (1 << index) != 0);
-                Wanted { addresses, candidates: candidates.map(|index| format!("n{index}")).collect() }
+                let candidates = candidates.map(|index| format!("n{index}")).collect();
+                Wanted { addresses, candidates, waiting: BTreeSet::new() }
             });
             match &wanted {
                 Some(wanted) => self.units.insert(lease.to_owned(), wanted.clone()),
@@ -219,25 +285,8 @@ impl Model {
             return;
         }
         for (reaches, _, call) in &mut node.calls {
-            if *reaches > tick {
-                continue;
-            }
-            match call {
-                Call::Renew { reached, .. } if !*reached => {
-                    *reached = true;
-                    node.renewals += 1;
-                    let stamp = NodeSeen { stamp: format!("{tick}.{}", node.renewals), released: false };
-                    self.store.version += 1;
-                    self.store.nodes.insert(node.name.clone(), stamp.clone());
-                    self.store.log.push(Change::Node(node.name.clone(), Some(stamp)));
-                }
-                Call::Write { op, done } if done.is_none() => {
-                    *done = Some(self.store.write(&node.name, op));
-                }
-                Call::Check { node, read } if read.is_none() => {
-                    *read = Some(self.store.nodes.get(node).cloned());
-                }
-                _ => {}
+            if *reaches <= tick {
+                self.store.take(&node.name, call);
             }
         }
     }
@@ -262,13 +311,9 @@ impl Model {
                 }
             }
             node.seen += count;
-            let late = slow && self.dice.roll(4) > 0;
-            let upto = if late { node.told } else { self.changes.len() };
-            for (lease, wanted) in &self.changes[node.told..upto] {
-                node.election.set_unit(lease, wanted.clone());
-            }
-            node.told = upto;
+            self.learn(index, tick);
         }
+        let node = &mut self.nodes[index];
         let (done, open): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut node.calls).into_iter().partition(|(_, back, _)| *back <= tick);
         node.calls = open;
@@ -276,8 +321,11 @@ impl Model {
             // An answer may get lost, also where the call has had its effect.
             let lost = tick < node.cut_until || (slow && self.dice.roll(10) == 0);
             match call {
-                Call::Renew { sent, reached } if reached && !lost => node.election.renewed(sent, now),
-                Call::Renew { .. } => {}
+                Call::Renew { sent, version: Some(version) } if !lost => {
+                    node.own = Some(version);
+                    node.election.renewed(sent, now);
+                }
+                Call::Renew { .. } | Call::Resign { .. } => {}
                 Call::Write { op, done } => {
                     let (Op::Claim { lease, .. } | Op::Release { lease, .. } | Op::Delete { lease, .. }) = op
                     else {
@@ -299,7 +347,7 @@ impl Model {
         if tick >= node.next_renewal {
             node.next_renewal = tick + 50;
             let (reaches, back) = latency(&mut self.dice);
-            node.calls.push_back((reaches, back, Call::Renew { sent: now, reached: false }));
+            node.calls.push_back((reaches, back, Call::Renew { sent: now, version: None }));
         }
         for op in node.election.step(now) {
             let (reaches, back) = latency(&mut self.dice);
@@ -308,6 +356,31 @@ impl Model {
                 op => Call::Write { op, done: None },
             };
             node.calls.push_back((reaches, back, call));
+        }
+    }
+
+    /// A node learns of changed units, and some that it could not serve it can serve now.
+    fn learn(&mut self, index: usize, tick: u64) {
+        let slow = self.trouble > 0;
+        let node = &mut self.nodes[index];
+        let late = slow && self.dice.roll(4) > 0;
+        let upto = if late { node.told } else { self.changes.len() };
+        for (lease, wanted) in &self.changes[node.told..upto] {
+            // Now and then kube-proxy needs a while.
+            let unfit = slow && self.dice.roll(3) == 0;
+            let waiting = wanted.as_ref().filter(|_| unfit).map(|one| one.addresses.clone());
+            let wanted = wanted.clone();
+            let wanted = wanted.map(|one| Wanted { waiting: waiting.unwrap_or_default(), ..one });
+            node.election.set_unit(lease, wanted);
+            node.unfit.insert(lease.clone(), tick + self.dice.roll(50));
+        }
+        node.told = upto;
+        let fit: Vec<String> =
+            node.unfit.iter().filter(|(_, until)| tick >= **until).map(|(lease, _)| lease.clone()).collect();
+        for lease in fit {
+            node.unfit.remove(&lease);
+            let last = self.changes[..node.told].iter().rev().find(|(one, _)| *one == lease);
+            node.election.set_unit(&lease, last.and_then(|(_, wanted)| wanted.clone()));
         }
     }
 
