@@ -63,7 +63,7 @@ struct Met {
 }
 
 /// Makes a Service and waits until it has an address.
-fn make(world: &Turn, spec: ServiceSpec, name: &str) -> IpAddr {
+fn make(world: &Turn, spec: &ServiceSpec, name: &str) -> IpAddr {
     world.cluster.apply(&spec.yaml());
     let address = eventually(SOON, "the Service has an address", || {
         world.ingress(name).first().cloned().ok_or_else(|| "none".to_owned())
@@ -100,7 +100,7 @@ fn connect(world: &Turn, vip: IpAddr, enough: usize, mut known: impl FnMut() -> 
 
 /// A new Service whose Pods run already, by BGP: every node announces it.
 fn meet(world: &Turn, name: &str, places: &[Place]) -> Met {
-    let vip = make(world, service(name), name);
+    let vip = make(world, &service(name), name);
     endpoints(world, name, places, &[]);
     connect(world, vip, world.members.len(), || next_hops(world, vip).len())
 }
@@ -108,7 +108,7 @@ fn meet(world: &Turn, name: &str, places: &[Place]) -> Met {
 /// The same on the segment, where one node answers for it from its address on.
 fn meet_on_segment(world: &Turn, name: &str, places: &[Place]) -> Met {
     endpoints(world, name, places, &[]);
-    let vip = make(world, service(name), name);
+    let vip = make(world, &service(name), name);
     let asker = asker(world, vip);
     connect(world, vip, 1, || {
         asker.ask();
@@ -268,7 +268,7 @@ fn traffic_to_an_address_on_a_segment_follows_its_holder_and_its_endpoints() {
     let (_servers, places) = pods(&world, 70);
     configure(&world, |n| format!("{}readiness: kube-proxy\n", on_segment(n)));
     endpoints(&world, "web", &places, &[]);
-    let vip = make(&world, service("web"), "web");
+    let vip = make(&world, &service("web"), "web");
     let first = wait_holder(&world, "web", &["n1", "n2", "n3"]);
     eventually(SOON, "it is served", || is_served(&world, vip).then_some(()).ok_or_else(String::new));
     let mut sources: Vec<IpAddr> = addresses(&world).keys().copied().collect();
@@ -291,7 +291,7 @@ fn traffic_to_an_address_on_a_segment_follows_its_holder_and_its_endpoints() {
 
     // Local: the one node with a ready Pod holds it, and the Pod sees the client itself.
     endpoints(&world, "near", &places[..1], &[]);
-    let vip = make(&world, service("near").spec("externalTrafficPolicy: Local"), "near");
+    let vip = make(&world, &service("near").spec("externalTrafficPolicy: Local"), "near");
     wait_holder(&world, "near", &["n1"]);
     eventually(SOON, "it is served", || is_served(&world, vip).then_some(()).ok_or_else(String::new));
     let load = Load::start(&world.outside, SocketAddr::new(vip, PORT), RATE, &[CLIENT[0].parse().unwrap()]);

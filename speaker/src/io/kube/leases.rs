@@ -3,6 +3,8 @@
 //! What is written and why is decided by [`speaker_core::l2`]; here are the calls. A Lease is written with the
 //! version that was seen, so that the API server refuses a write from an old picture.
 
+mod seen;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,26 +15,18 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value as Json, json};
-use speaker_config::kubernetes::FieldError;
 use speaker_core::l2::election::{LeaseSeen, NodeSeen, Op};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::batch::{Batch, Filter, Part};
+use self::seen::{ADDRESSES, LeaseKind, node_seen, own_name, pass_on};
+use super::batch::Filter;
 use super::client::Connection;
-use super::kind::{Kind, Name, Resource};
-use super::mirror::Delta;
 use super::watch::follow;
 use crate::io::clock::{self, Clock};
 use crate::metrics::errors::{Component, failed};
 
-/// Names of the Leases that say who holds a Service's addresses begin with it, as Cilium's do.
-const UNIT: &str = "cilium-l2announce-";
-/// Names of the Leases by which nodes say that they live.
-const NODE: &str = "speaker-l2-node-";
-/// The addresses that a Lease's holder claims, comma-separated.
-const ADDRESSES: &str = "speaker/l2-addresses";
 /// Who the writes come from, as the API server keeps it.
 const MANAGER: &str = "speaker-l2";
 /// The most writes under way at once.
@@ -77,59 +71,6 @@ pub enum LeaseCall {
     Resign(tokio::sync::oneshot::Sender<()>),
 }
 
-/// A Lease, as far as an announcer reads it.
-pub(crate) enum Seen {
-    Unit(String, LeaseSeen),
-    Node(String, NodeSeen),
-    /// Somebody else's.
-    Other,
-}
-
-/// The Leases of one namespace.
-struct LeaseKind;
-
-impl Kind for LeaseKind {
-    type Item = Seen;
-    type Reference = String;
-
-    fn resource(&self) -> Resource {
-        Resource {
-            group: "coordination.k8s.io",
-            versions: &["v1"],
-            kind: "Lease",
-            plural: "leases",
-            custom: false,
-        }
-    }
-
-    fn read(&self, _: &str, object: &Json) -> Result<Seen, FieldError> {
-        Ok(read(object))
-    }
-
-    fn reference(&self, name: &Name) -> String {
-        name.key().name
-    }
-}
-
-fn read(object: &Json) -> Seen {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Json::as_str).filter(|text| !text.is_empty());
-    let Some(name) = text("/metadata/name") else { return Seen::Other };
-    let version = text("/metadata/resourceVersion").unwrap_or_default().to_owned();
-    let holder = text("/spec/holderIdentity").map(str::to_owned);
-    if name.starts_with(UNIT) {
-        let annotations = object.pointer("/metadata/annotations").and_then(|all| all.get(ADDRESSES));
-        let listed = annotations.and_then(Json::as_str).unwrap_or_default();
-        // What nobody can read nobody claims.
-        let addresses: BTreeSet<IpAddr> = listed.split(',').filter_map(|text| text.parse().ok()).collect();
-        return Seen::Unit(name.to_owned(), LeaseSeen { holder, addresses, version });
-    }
-    match name.strip_prefix(NODE) {
-        // Every write is a sign of life.
-        Some(node) => Seen::Node(node.to_owned(), NodeSeen { stamp: version, released: holder.is_none() }),
-        None => Seen::Other,
-    }
-}
-
 /// What the tasks share.
 #[derive(Clone)]
 struct Desk {
@@ -137,8 +78,17 @@ struct Desk {
     node: String,
     seconds: i32,
     events: mpsc::Sender<LeaseEvent>,
-    /// The version of this node's own Lease as the last renewal left it; locked while it is written.
-    own: Arc<Mutex<Option<String>>>,
+    /// Locked while it is written.
+    own: Arc<Mutex<Own>>,
+}
+
+/// This node's own Lease.
+#[derive(Default)]
+struct Own {
+    /// As the last renewal left it.
+    version: Option<String>,
+    /// Nothing is renewed after that.
+    resigned: bool,
 }
 
 /// Watches and writes Leases, and renews this node's own, until the hub is gone.
@@ -168,44 +118,6 @@ pub(crate) fn spawn(
     ]
 }
 
-/// Hands on what the watch brings. A list comes in pages and is handed on when it is complete.
-async fn pass_on(mut seen: mpsc::Receiver<Batch<Seen, String>>, events: mpsc::Sender<LeaseEvent>) {
-    let mut listing = Vec::new();
-    while let Some(batch) = seen.recv().await {
-        for delta in batch.deltas {
-            let event = match event(delta) {
-                Some(LeaseEvent::Units { leases, .. }) if batch.part != Part::Watch => {
-                    listing.extend(leases);
-                    continue;
-                }
-                Some(event) => event,
-                None => continue,
-            };
-            if events.send(event).await.is_err() {
-                return;
-            }
-        }
-        if batch.part == Part::LastPage {
-            let units = LeaseEvent::Units { listed: true, leases: std::mem::take(&mut listing) };
-            if events.send(units).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// What one change says; nothing where the Lease is somebody else's.
-fn event(delta: Delta<Seen, String>) -> Option<LeaseEvent> {
-    let unit = |lease, seen| Some(LeaseEvent::Units { listed: false, leases: vec![(lease, seen)] });
-    match delta {
-        Delta::Upsert { item: Seen::Unit(lease, seen), .. } => unit(lease, Some(seen)),
-        Delta::Upsert { item: Seen::Node(node, seen), .. } => Some(LeaseEvent::Node(node, Some(seen))),
-        Delta::Upsert { item: Seen::Other, .. } | Delta::Held(_) => None,
-        Delta::Delete(name) if name.starts_with(UNIT) => unit(name, None),
-        Delta::Delete(name) => name.strip_prefix(NODE).map(|node| LeaseEvent::Node(node.to_owned(), None)),
-    }
-}
-
 impl Desk {
     /// Renews this node's own Lease for as long as it has not resigned.
     async fn renew(self, pause: Duration, mut may_renew: tokio::sync::watch::Receiver<bool>) {
@@ -216,7 +128,8 @@ impl Desk {
             }
             let sent = clock::boot_time();
             let wait = match timeout(CALL.min(pause), self.renew_own()).await {
-                Ok(Ok(())) => {
+                Ok(Ok(false)) => return,
+                Ok(Ok(true)) => {
                     if self.events.send(LeaseEvent::Renewed { sent }).await.is_err() {
                         return;
                     }
@@ -386,78 +299,37 @@ impl Desk {
         Ok(written.metadata.resource_version)
     }
 
-    /// Writes into this node's own Lease that it lives.
-    async fn renew_own(&self) -> kube::Result<()> {
+    /// Writes into this node's own Lease that it lives, unless it has resigned.
+    async fn renew_own(&self) -> kube::Result<bool> {
         let mut own = self.own.lock().await;
+        if own.resigned {
+            return Ok(false);
+        }
         let name = own_name(&self.node);
         let now = MicroTime(jiff::Timestamp::now());
         let body = json!({
             "metadata": {"name": name},
             "spec": {"holderIdentity": self.node, "leaseDurationSeconds": self.seconds, "renewTime": now},
         });
-        *own = match self.patch(&name, body.clone()).await {
+        own.version = match self.patch(&name, body.clone()).await {
             Err(kube::Error::Api(status)) if status.code == 404 => self.create(body).await?,
             other => other?,
         };
-        Ok(())
+        Ok(true)
     }
 
     /// Writes into this node's own Lease that it has given up. Not where somebody has written it since the last renewal:
     /// that would speak for a process that came after this one.
     async fn resign_own(&self) -> kube::Result<()> {
-        let own = self.own.lock().await;
+        let mut own = self.own.lock().await;
+        own.resigned = true;
         // Without a renewal nothing was held.
-        let Some(version) = own.as_ref() else { return Ok(()) };
+        let Some(version) = &own.version else { return Ok(()) };
         let now = MicroTime(jiff::Timestamp::now());
         let body = json!({
             "metadata": {"resourceVersion": version},
             "spec": {"holderIdentity": null, "renewTime": now},
         });
         self.patch(&own_name(&self.node), body).await.map(|_| ())
-    }
-}
-
-fn own_name(node: &str) -> String {
-    format!("{NODE}{node}")
-}
-
-fn node_seen(lease: &Lease) -> NodeSeen {
-    let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
-    NodeSeen {
-        stamp: lease.metadata.resource_version.clone().unwrap_or_default(),
-        released: holder.is_none_or(String::is_empty),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_units_lease_says_who_and_which_addresses() {
-        let lease = json!({
-            "metadata": {
-                "name": "cilium-l2announce-default-web",
-                "resourceVersion": "42",
-                "annotations": {"speaker/l2-addresses": "192.0.2.1,2001:db8::1"},
-            },
-            "spec": {"holderIdentity": "n1"},
-        });
-        let Seen::Unit(name, seen) = read(&lease) else { panic!("no unit") };
-        assert_eq!(name, "cilium-l2announce-default-web");
-        assert_eq!((seen.holder.as_deref(), seen.version.as_str()), (Some("n1"), "42"));
-        assert_eq!(seen.addresses.len(), 2);
-    }
-
-    #[test]
-    fn a_lease_without_a_holder_is_free() {
-        for spec in [json!({}), json!({"holderIdentity": null}), json!({"holderIdentity": ""})] {
-            let name = |name: &str| json!({"metadata": {"name": name, "resourceVersion": "1"}, "spec": spec});
-            let Seen::Unit(_, seen) = read(&name("cilium-l2announce-default-web")) else { panic!("no unit") };
-            assert_eq!(seen.holder, None);
-            let Seen::Node(node, seen) = read(&name("speaker-l2-node-n1.rack")) else { panic!("no node") };
-            assert_eq!((node.as_str(), seen.released), ("n1.rack", true));
-        }
-        assert!(matches!(read(&json!({"metadata": {"name": "kube-scheduler"}})), Seen::Other));
     }
 }
