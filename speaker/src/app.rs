@@ -170,6 +170,7 @@ impl App {
     /// Ends sessions in an orderly way, then everything else.
     pub async fn stop(mut self) {
         // A hub that has ended by itself has nothing left to stop.
+        let _ = self.messages.send(Message::Leave).await;
         let _ = self.messages.send(Message::Stop(self.witness.ask().await)).await;
         self.broken().await;
         self.bfd.finish().await;

@@ -60,6 +60,8 @@ pub enum Message {
     Reload(Result<Box<Loaded>, LoadError>),
     /// A file with a TCP MD5 key changed.
     KeysChanged,
+    /// The end is near: another node may take over on the segments while it is found out what comes after.
+    Leave,
     /// Stop in an orderly way; with what comes after.
     Stop(Parting),
 }

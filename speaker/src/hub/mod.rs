@@ -234,9 +234,11 @@ impl Hub {
                 break;
             }
         }
-        self.leave_segments().await;
+        self.leave_segments();
         let for_good = self.take_leave(stopped).await;
+        let resigned = self.segments.resigned();
         self.end(for_good).await;
+        resigned.await;
     }
 
     fn take(&mut self, message: Message) {
@@ -266,6 +268,7 @@ impl Hub {
             Message::BgpStatus(reply) => drop(reply.send(self.bgp_status())),
             Message::Waiting(reply) => drop(reply.send(self.world.waiting().clone())),
             // What is left to be done then is not a message's.
+            Message::Leave => self.leave_segments(),
             Message::Stop(_) => {}
             Message::Reload(Ok(loaded)) => self.reload(*loaded),
             Message::KeysChanged => {

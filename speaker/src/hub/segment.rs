@@ -30,11 +30,26 @@ pub(super) struct Segments {
     handles: SegmentHandles,
     /// The Leases have been listed once: before that a claim would be a guess.
     listed: bool,
+    /// This process is silent on the segments for good.
+    left: bool,
+    /// Whether the API server has heard of that.
+    resigning: Option<oneshot::Receiver<()>>,
 }
 
 impl Segments {
     pub(super) fn new(handles: SegmentHandles) -> Self {
-        Self { handles, listed: false }
+        Self { handles, listed: false, left: false, resigning: None }
+    }
+
+    /// Waits until the API server has heard that others may take over, for a while.
+    pub(super) fn resigned(&mut self) -> impl Future<Output = ()> + use<> {
+        let said = self.resigning.take();
+        async move {
+            if let Some(said) = said {
+                // It is logged where it is not said.
+                let _ = tokio::time::timeout(RESIGN, said).await;
+            }
+        }
     }
 }
 
@@ -74,6 +89,10 @@ impl Hub {
     /// Tells the segments what is held, then the API server what is wanted: a node falls silent before it
     /// writes that it gives up.
     pub(super) fn settle_segments(&mut self) {
+        // Whatever becomes of drains and gates from now on.
+        if self.segments.left {
+            return;
+        }
         let held = self.world.held();
         self.segments.handles.held.send_if_modified(|old| {
             let changed = *old != held;
@@ -100,14 +119,17 @@ impl Hub {
 
     /// When that is.
     pub(super) fn election_deadline(&mut self) -> Option<bgp_proto::types::Timestamp> {
-        if !self.world.is_complete() || !self.segments.listed {
+        if self.segments.left || !self.world.is_complete() || !self.segments.listed {
             return None;
         }
         self.world.segment()?.deadline()
     }
 
-    /// Falls silent on the segments and lets others take over at once.
-    pub(super) async fn leave_segments(&mut self) {
+    /// Falls silent on the segments for good, and lets others take over at once.
+    pub(super) fn leave_segments(&mut self) {
+        if std::mem::replace(&mut self.segments.left, true) {
+            return;
+        }
         if let Some(segment) = self.world.segment() {
             segment.set_available(false);
         }
@@ -115,8 +137,7 @@ impl Hub {
         let Some(leases) = &self.segments.handles.leases else { return };
         let (done, said) = oneshot::channel();
         if leases.send(LeaseCall::Resign(done)).is_ok() {
-            // It is logged where it is not said.
-            let _ = tokio::time::timeout(RESIGN, said).await;
+            self.segments.resigning = Some(said);
         }
     }
 }
