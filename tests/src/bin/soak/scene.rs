@@ -19,13 +19,15 @@ const ROUTERS: [Kind; 2] = [Kind::Frr, Kind::Bird];
 const SOON: Duration = Duration::from_secs(120);
 
 /// What of the log is a matter of course under such churn.
-const EXPECTED: [&str; 9] = [
+const EXPECTED: [&str; 10] = [
     "the connection ended",
     "the peer ended the session: received NOTIFICATION Cease",
     "ended the session: stopped; sent NOTIFICATION Cease/Administrative Reset",
     "Hold Timer Expired",
     "broken.yaml",
     "cannot connect",
+    // A router that is killed in the middle of a handshake.
+    "no connection: Connection reset by peer",
     "Connection Rejected",
     "Connection Collision",
     "faulty UPDATE",
