@@ -209,8 +209,13 @@ bgpSecrets: [tor]
         let port = &monitor["spec"]["endpoints"][0]["port"];
         assert_eq!(service["spec"]["ports"][0]["name"], *port);
     }
-    let secrets = &find(&all, "Role", "speaker-agent")["rules"][0];
-    assert_eq!(secrets["resourceNames"], json!(["tor"]));
+    let rules = find(&all, "Role", "speaker-agent")["rules"].as_array().unwrap();
+    let rule = |resource: &str| rules.iter().find(|rule| rule["resources"] == json!([resource])).unwrap();
+    assert_eq!(rule("secrets")["resourceNames"], json!(["tor"]));
+    assert_eq!(
+        (&rule("daemonsets")["resourceNames"], &rule("daemonsets")["verbs"]),
+        (&json!(["speaker-agent"]), &json!(["get"]))
+    );
     let dashboard = find(&all, "ConfigMap", "speaker-dashboard")["data"]["speaker.json"].as_str().unwrap();
     assert_eq!(serde_json::from_str::<Value>(dashboard).unwrap()["title"], "Speaker");
 
@@ -218,10 +223,8 @@ bgpSecrets: [tor]
         objects(&render("agent: {enabled: false}\noperator: {enabled: false}\ncrds: {install: false}"));
     let kinds: Vec<&str> = none.iter().map(|one| one["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["ConfigMap"]);
-    let no_secrets = objects(&render("bgpSecrets: []"));
-    assert!(
-        !no_secrets.iter().any(|one| one["kind"] == "Role" && one["metadata"]["name"] == "speaker-agent")
-    );
+    let no_secrets = rights("bgpSecrets: []", "Role", "speaker-agent");
+    assert_eq!(no_secrets, BTreeSet::from(["get daemonsets".to_owned()]));
 }
 
 /// What a role grants, as `VERB RESOURCE`.
