@@ -796,7 +796,8 @@ fn router_ids_come_from_a_pool_and_stay() {
     label(&world, "n1", "r1");
     identifier(1, "10.98.0.1");
     // The identifier is what is written down: another leader gives no other.
-    let since = peer_status(&world, "n2")["establishedTime"].clone();
+    let up = wait_peer(&world, "n2", "established", |peer| peer["establishedTime"].is_string());
+    let since = up["establishedTime"].clone();
     world.operator.process().kill();
     world.operator.start_again();
     let overriding = |id: &str| {

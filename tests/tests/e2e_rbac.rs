@@ -81,6 +81,13 @@ spec: {{authSecretRef: tor}}
 
 /// What both accounts do by default.
 fn every_day(world: &World) {
+    {
+        // As the Pod's environment has it: an agent asks for its DaemonSet from its start on.
+        let mut agent = world.members[0].agent();
+        agent.set_env("DAEMONSET_NAME", AGENT_ACCOUNT);
+        agent.process().kill();
+        agent.start_again();
+    }
     world.cluster.apply(CILIUM_NODES);
     world.cluster.apply(&pool("pool", "{cidr: 203.0.113.0/30}"));
     world.cluster.apply(&service("web").yaml());
