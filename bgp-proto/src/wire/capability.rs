@@ -40,7 +40,7 @@ impl Capability {
             (9, [role]) => Some(Self::Role(*role)),
             (64, [flags, low, tuples @ ..]) => Some(Self::GracefulRestart(restart(*flags, *low, tuples))),
             (65, [a, b, c, d]) => Asn::new(u32::from_be_bytes([*a, *b, *c, *d])).map(Self::FourOctetAsn),
-            (69, _) => Some(Self::AddPath(add_path_tuples(value))),
+            (69, _) => add_path_tuples(value).map(Self::AddPath),
             (70, []) => Some(Self::EnhancedRouteRefresh),
             (71, _) => Some(Self::LongLivedGracefulRestart(long_lived_tuples(value))),
             (73, _) => host_name(value),
@@ -105,14 +105,13 @@ fn next_hop_tuples(value: &[u8]) -> Vec<(AfiSafi, u16)> {
         .collect()
 }
 
-/// RFC 7911 §4: 1 receive, 2 send, 3 both; a tuple with another value is dropped.
-fn add_path_tuples(value: &[u8]) -> Vec<(AfiSafi, u8)> {
+/// 1 receive, 2 send, 3 both: "If any other value is received, then the capability SHOULD be treated as not understood
+/// and ignored" (RFC 7911 §4).
+fn add_path_tuples(value: &[u8]) -> Option<Vec<(AfiSafi, u8)>> {
     let (tuples, _) = value.as_chunks::<4>();
-    tuples
-        .iter()
-        .filter(|[.., mode]| (1..=3).contains(mode))
-        .map(|[a, b, safi, mode]| (afi_safi(*a, *b, *safi), *mode))
-        .collect()
+    let known =
+        |[a, b, safi, mode]: &[u8; 4]| (1..=3).contains(mode).then(|| (afi_safi(*a, *b, *safi), *mode));
+    tuples.iter().map(known).collect()
 }
 
 /// RFC 9494 §3.1: the stale time has 24 bits.

@@ -154,8 +154,8 @@ fn short_capabilities_are_kept_as_unknown_and_bound_their_reader() {
 
 #[test]
 fn a_bad_tuple_drops_only_itself() {
-    // ADD-PATH with modes 0 and 4, and one octet too many.
-    let found = capabilities(&with_parameters("0212 4510 0001 01 03 0002 01 00 0002 01 04 0002 01 02"));
+    // ADD-PATH with one octet too many.
+    let found = capabilities(&with_parameters("020b 4509 0001 01 03 0002 01 02 00"));
     assert_eq!(found, [Capability::AddPath(vec![(V4, 3), (V6, 2)])]);
     // frr#8600: IOS XR lists SAFI 256 and families of its own for the extended next hop.
     let found = capabilities(&with_parameters("0214 0512 0001 0001 0002 0001 0100 0002 0001 0080 0002"));
@@ -166,6 +166,15 @@ fn a_bad_tuple_drops_only_itself() {
     let families = vec![(V4, true), (AfiSafi { afi: 0x4004, safi: 0x47 }, false)];
     let restart = GracefulRestart { restarted: true, notification: true, restart_time: 120, families };
     assert_eq!(found, [Capability::GracefulRestart(restart)]);
+}
+
+/// RFC 7911 §4.
+#[test]
+fn add_path_with_another_value_is_not_understood_as_a_whole() {
+    for mode in ["00", "04", "ff"] {
+        let found = capabilities(&with_parameters(&format!("020a 4508 0001 01 03 0002 01 {mode}")));
+        assert!(matches!(found.as_slice(), [Capability::Unknown { code: 69, .. }]), "{mode}: {found:?}");
+    }
 }
 
 #[test]
