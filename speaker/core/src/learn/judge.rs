@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bgp_proto::types::Prefix;
-use bgp_proto::wire::{NextHop, PathAttributes};
+use bgp_proto::wire::{NextHop, PathAttributes, SegmentKind};
 
 use super::route::{Hop, Neighbor, Refusal};
 
@@ -97,11 +97,17 @@ pub(super) fn judge(
     let checks = [
         (is_martian(prefix), Refusal::Destination),
         (attributes.as_path.iter().flat_map(bgp_proto::wire::AsPath::asns).any(ours), Refusal::AsLoop),
+        (has_set(attributes), Refusal::AsSet),
         (is_reflected(attributes, from), Refusal::Reflected),
         (is_leaked(attributes, from), Refusal::Leak),
         (!is_host(next_hop), Refusal::MartianNextHop),
     ];
     checks.into_iter().find(|(wrong, _)| *wrong).map(|(_, refusal)| refusal)
+}
+
+fn has_set(attributes: &PathAttributes) -> bool {
+    let segments = attributes.as_path.iter().flat_map(|path| &path.segments);
+    segments.into_iter().any(|segment| matches!(segment.kind, SegmentKind::Set | SegmentKind::ConfedSet))
 }
 
 /// "A router that recognizes the ORIGINATOR_ID attribute SHOULD ignore a route received with its BGP Identifier as the

@@ -159,6 +159,9 @@ pub enum Refusal {
     /// "If the AS_PATH attribute of a BGP route contains an AS loop, the BGP route should be excluded from the
     /// Phase 2 decision function" (RFC 4271 §9.1.2).
     AsLoop,
+    /// The AS path has a set, from which nobody can tell who originated the route: deprecated, and no longer to be taken
+    /// (RFC 9774 §3).
+    AsSet,
     /// Our own BGP identifier is in ORIGINATOR_ID or CLUSTER_LIST (RFC 4456 §8).
     Reflected,
     /// The route was leaked (RFC 9234 §5).
@@ -183,6 +186,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AsLoop => "its AS path leads through our own AS (RFC 4271 §9.1.2)",
+            Self::AsSet => "its AS path has an AS_SET or AS_CONFED_SET (RFC 9774 §3)",
             Self::Reflected => "it is our own route, reflected (RFC 4456 §8)",
             Self::Leak => "it was leaked: ONLY_TO_CUSTOMER says that it may not come this way (RFC 9234 §5)",
             Self::Destination => "nothing is routed to such a destination",
