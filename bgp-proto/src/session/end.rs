@@ -55,8 +55,12 @@ pub(super) struct Ended {
 impl Ended {
     /// RFC 4271 §8.2.2, TcpConnectionFails: OpenSent goes to Active, and so does Connect with its
     /// DelayOpenTimer running; Active, OpenConfirm and Established go to Idle.
+    ///
+    /// A peer that resolves a collision keeps a connection of its own, and where we have none it is on its way or dead:
+    /// it would find Idle, which refuses it, and so would each of ours find the peer, for as long as IdleHoldTime doubles.
     pub(super) fn next(&self) -> Next {
         match (&self.end, self.state) {
+            (_, State::OpenSent | State::OpenConfirm) if self.is_peers_collision() => Next::Retry,
             (End::Collision(_) | End::Superseded, _) => Next::Retry,
             (End::Lost(_), State::Connect | State::OpenSent) => Next::Retry,
             _ => Next::BackOff,

@@ -254,12 +254,25 @@ fn the_peers_own_verdict_ends_no_attempt_while_another_connection_is_there() {
 }
 
 #[test]
-fn a_collision_verdict_on_the_only_connection_is_a_failure_like_others() {
+fn after_a_collision_verdict_on_the_only_connection_the_peers_own_is_waited_for() {
     let mut bench = Bench::started(ours());
-    let (conn, _) = bench.connected();
-    let outcome = bench.receive(conn, Notification::new(CEASE_7.0, CEASE_7.1).encode());
-    assert_eq!(outcome.downs().len(), 1);
-    assert_eq!(bench.timer(), Some("idle-hold"), "the peer may hold a session that we have forgotten");
+    for confirm in [false, true] {
+        let (conn, _) = bench.connected();
+        if confirm {
+            bench.receive(conn, peer_open().encode());
+        }
+        let outcome = bench.receive(conn, Notification::new(CEASE_7.0, CEASE_7.1).encode());
+        assert_eq!((outcome.downs().len(), bench.state()), (1, State::Active));
+        assert_eq!(
+            bench.timer(),
+            Some("connect-retry"),
+            "the peer may hold a session that we have forgotten"
+        );
+        assert_eq!(bench.next_timer().0, "connect-retry");
+    }
+    let (incoming, _) = bench.accepted();
+    bench.receive(incoming, peer_open().encode());
+    assert!(bench.receive(incoming, keepalive()).negotiated().is_some());
 }
 
 #[test]
