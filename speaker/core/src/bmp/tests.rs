@@ -168,7 +168,13 @@ impl Heard {
         };
         assert!(self.up.contains(if local { "local" } else { "tor" }), "routes of what is down");
         let families = Family::ALL.into_iter().collect();
-        let context = DecodeContext { asn4: true, families, max_message: 65535, ..DecodeContext::default() };
+        let context = DecodeContext {
+            asn4: true,
+            families,
+            max_message: 65535,
+            loopback: true,
+            ..DecodeContext::default()
+        };
         let mut octets = BytesMut::from(&update[..]);
         // The Loc-RIB's next hop is nobody: a session would refuse it.
         if let Some(at) = octets.windows(7).position(|seven| seven == [0x40, 3, 4, 0, 0, 0, 0]) {
