@@ -3,6 +3,7 @@
 //! The tests of a suite share one and take turns; the last one takes it down. Each begins on an empty cluster.
 
 mod check;
+pub mod cilium;
 pub mod grants;
 pub mod manifests;
 mod operator;
