@@ -105,6 +105,7 @@ pub(super) fn judge(
     checks.into_iter().find(|(wrong, _)| *wrong).map(|(_, refusal)| refusal)
 }
 
+/// AS_SET and AS_CONFED_SET are deprecated, and a route with one is treated as withdrawn (RFC 9774 §3).
 fn has_set(attributes: &PathAttributes) -> bool {
     let segments = attributes.as_path.iter().flat_map(|path| &path.segments);
     segments.into_iter().any(|segment| matches!(segment.kind, SegmentKind::Set | SegmentKind::ConfedSet))
