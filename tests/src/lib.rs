@@ -31,6 +31,7 @@ pub mod process;
 mod rfcs;
 pub mod speaker;
 pub mod station;
+pub mod systemd;
 pub mod tors;
 pub mod traffic;
 pub mod wait;

@@ -55,6 +55,11 @@ pub(crate) enum Command {
     Watch(Daemon),
     /// Print the custom resource definitions as YAML
     Crds,
+    /// Print what makes a shell complete this command: `speaker completions bash > /etc/bash_completion.d/speaker`
+    Completions {
+        /// Which
+        shell: clap_complete::Shell,
+    },
     /// Show the versions of the command and of the daemon
     Version(Reader),
 }

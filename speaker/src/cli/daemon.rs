@@ -12,7 +12,9 @@ use super::args::{Check, Operator, Run};
 use super::{Exit, complain, out};
 use crate::app::{App, AppSpec};
 use crate::io::kept::Shelf;
+use crate::io::systemd;
 use crate::load::{self, LoadError};
+use crate::monitor::Agent;
 
 /// Log lines go to standard error; `RUST_LOG` says which.
 pub(crate) fn log(default: &str) {
@@ -51,6 +53,8 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
     let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let mut app = App::start(AppSpec { loaded, file: Some(config), record, metrics, kernel: true }).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
+    systemd::ready();
+    let watchdog = systemd::keep_alive(Agent::new(app.hub()));
     loop {
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
@@ -68,7 +72,11 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
         }
         break;
     }
+    systemd::stopping();
     app.stop().await;
+    if let Some(task) = watchdog {
+        task.abort();
+    }
     Ok(Exit::Done)
 }
 

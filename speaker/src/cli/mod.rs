@@ -13,7 +13,7 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use args::{Cli, Command};
 
@@ -72,6 +72,7 @@ async fn dispatch(command: Command) -> anyhow::Result<Exit> {
         Command::Operator(operator) => daemon::operator(operator).await,
         Command::Check(check) => daemon::check(&check).await,
         Command::Crds => crds(),
+        Command::Completions { shell } => completions(shell),
         Command::Watch(daemon) => watch::watch(daemon).await,
         Command::Rib(rib) => read::rib(rib).await,
         Command::Peers(peers) => read::peers(peers).await,
@@ -92,6 +93,14 @@ fn crds() -> anyhow::Result<Exit> {
     for crd in speaker_config::crd::crds() {
         out(&format!("---\n{}", speaker_config::crd::to_yaml(&crd).map_err(anyhow::Error::msg)?))?;
     }
+    Ok(Exit::Done)
+}
+
+/// `completions`: a script for a shell.
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "speaker", &mut script);
+    out_octets(&script)?;
     Ok(Exit::Done)
 }
 

@@ -31,5 +31,6 @@ pub mod programming;
 mod sockopt;
 pub mod source;
 mod state;
+pub(crate) mod systemd;
 mod tcp;
 pub mod tcp_ao;
