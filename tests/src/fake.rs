@@ -90,7 +90,11 @@ impl Fake {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Read1::Closed,
                 Ok(n) => self.buffer.extend_from_slice(&chunk[..n]),
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                    ) => {}
                 Err(e) if e.kind() == ErrorKind::ConnectionReset => return Read1::Closed,
                 Err(e) => panic!("read from the speaker: {e}"),
             }

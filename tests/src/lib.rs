@@ -14,6 +14,8 @@ pub mod cgroup;
 pub mod chart;
 pub mod clab;
 pub mod cluster;
+#[cfg(test)]
+mod compatibility;
 pub mod daemon;
 pub mod docker;
 pub mod e2e;
@@ -24,6 +26,8 @@ pub mod golden;
 pub mod interop;
 pub mod lab;
 pub mod mrt;
+#[cfg(test)]
+mod pages;
 pub mod pair;
 pub mod pcap;
 pub mod process;

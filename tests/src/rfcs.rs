@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
+use crate::pages::{check_test, file, root, rows};
 
 fn page() -> String {
-    fs::read_to_string(root().join("speaker/docs/rfcs.md")).expect("the page")
+    file("speaker/docs/rfcs.md", "the page")
 }
 
 /// The numbers behind `RFC ` in a text.
@@ -39,26 +37,14 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 #[test]
 fn each_row_has_its_code_and_its_test() {
     let page = page();
-    let rows = page.lines().filter(|line| line.starts_with("| RFC ") && !line.starts_with("| RFC |"));
     let mut count = 0;
-    for row in rows {
+    for (row, cells) in rows(&page).filter(|(row, _)| row.starts_with("| RFC ")) {
         count += 1;
-        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let [rfc, section, what, code, test] = cells[..] else { panic!("five cells, not {row}") };
         assert!(!section.is_empty() && !what.is_empty(), "{row}");
         let code = code.trim_matches('`');
-        let text = fs::read_to_string(root().join(code)).unwrap_or_else(|e| panic!("{code}: {e}: {row}"));
-        assert!(named(&text).is_superset(&named(rfc)), "{code} does not name it: {row}");
-        let (file, name) =
-            test.trim_matches('`').split_once("::").unwrap_or_else(|| panic!("FILE::TEST: {row}"));
-        let text = fs::read_to_string(root().join(file)).unwrap_or_else(|e| panic!("{file}: {e}: {row}"));
-        let (before, _) =
-            text.split_once(&format!("fn {name}(")).unwrap_or_else(|| panic!("no such test: {row}"));
-        // A scenario of the interop suite is a test of each daemon's suite.
-        let is_test = before.trim_end().ends_with("#[test]") || before.trim_end().ends_with("#[tokio::test]");
-        let scenario = format!("{}::{name},", Path::new(file).file_stem().expect("a file").to_string_lossy());
-        let suite = include_str!("interop/mod.rs");
-        assert!(is_test || suite.contains(&scenario), "{name} is not run: {row}");
+        assert!(named(&file(code, row)).is_superset(&named(rfc)), "{code} does not name it: {row}");
+        check_test(test.trim_matches('`'), row);
     }
     assert!(count > 40, "{count} rows");
 }

@@ -15,7 +15,7 @@ use serde_json::json;
 use tests::cluster::Backend;
 use tests::e2e::cilium::{
     ADVERTISEMENT, FAMILIES, QUICK, cluster_config, configure, established, label, neighbor, node_config,
-    peer_config, peer_status, serve, wait_neighbor, wait_peer, world, writes,
+    peer_config, peer_status, serve, wait_condition, wait_neighbor, wait_peer, world, writes,
 };
 use tests::e2e::manifests::{pool, service};
 use tests::e2e::{OPERATOR_ACCOUNT, SOON, Turn, pod_v4};
@@ -193,13 +193,47 @@ fn a_peer_is_found_behind_the_default_route() {
     let peer = wait_peer(&world, "n1", "established", |peer| peer["peeringState"] == "established");
     assert_eq!((&peer["peerAddress"], &peer["peerASN"]), (&json!("10.0.0.254"), &json!(64500)));
     let node = &world.members[0].node;
-    node.ip(&["route", "replace", "default", "via", "10.0.0.77"]);
+    let since = peer["establishedTime"].clone();
+    // A second default route of a higher metric is nobody's while the first one stands.
+    node.ip(&["route", "add", "default", "via", "10.0.0.77", "metric", "50"]);
+    node.ip(&["route", "del", "default", "via", "10.0.0.254"]);
     wait_peer(&world, "n1", "it follows the route", |peer| peer["peerAddress"] == "10.0.0.77");
     world.wait_holders("10.79.0.0/32", &[]);
-    node.ip(&["route", "replace", "default", "via", "10.0.0.254"]);
+    node.ip(&["route", "add", "default", "via", "10.0.0.254", "metric", "10"]);
     world.wait_holders("10.79.0.0/32", &["n1"]);
+    let again =
+        wait_peer(&world, "n1", "the lower metric counts", |peer| peer["establishedTime"].is_string());
+    assert!(again["peerAddress"] == "10.0.0.254" && again["establishedTime"] != since, "{again}");
+    node.ip(&["route", "del", "default", "via", "10.0.0.77"]);
+    // The other family, over a session of its own: FRR takes whoever comes from the segment.
+    world.tor.vtysh(&[
+        "configure terminal",
+        "router bgp 64500",
+        "bgp listen range fd00::/64 peer-group nodes",
+    ]);
     discover("ipv6");
-    wait_peer(&world, "n1", "the gateway of the other family", |peer| peer["peerAddress"] == "fd00::254");
+    let peer = wait_peer(&world, "n1", "the gateway of the other family", |peer| {
+        peer["peerAddress"] == "fd00::254" && peer["peeringState"] == "established"
+    });
+    assert_eq!(peer["peerASN"], 64500);
+    eventually(SOON, "FRR has the route from the node's IPv6 address", || {
+        let text = world.tor.vtysh(&["show bgp ipv4 unicast 10.79.0.0/32"]);
+        if text.contains("from fd00::1 ") { Ok(()) } else { Err(text) }
+    });
+    // A gateway that may be another one on each link is no peer.
+    node.ip(&["-6", "route", "replace", "default", "via", "fe80::77", "dev", "eth0"]);
+    let told = wait_condition(&world, "ciliumbgpnodeconfigs/n1", "BGPReconcileError", "True");
+    assert!(told.contains("the default gateway fe80::77 is link-local; write peerAddress"), "{told}");
+    node.ip(&["-6", "route", "replace", "default", "via", "fd00::254", "dev", "eth0"]);
+    wait_condition(&world, "ciliumbgpnodeconfigs/n1", "BGPReconcileError", "False");
+    wait_peer(&world, "n1", "and back", |peer| peer["peeringState"] == "established");
+    discover("ipv4");
+    wait_peer(&world, "n1", "the first family again", |peer| peer["peerAddress"] == "10.0.0.254");
+    world.tor.vtysh(&[
+        "configure terminal",
+        "router bgp 64500",
+        "no bgp listen range fd00::/64 peer-group nodes",
+    ]);
 }
 
 /// The operator with another speaker.yaml, until this is dropped.

@@ -139,12 +139,36 @@ fn removed(world: &World) {
     let peers = world.members[0].agent().json(&["peers"]);
     let names: Vec<&Value> = peers.as_array().unwrap().iter().map(|peer| &peer["name"]).collect();
     assert!(names.contains(&&json!("main/away")) && names.contains(&&json!("tor")), "{names:?}");
+    goes_on(world);
     // A leader that knows no pool takes nothing away either.
     world.operator.process().kill();
     let said = world.operator.process().log().len();
     world.operator.start_again();
     wait_operator_says(world, said, "every list is complete");
     stays(world, "with an operator that has never seen them");
+}
+
+/// Who knew the pools goes on by them: whose objects went with their definition has not deleted them one by one. What
+/// is given is announced, and what is given back is free.
+fn goes_on(world: &World) {
+    world.cluster.apply(&service("meanwhile").yaml());
+    world.wait_ingress("meanwhile", &["10.61.0.1"]);
+    world.cluster.set_endpoints(
+        "default",
+        "meanwhile",
+        8080,
+        &[Backend::new(&pod_v4(1, 5).to_string(), "n1")],
+    );
+    world.wait_holders("10.61.0.1/32", &["n1"]);
+    world.cluster.kubectl(&["delete", "service", "meanwhile"]);
+    world.wait_holders("10.61.0.1/32", &[]);
+    // An address of a pool that is no object any more can be asked for by name, and no other.
+    let asks =
+        |name: &str, ip: &str| service(name).annotations(&format!("{{lbipam.cilium.io/ips: {ip}}}")).yaml();
+    world.cluster.apply(&(asks("named", "10.61.0.1") + &asks("beyond", "10.62.0.1")));
+    world.wait_ingress("named", &["10.61.0.1"]);
+    assert_eq!(world.ingress("beyond"), [""; 0]);
+    world.cluster.kubectl(&["delete", "service", "named", "beyond"]);
 }
 
 #[track_caller]
@@ -172,6 +196,7 @@ fn back(world: &World) {
     stays(world, "after the minute for what does not follow");
     world.cluster.apply(&service("later").yaml());
     world.wait_ingress("later", &["10.61.0.1"]);
+    wait_used(world, "v2", "2");
     world.cluster.kubectl(&["delete", "ippool", "pool"]);
     world.wait_ingress("web", &[]);
     world.wait_holders(POOL, &[]);
@@ -274,4 +299,56 @@ spec: {bgpInstances: [{name: main, routerID: 10.99.0.1}]}
     });
     wait_bgp_status(&world, "v2");
     wait_faults(&world, &[], SOON);
+    retire_the_old(&world);
+    // What the objects remember of the old version does not stand in the way: theirs is written as before.
+    world.cluster.apply(&service("third").yaml());
+    world.wait_ingress("third", &["10.61.0.2"]);
+    wait_used(&world, "v2", "3");
+    world.cluster.kubectl(&["patch", "ciliumbgpclusterconfig", "fabric", "--type=json", "-p", OTHER_PEER]);
+    let path = "/apis/cilium.io/v2/ciliumbgpnodeconfigs/n1";
+    eventually(BACK, "the agent tells of the new peer", || {
+        let object = world.get(path);
+        let peer = &object["status"]["bgpInstances"][0]["peers"][0]["peerAddress"];
+        if peer == "10.0.0.251" { Ok(()) } else { Err(object.to_string()) }
+    });
+    let log = world.operator.process().log();
+    assert!(log.contains("managedFields are reset"), "nothing stood in the way, so nothing is proven: {log}");
+    let writers = |path: &str| world.get(path)["metadata"]["managedFields"].to_string();
+    for path in ["/apis/cilium.io/v2/ciliumloadbalancerippools/pool", path] {
+        let left = writers(path);
+        assert!(left.contains("cilium.io/v2\"") && !left.contains("v2alpha1"), "{path}: {left}");
+    }
+    stays(&world, "when the old version is gone");
+}
+
+const OTHER_PEER: &str =
+    r#"[{"op": "replace", "path": "/spec/bgpInstances/0/peers/0/peerAddress", "value": "10.0.0.251"}]"#;
+
+/// As the last step of an upgrade of definitions: every object is stored anew, and v2alpha1 is served no more.
+fn retire_the_old(world: &World) {
+    let rest = world.cluster.rest();
+    let touched = json!({"metadata": {"annotations": {"stored": "anew"}}});
+    for object in
+        ["ciliumloadbalancerippools/pool", "ciliumbgpclusterconfigs/fabric", "ciliumbgpnodeconfigs/n1"]
+    {
+        let object = format!("/apis/cilium.io/v2/{object}");
+        let before = world.get(&object)["metadata"]["managedFields"].to_string();
+        assert!(before.contains("v2alpha1"), "{object} has forgotten it already: {before}");
+        rest.patch(&object, &touched);
+    }
+    for mut object in ours() {
+        let versions = object["spec"]["versions"].as_array_mut().unwrap();
+        if versions.len() == 1 {
+            continue;
+        }
+        versions.retain(|one| one["name"] != "v2alpha1");
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let definition = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}");
+        rest.patch(&format!("{definition}/status"), &json!({"status": {"storedVersions": ["v2"]}}));
+        world.cluster.apply(&object.to_string());
+    }
+    eventually(SOON, "v2alpha1 is served no more", || {
+        let pool = world.get("/apis/cilium.io/v2alpha1/ciliumloadbalancerippools/pool");
+        if pool.is_null() { Ok(()) } else { Err(pool.to_string()) }
+    });
 }

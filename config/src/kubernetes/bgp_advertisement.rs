@@ -154,3 +154,80 @@ fn service(fields: &Fields<'_>) -> Option<Advertised> {
     }
     Some(Advertised::Service { addresses, aggregation, services })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(entry: &Json) -> BgpAdvertisement {
+        let object = json!({"metadata": {"name": "one"}, "spec": {"advertisements": [entry]}});
+        bgp_advertisement(&object).unwrap()
+    }
+
+    /// Each as the number that Cilium's documentation gives it.
+    #[test]
+    fn the_fourteen_names_of_communities_are_ciliums() {
+        let names = [
+            ("internet", 0, 0),
+            ("planned-shut", 65535, 0),
+            ("accept-own", 65535, 1),
+            ("route-filter-translated-v4", 65535, 2),
+            ("route-filter-v4", 65535, 3),
+            ("route-filter-translated-v6", 65535, 4),
+            ("route-filter-v6", 65535, 5),
+            ("llgr-stale", 65535, 6),
+            ("no-llgr", 65535, 7),
+            ("blackhole", 65535, 666),
+            ("no-export", 65535, 65281),
+            ("no-advertise", 65535, 65282),
+            ("no-export-subconfed", 65535, 65283),
+            ("no-peer", 65535, 65284),
+        ];
+        let all: Vec<&str> = names.iter().map(|(name, ..)| *name).collect();
+        let attributes = |communities: Json| {
+            read(&json!({"advertisementType": "PodCIDR", "attributes": {"communities": communities}}))
+        };
+        let known = attributes(json!({"wellKnown": all}));
+        assert_eq!(known.faults, [] as [String; 0]);
+        let numbers: Vec<Community> =
+            names.iter().map(|(_, first, second)| Community::new(*first, *second)).collect();
+        assert_eq!(known.entries[0].communities, numbers);
+        // Both forms of a number; a name is none.
+        let both = attributes(json!({"standard": ["4294967041", "64500:7"], "large": ["4294967295:0:1"]}));
+        assert_eq!(both.entries[0].communities, [Community::NO_EXPORT, Community::new(64500, 7)]);
+        assert_eq!(both.entries[0].large_communities.len(), 1);
+        for wrong in [
+            json!({"standard": ["no-export"]}),
+            json!({"standard": ["64500:65536"]}),
+            json!({"wellKnown": ["nobody"]}),
+            json!({"large": ["1:2"]}),
+        ] {
+            assert_eq!(attributes(wrong.clone()).faults.len(), 1, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn each_type_has_its_own_fields_and_no_others() {
+        let service = json!({"addresses": ["LoadBalancerIP"]});
+        for (wrong, field) in [
+            (json!({"advertisementType": "PodCIDR", "service": service}), "service"),
+            (json!({"advertisementType": "PodCIDR", "selector": {}}), "selector"),
+            (json!({"advertisementType": "Service", "selector": {}}), "service"),
+            (json!({"advertisementType": "Service", "service": {"addresses": []}}), "addresses"),
+            (json!({"advertisementType": "Service", "service": {"addresses": ["PodIP"]}}), "addresses"),
+            (json!({"advertisementType": "Interface"}), "interface"),
+            (json!({"advertisementType": "Interface", "interface": {}}), "name"),
+            (json!({"advertisementType": "Route"}), "advertisementType"),
+            (json!({}), "advertisementType"),
+            (
+                json!({"advertisementType": "Service", "selector": {}, "service":
+                    {"addresses": ["ClusterIP"], "aggregationLengthIPv4": 32}}),
+                "aggregationLengthIPv4",
+            ),
+        ] {
+            let read = read(&wrong);
+            assert!(read.entries.is_empty() && read.faults[0].contains(field), "{wrong}: {:?}", read.faults);
+        }
+    }
+}

@@ -295,6 +295,31 @@ mod tests {
     }
 
     #[test]
+    fn the_identifier_is_the_files_else_the_nodes_else_a_hash_of_its_name() {
+        let of = |router: &str, addresses: &str| {
+            let text = format!("router: {{asn: 64501{router}}}\n");
+            let config = crate::load::parse(text, "speaker.yaml", Path::new(".")).unwrap().config;
+            let mut world = World::new(&config, &Start { node: "n1".to_owned(), ..Start::default() });
+            let node = format!(
+                "{{apiVersion: v1, kind: Node, metadata: {{name: n1}}, status: {{addresses: [{addresses}]}}}}"
+            );
+            for document in speaker_config::manifest::parse(&node) {
+                let speaker_config::manifest::Content::Object(object) = document.content else {
+                    panic!("{node}")
+                };
+                world.upsert(object);
+            }
+            world.settle(0);
+            let predecessor = Predecessor { existed: false, same_boot: false, ready: false };
+            identify(&config, &world, "n1", predecessor).router_id.to_string()
+        };
+        let both = "{type: InternalIP, address: \"fd00::1\"}, {type: InternalIP, address: 10.0.0.7}";
+        assert_eq!(of(", routerId: 192.0.2.9", both), "192.0.2.9");
+        assert_eq!(of("", both), "10.0.0.7");
+        assert_eq!(of("", "{type: InternalIP, address: \"fd00::1\"}"), load::router_id_of("n1").to_string());
+    }
+
+    #[test]
     fn ciliums_peers_have_the_identity_of_their_instance() {
         let config = config("address: 10.0.0.254, asn: 64500", "");
         let all = in_force(

@@ -26,6 +26,9 @@ struct Store {
     away: bool,
     /// Answers every write with this status.
     refuses: Option<u16>,
+    /// `managedFields` name a version that is served no more: what kube-apiserver does with an apply, and what it drops
+    /// on another patch.
+    lost_version: bool,
 }
 
 type Server = Arc<Mutex<Store>>;
@@ -94,7 +97,14 @@ fn server() -> (Client, Server) {
             let kind =
                 head.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
             store.asked.push((head.method.clone(), head.uri.to_string(), kind.to_owned()));
-            let (code, answer) = answer(&mut store, &head.method, head.uri.path(), &body);
+            let (code, answer) = if store.lost_version && kind.starts_with("application/apply-patch") {
+                let message = "request to convert CR to an invalid group/version: cilium.io/v2alpha1";
+                (500, json!({"kind": "Status", "status": "Failure", "code": 500, "message": message}))
+            } else {
+                let (code, answer) = answer(&mut store, &head.method, head.uri.path(), &body);
+                store.lost_version &= code != 200 || head.method != Method::PATCH;
+                (code, answer)
+            };
             let response = Response::builder().status(code).body(axum::body::Body::from(answer.to_string()));
             response.map_err(std::io::Error::other)
         }
@@ -259,6 +269,41 @@ async fn a_node_config_is_created_changed_and_deleted_on_top_of_a_version() {
     // The kind is not there at all: nothing will be shown that could be waited for.
     server.lock().unwrap().refuses = Some(404);
     assert_eq!(patch::write(&client, &create, "v2", limit).await, Outcome::Failed);
+}
+
+/// What a pool, or the CiliumBGPNodeConfig of a node, was once written in.
+#[tokio::test]
+async fn fields_of_a_version_that_is_served_no_more_are_reset_and_the_write_goes_on() {
+    let (client, server) = server();
+    let path = "/apis/cilium.io/v2/ciliumloadbalancerippools/blue";
+    let pool = |version: &str| Patch {
+        target: ObjectRef::Pool("blue".to_owned()),
+        change: Change::Conditions { conditions: Vec::new() },
+        ..of_service(version)
+    };
+    let object = json!({"metadata": {"resourceVersion": "7"}});
+    server.lock().unwrap().objects.insert(path.to_owned(), object);
+    server.lock().unwrap().lost_version = true;
+    let limit = Duration::from_secs(5);
+    // Somebody else has written it meanwhile: he wins, as over any write.
+    assert_eq!(patch::write(&client, &pool("6"), "v2", limit).await, Outcome::Conflict);
+    assert!(server.lock().unwrap().lost_version);
+    let written = Outcome::Written { resource_version: "2".to_owned() };
+    assert_eq!(patch::write(&client, &pool("7"), "v2", limit).await, written);
+    let asked = server.lock().unwrap().asked.clone();
+    let kinds: Vec<&str> = asked[asked.len() - 3..].iter().map(|(_, _, kind)| kind.as_str()).collect();
+    let (apply, merge) = ("application/apply-patch+yaml", "application/merge-patch+json");
+    assert_eq!(kinds, [apply, merge, apply]);
+    assert!(asked.iter().all(|(_, uri, _)| uri.contains("/blue/status?")), "no right but the one there is");
+    // The agent's own status of its node.
+    let path = "/apis/cilium.io/v2/ciliumbgpnodeconfigs/n1";
+    server.lock().unwrap().objects.insert(path.to_owned(), json!({"metadata": {}}));
+    server.lock().unwrap().lost_version = true;
+    let mut writer = crate::io::kube::node_status::StatusWriter::new(client);
+    let body = json!({"metadata": {"name": "n1", "uid": "u"}, "status": {"bgpInstances": []}});
+    // This server asks for a version, which the agent does not name: the first answer is all that counts.
+    writer.write("n1", body).await;
+    assert!(!server.lock().unwrap().lost_version, "{:?}", server.lock().unwrap().asked);
 }
 
 #[tokio::test]

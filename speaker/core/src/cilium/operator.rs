@@ -247,10 +247,12 @@ fn overridden(instance: &BgpInstance, other: &BgpInstanceOverride) -> BgpInstanc
     for peer in &mut new.peers {
         let Some(other) = other.peers.iter().find(|other| other.name == peer.name) else { continue };
         peer.local_address = other.local_address.or(peer.local_address);
-        if let (PeerPlace::Address { zone: zone @ Some(_), .. }, Some(interface)) =
-            (&mut peer.place, &other.interface)
-        {
-            *zone = Some(interface.clone());
+        // Of a peer that is somewhere on a link, which link that is on this node.
+        match (&mut peer.place, &other.interface) {
+            (PeerPlace::Address { zone: Some(link), .. } | PeerPlace::Interface(link), Some(interface)) => {
+                link.clone_from(interface);
+            }
+            _ => {}
         }
     }
     new

@@ -16,6 +16,7 @@ pub(crate) mod events;
 mod kind;
 pub(crate) mod lease;
 mod leases;
+mod lost_version;
 mod mirror;
 pub(crate) mod node_status;
 pub(crate) mod patch;

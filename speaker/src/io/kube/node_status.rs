@@ -8,7 +8,7 @@ use kube::{Client, Error};
 use serde_json::Value as Json;
 use tokio::time::timeout;
 
-use super::ObjectKind;
+use super::{ObjectKind, lost_version};
 use crate::metrics::errors::{Component, failed};
 
 /// In whose name the fields are written (`managedFields`).
@@ -49,13 +49,7 @@ impl StatusWriter {
             fields.insert("apiVersion".to_owned(), resource.api_version(version).into());
             fields.insert("kind".to_owned(), resource.kind.into());
         }
-        let params = PatchParams { force: true, ..PatchParams::apply(MANAGER) };
-        let request = Request::new(resource.path(version, None));
-        let request = match request.patch_subresource("status", name, &params, &Body::Apply(body)) {
-            Ok(request) => request,
-            Err(error) => return self.not(error.to_string()),
-        };
-        match timeout(LIMIT, self.client.request::<Json>(request)).await {
+        match timeout(LIMIT, self.send(version, name, &body)).await {
             Ok(Ok(_)) => {
                 self.told = None;
                 Written::Stored
@@ -73,6 +67,26 @@ impl StatusWriter {
             )),
             Ok(Err(error)) => self.not(error.to_string()),
             Err(_) => self.not(format!("no answer for {LIMIT:?}")),
+        }
+    }
+
+    /// Sends it; where the bookkeeping of the object stands in the way, once more without that.
+    async fn send(&self, version: &str, name: &str, body: &Json) -> kube::Result<Json> {
+        let resource = ObjectKind::BGP_NODE_CONFIGS.resource;
+        let params = PatchParams { force: true, ..PatchParams::apply(MANAGER) };
+        let to = Request::new(resource.path(version, None));
+        let write = || {
+            let request = to.patch_subresource("status", name, &params, &Body::Apply(body));
+            request.map_err(Error::BuildRequest)
+        };
+        match self.client.request(write()?).await {
+            Err(Error::Api(status)) if lost_version::stands_in_the_way(&status) => {
+                let metadata = body.get("metadata").cloned().unwrap_or_default();
+                let way = lost_version::make_way(&resource, version, name, MANAGER, &metadata);
+                self.client.request::<Json>(way.map_err(Error::BuildRequest)?).await?;
+                self.client.request(write()?).await
+            }
+            other => other,
         }
     }
 

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use kube::api::{DeleteParams, Patch as Body, PatchParams, PostParams, Preconditions};
-use kube::core::Request;
+use kube::core::{Request, request};
 use kube::{Client, Error};
 use serde::Deserialize;
+use serde_json::json;
 use speaker_config::objects::{OPERATOR_MANAGER, ObjectRef};
-use speaker_core::operator::{Outcome, Patch, PatchKind};
+use speaker_core::operator::{Outcome, Patch, PatchKind, Version};
 use tokio::time::timeout;
 
-use super::ObjectKind;
+use super::kind::Resource;
+use super::{ObjectKind, lost_version};
 
 /// In whose name the fields are written (`managedFields`).
 pub(crate) const MANAGER: &str = OPERATOR_MANAGER;
@@ -43,14 +45,7 @@ pub(crate) const fn kind(target: &ObjectRef) -> Option<ObjectKind> {
 /// Does one write. `version` is the one in which the API serves the kind. Why a write failed is logged here.
 pub(crate) async fn write(client: &Client, patch: &Patch, version: &str, limit: Duration) -> Outcome {
     let object = &patch.target;
-    let request = match request(patch, version) {
-        Ok(request) => request,
-        Err(error) => {
-            tracing::error!(%object, %error, "it cannot be written");
-            return Outcome::Failed;
-        }
-    };
-    match timeout(limit, client.request::<Answer>(request)).await {
+    match timeout(limit, send(client, patch, version)).await {
         // Of a deletion the watch tells, which may have to wait for finalizers.
         Ok(Ok(_)) if patch.kind() == PatchKind::Delete => {
             Outcome::Written { resource_version: String::new() }
@@ -83,6 +78,27 @@ pub(crate) async fn write(client: &Client, patch: &Patch, version: &str, limit: 
     }
 }
 
+/// Sends it; where it is an apply that the bookkeeping of the object stands in the way of, once more without that.
+async fn send(client: &Client, patch: &Patch, version: &str) -> kube::Result<Answer> {
+    let lost = match client.request(request(patch, version).map_err(Error::BuildRequest)?).await {
+        Err(Error::Api(status))
+            if patch.kind() == PatchKind::Apply && lost_version::stands_in_the_way(&status) =>
+        {
+            status
+        }
+        other => return other,
+    };
+    let (resource, _, name) = place(&patch.target).map_err(Error::BuildRequest)?;
+    let Version { uid, resource_version } = &patch.version;
+    let metadata = json!({"uid": uid, "resourceVersion": resource_version});
+    let way = lost_version::make_way(&resource, version, name, MANAGER, &metadata);
+    let cleared: Answer = client.request(way.map_err(Error::BuildRequest)?).await?;
+    tracing::info!(object = %patch.target, "managedFields are reset, which could not be converted: {}", lost.message);
+    let version_now = Version { uid: uid.clone(), resource_version: cleared.metadata.resource_version };
+    let again = Patch { version: version_now, ..patch.clone() };
+    client.request(request(&again, version).map_err(Error::BuildRequest)?).await
+}
+
 /// What RBAC calls it.
 fn right(patch: &Patch) -> &'static str {
     match (patch.kind(), patch.subresource()) {
@@ -96,9 +112,9 @@ fn right(patch: &Patch) -> &'static str {
     }
 }
 
-fn request(patch: &Patch, version: &str) -> Result<hyper::Request<Vec<u8>>, String> {
-    let Some(kind) = kind(&patch.target) else { return Err(format!("{} is not ours", patch.target)) };
-    let (namespace, name) = match &patch.target {
+/// Where the API serves an object that is written to, its namespace and its name.
+fn place(target: &ObjectRef) -> Result<(Resource, Option<&str>, &str), request::Error> {
+    let (namespace, name) = match target {
         ObjectRef::Service(key) => (Some(key.namespace.as_str()), key.name.as_str()),
         ObjectRef::Pool(name)
         | ObjectRef::BgpClusterConfig(name)
@@ -107,8 +123,14 @@ fn request(patch: &Patch, version: &str) -> Result<hyper::Request<Vec<u8>>, Stri
         | ObjectRef::L2AnnouncementPolicy(name) => (None, name.as_str()),
         _ => (None, ""),
     };
-    let to = Request::new(kind.resource.path(version, namespace));
-    let body = patch.body(&kind.resource.api_version(version));
+    let kind = kind(target).ok_or_else(|| request::Error::Validation(format!("{target} is not ours")))?;
+    Ok((kind.resource, namespace, name))
+}
+
+fn request(patch: &Patch, version: &str) -> Result<hyper::Request<Vec<u8>>, request::Error> {
+    let (resource, namespace, name) = place(&patch.target)?;
+    let to = Request::new(resource.path(version, namespace));
+    let body = patch.body(&resource.api_version(version));
     let mut params = PatchParams::apply(MANAGER);
     let patched = |params: &PatchParams, body: &Body<_>| match patch.subresource() {
         Some(part) => to.patch_subresource(part, name, params, body),
@@ -133,5 +155,4 @@ fn request(patch: &Patch, version: &str) -> Result<hyper::Request<Vec<u8>>, Stri
             to.delete(name, &DeleteParams::default().preconditions(conditions))
         }
     }
-    .map_err(|error| error.to_string())
 }

@@ -198,6 +198,46 @@ spec:
     assert_eq!(n2.local_asn, bgp_proto::types::Asn::new(64501));
 }
 
+/// Each node may have its router behind another interface. The port of a peer does nothing, and that is said.
+#[test]
+fn an_override_names_the_link_of_a_peer_and_its_port_is_no_use() {
+    let mut inputs = inputs(NODES);
+    let links = cluster_config("fabric", OLD, "", 64501).replace(
+        "[{name: tor",
+        "[{name: local, peerAddress: \"fe80::1%eth0\"}, {name: whoever, peerInterface: eth0}, {name: tor",
+    );
+    add(&mut inputs, &links);
+    add(
+        &mut inputs,
+        "---
+apiVersion: cilium.io/v2
+kind: CiliumBGPNodeConfigOverride
+metadata: {name: n1}
+spec:
+  bgpInstances:
+    - name: main
+      peers:
+        - {name: local, peerInterface: eth7, localPort: 1790}
+        - {name: whoever, peerInterface: eth8}
+        - {name: tor, peerInterface: eth9}",
+    );
+    let links = |node: &str| -> Vec<String> {
+        let plan = plan(&inputs, &BTreeMap::new());
+        let one = plan.write.iter().find(|one| one.node == node).unwrap();
+        let place = |peer: &speaker_config::objects::BgpPeer| match &peer.place {
+            PeerPlace::Address { address, zone } => format!("{address} {}", zone.as_deref().unwrap_or("-")),
+            place => format!("{place:?}"),
+        };
+        one.instances[0].peers.iter().map(place).collect()
+    };
+    let (n1, n2) = (links("n1"), links("n2"));
+    assert_eq!(n1[..2], ["fe80::1 eth7", "Interface(\"eth8\")"]);
+    assert_eq!(n2[..2], ["fe80::1 eth0", "Interface(\"eth0\")"]);
+    assert_eq!(n1[2], n2[2], "an address that is not link-local is on no link");
+    let notes = &inputs.bgp.overrides["n1"].notes;
+    assert!(notes.len() == 1 && notes[0].contains("localPort"), "{notes:?}");
+}
+
 /// A typing error in an override must not bring a node up with the wrong AS.
 #[test]
 fn what_cannot_be_read_changes_nothing() {
