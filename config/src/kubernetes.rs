@@ -6,6 +6,7 @@
 //! come as JSON ([`pool()`], [`bgp_cluster_config`] …), whatever their version, since one wrong field in them
 //! must not cost the others.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -18,8 +19,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::objects::{
     CLEANUP_FINALIZER, CLEANUP_MARK, CiliumNode, Cleanup, Condition, Endpoint, EndpointSlice, IpFamilyPolicy,
-    Labels, Node, OPERATOR_MANAGER, ObjectKey, Secret, SecretValue, Service, ServiceCidr, ServicePort,
-    TrafficPolicy, UnixSeconds, api_server_service,
+    Labels, Node, OPERATOR_MANAGER, ObjectKey, PodIpPool, Secret, SecretValue, Service, ServiceCidr,
+    ServicePort, TrafficPolicy, UnixSeconds, api_server_service,
 };
 use crate::selector::is_dns_subdomain;
 
@@ -219,15 +220,51 @@ pub fn node(object: core::Node) -> Result<Node, FieldError> {
     Ok(node)
 }
 
-/// A CiliumNode, of which nothing but its metadata is read.
+/// A CiliumNode: its labels, and the CIDRs that Cilium's multi-pool IPAM has given to it.
+///
+/// # Errors
+/// `metadata` holds what the API server would refuse, or a CIDR is none.
+pub fn cilium_node(object: &serde_json::Value) -> Result<CiliumNode, FieldError> {
+    let pools = object.get("spec").map(allocated).transpose()?;
+    let (name, labels) = named(object)?;
+    Ok(CiliumNode { name, labels, pools })
+}
+
+/// A CiliumPodIPPool, of which nothing but its metadata is read.
 ///
 /// # Errors
 /// `metadata` holds what the API server would refuse.
-pub fn cilium_node(object: &serde_json::Value) -> Result<CiliumNode, FieldError> {
+pub fn pod_ip_pool(object: &serde_json::Value) -> Result<PodIpPool, FieldError> {
+    let (name, labels) = named(object)?;
+    Ok(PodIpPool { name, labels })
+}
+
+/// `ipam.pools.allocated` of the `spec` of a CiliumNode.
+fn allocated(spec: &serde_json::Value) -> Result<BTreeMap<String, Vec<Prefix>>, FieldError> {
+    const PATH: &str = "spec.ipam.pools.allocated";
+    let list = spec.pointer("/ipam/pools/allocated").and_then(serde_json::Value::as_array);
+    let mut pools: BTreeMap<String, Vec<Prefix>> = BTreeMap::new();
+    for (index, one) in list.into_iter().flatten().enumerate() {
+        let Some(pool) = one.get("pool").and_then(serde_json::Value::as_str) else { continue };
+        let of = pools.entry(pool.to_owned()).or_default();
+        for cidr in one.get("cidrs").and_then(serde_json::Value::as_array).into_iter().flatten() {
+            let text = cidr.as_str().unwrap_or_default();
+            let prefix = text.parse::<Prefix>();
+            of.push(
+                prefix
+                    .map_err(|error| FieldError::new(format!("{PATH}[{index}].cidrs"), error.to_string()))?,
+            );
+        }
+    }
+    Ok(pools)
+}
+
+/// Name and labels.
+fn named(object: &serde_json::Value) -> Result<(String, Labels), FieldError> {
     let meta = object.get("metadata").cloned().unwrap_or_default();
     let meta: ObjectMeta =
         serde_json::from_value(meta).map_err(|error| FieldError::new("metadata", error.to_string()))?;
-    Ok(CiliumNode { name: name(&meta)?, labels: meta.labels.unwrap_or_default() })
+    Ok((name(&meta)?, meta.labels.unwrap_or_default()))
 }
 
 /// A ServiceCIDR.

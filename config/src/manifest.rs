@@ -262,6 +262,7 @@ fn cilium(version: &str, kind: &str, json: &Json) -> Option<Result<Object, Field
             kubernetes::bgp_node_config_override(json).map(Object::BgpNodeConfigOverride)
         }
         "CiliumNode" if version == "cilium.io/v2" => kubernetes::cilium_node(json).map(Object::CiliumNode),
+        "CiliumPodIPPool" => kubernetes::pod_ip_pool(json).map(Object::PodIpPool),
         "CiliumL2AnnouncementPolicy" if version == "cilium.io/v2alpha1" => {
             kubernetes::l2_announcement_policy(json).map(Object::L2AnnouncementPolicy)
         }
@@ -297,6 +298,7 @@ fn reference(kind: &str, json: &Json) -> Option<ObjectRef> {
         "Node" => ObjectRef::Node(name),
         "ServiceCIDR" => ObjectRef::ServiceCidr(name),
         "CiliumNode" => ObjectRef::CiliumNode(name),
+        "CiliumPodIPPool" => ObjectRef::PodIpPool(name),
         "CiliumBGPClusterConfig" => ObjectRef::BgpClusterConfig(name),
         "CiliumBGPPeerConfig" => ObjectRef::BgpPeerConfig(name),
         "CiliumBGPAdvertisement" => ObjectRef::BgpAdvertisement(name),

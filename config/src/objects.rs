@@ -17,7 +17,7 @@ pub use bgp::{
     BgpInstance, BgpInstanceOverride, BgpNodeConfig, BgpNodeConfigOverride, BgpPeer, BgpPeerConfig,
     BgpPeerOverride, BgpStation, L2AnnouncementPolicy, Owner, PeerPlace, Selection,
 };
-pub use cluster::{CiliumNode, Endpoint, EndpointSlice, Node, ServiceCidr, api_server_service};
+pub use cluster::{CiliumNode, Endpoint, EndpointSlice, Node, PodIpPool, ServiceCidr, api_server_service};
 pub use secret::{Secret, SecretValue};
 
 /// Labels or annotations.
@@ -79,6 +79,8 @@ pub enum Object {
     ServiceCidr(ServiceCidr),
     /// CiliumNode.
     CiliumNode(CiliumNode),
+    /// CiliumPodIPPool.
+    PodIpPool(PodIpPool),
 }
 
 /// Names an object of any kind.
@@ -111,6 +113,8 @@ pub enum ObjectRef {
     ServiceCidr(String),
     /// CiliumNode, by name.
     CiliumNode(String),
+    /// CiliumPodIPPool, by name.
+    PodIpPool(String),
 }
 
 /// Kind and name as a person writes them: `Service default/web`.
@@ -130,6 +134,7 @@ impl fmt::Display for ObjectRef {
             Self::Secret(key) => write!(f, "Secret {key}"),
             Self::ServiceCidr(name) => write!(f, "ServiceCIDR {name}"),
             Self::CiliumNode(name) => write!(f, "CiliumNode {name}"),
+            Self::PodIpPool(name) => write!(f, "CiliumPodIPPool {name}"),
         }
     }
 }
@@ -163,6 +168,7 @@ impl Object {
             Self::Secret(secret) => ObjectRef::Secret(secret.key.clone()),
             Self::ServiceCidr(one) => ObjectRef::ServiceCidr(one.name.clone()),
             Self::CiliumNode(one) => ObjectRef::CiliumNode(one.name.clone()),
+            Self::PodIpPool(one) => ObjectRef::PodIpPool(one.name.clone()),
         }
     }
 }

@@ -40,7 +40,7 @@ rules:
 - {apiGroups: [''], resources: [nodes], verbs: [patch]}
 - apiGroups: [cilium.io]
   resources: [ciliumloadbalancerippools, ciliumbgpclusterconfigs, ciliumbgpnodeconfigs, ciliumbgpnodeconfigoverrides,
-    ciliumbgppeerconfigs, ciliumbgpadvertisements]
+    ciliumbgppeerconfigs, ciliumbgpadvertisements, ciliumpodippools]
   verbs: [list, watch]
 ---
 apiVersion: rbac.authorization.k8s.io/v1

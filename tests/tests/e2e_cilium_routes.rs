@@ -14,8 +14,8 @@ use std::time::Duration;
 use serde_json::json;
 use tests::cluster::Backend;
 use tests::e2e::cilium::{
-    ADVERTISEMENT, FAMILIES, QUICK, cluster_config, configure, established, label, neighbor, node_config,
-    peer_config, peer_status, serve, wait_condition, wait_neighbor, wait_peer, world, writes,
+    ADVERTISEMENT, CILIUMS_OWN, FAMILIES, QUICK, cluster_config, configure, established, label, neighbor,
+    node_config, peer_config, peer_status, serve, wait_condition, wait_neighbor, wait_peer, world, writes,
 };
 use tests::e2e::manifests::{pool, service};
 use tests::e2e::{OPERATOR_ACCOUNT, SOON, Turn, pod_v4};
@@ -234,6 +234,60 @@ fn a_peer_is_found_behind_the_default_route() {
         "router bgp 64500",
         "no bgp listen range fd00::/64 peer-group nodes",
     ]);
+}
+
+/// Cilium's multi-pool IPAM gives a node CIDRs of pools, and writes them into its CiliumNode.
+#[test]
+fn cidrs_of_pod_ip_pools_are_announced_as_the_nodes_cilium_node_has_them() {
+    let world = world();
+    label(&world, "n2", "r2");
+    world.cluster.apply(CILIUMS_OWN);
+    world.cluster.kubectl(&["wait", "--for=condition=Established", "crd/ciliumnodes.cilium.io"]);
+    world.cluster.kubectl(&["wait", "--for=condition=Established", "crd/ciliumpodippools.cilium.io"]);
+    world.cluster.apply(
+        "
+apiVersion: cilium.io/v2
+kind: CiliumBGPAdvertisement
+metadata: {name: pods, labels: {advertise: bgp}}
+spec:
+  advertisements:
+    - advertisementType: CiliumPodIPPool
+      selector: {matchLabels: {tier: public}}
+---
+{apiVersion: cilium.io/v2alpha1, kind: CiliumPodIPPool, metadata: {name: blue, labels: {tier: public}}, spec: {}}
+---
+{apiVersion: cilium.io/v2alpha1, kind: CiliumPodIPPool, metadata: {name: red}, spec: {}}
+",
+    );
+    world.cluster.apply(&peer_config(&[QUICK, FAMILIES]));
+    world.cluster.apply(&cluster_config("fabric", "r1", 64501));
+    // A kind that comes late is asked for every minute, and by whoever starts at once.
+    {
+        let mut agent = world.members[0].agent();
+        agent.process().kill();
+        agent.start_again();
+    }
+    let told = wait_condition(&world, "ciliumbgpnodeconfigs/n1", "BGPReconcileError", "True");
+    assert!(told.contains("CiliumNode n1 has no spec.ipam.pools.allocated"), "{told}");
+    let node = |allocated: &str| {
+        world.cluster.apply(&format!(
+            "{{apiVersion: cilium.io/v2, kind: CiliumNode, metadata: {{name: n1}}, \
+             spec: {{ipam: {{pools: {{allocated: [{allocated}]}}}}}}}}"
+        ));
+    };
+    node("{pool: blue, cidrs: [10.20.0.0/27, 'fd00:20::/96']}, {pool: red, cidrs: [10.30.0.0/27]}");
+    for prefix in ["10.20.0.0/27", "fd00:20::/96"] {
+        world.wait_holders(prefix, &["n1"]);
+    }
+    wait_condition(&world, "ciliumbgpnodeconfigs/n1", "BGPReconcileError", "False");
+    node("{pool: blue, cidrs: [10.20.0.0/27, 10.20.0.64/27]}, {pool: red, cidrs: [10.30.0.0/27]}");
+    world.wait_holders("10.20.0.64/27", &["n1"]);
+    world.wait_holders("fd00:20::/96", &[]);
+    assert_eq!(world.holders("10.30.0.0/27").len(), 0, "red is not selected");
+    world.cluster.kubectl(&["label", "ciliumpodippool", "red", "tier=public"]);
+    world.wait_holders("10.30.0.0/27", &["n1"]);
+    world.cluster.kubectl(&["delete", "ciliumnode", "n1"]);
+    world.cluster.kubectl(&["delete", "--all", "ciliumpodippool"]);
 }
 
 /// The operator with another speaker.yaml, until this is dropped.

@@ -14,26 +14,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use tests::cluster::{Backend, Options};
+use tests::e2e::cilium::CILIUMS_OWN;
 use tests::e2e::grants::{granted, used};
 use tests::e2e::manifests::{pool, service};
 use tests::e2e::{AGENT_ACCOUNT, NAMESPACE, OPERATOR_ACCOUNT, Plan, World, agent_config, pod_v4};
 use tests::wait::eventually;
 
-/// As Cilium installs it, but for the schema.
-const CILIUM_NODES: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: ciliumnodes.cilium.io}
-spec:
-  group: cilium.io
-  scope: Cluster
-  names: {kind: CiliumNode, plural: ciliumnodes, singular: ciliumnode}
-  versions:
-    - name: v2
-      served: true
-      storage: true
-      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-";
 /// The label of the CiliumNode alone.
 const CILIUM_NODE: &str =
     "{apiVersion: cilium.io/v2, kind: CiliumNode, metadata: {name: n2, labels: {fabric: east}}, spec: {}}";
@@ -88,7 +74,7 @@ fn every_day(world: &World) {
         agent.process().kill();
         agent.start_again();
     }
-    world.cluster.apply(CILIUM_NODES);
+    world.cluster.apply(CILIUMS_OWN);
     world.cluster.apply(&pool("pool", "{cidr: 203.0.113.0/30}"));
     world.cluster.apply(&service("web").yaml());
     world.cluster.set_endpoints("default", "web", 8080, &[Backend::new(&pod_v4(1, 5).to_string(), "n1")]);

@@ -113,14 +113,14 @@ fn what(fields: &Fields<'_>) -> Option<Advertised> {
             interface.required("name").map(|name| Advertised::Interface(name.to_owned()))
         }
         "CiliumPodIPPool" => {
-            fields.fault(
-                "advertisementType",
-                "CiliumPodIPPool is not served: only Cilium knows its pools' CIDRs",
-            );
-            None
+            let pools = fields.selection("selector", Selection::Nothing);
+            if pools == Selection::Nothing {
+                fields.note("selector", "absent, which selects no CiliumPodIPPool; {} selects every one");
+            }
+            Some(Advertised::PodIpPools(pools))
         }
         other => {
-            let known = "Service, PodCIDR or Interface";
+            let known = "Service, PodCIDR, CiliumPodIPPool or Interface";
             fields.fault("advertisementType", format!("{other:?} is not known here; write {known}"));
             None
         }

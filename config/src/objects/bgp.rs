@@ -222,6 +222,8 @@ pub enum AddressKind {
 pub enum Advertised {
     /// The node's Pod CIDRs.
     PodCidr,
+    /// The node's CIDRs of the CiliumPodIPPools that are selected; absent is none.
+    PodIpPools(Selection),
     /// Addresses of the Services that are selected.
     Service {
         /// `service.addresses`.

@@ -1,7 +1,7 @@
 //! What the cluster is made of: nodes, endpoints, and where ClusterIPs come from.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bgp_proto::types::{Family, Prefix};
@@ -59,10 +59,23 @@ pub struct ServiceCidr {
 }
 
 /// CiliumNode: Cilium's own object of a node, of which Cilium's selectors see the labels. It has the name and the labels
-/// of the Node, and those that somebody put there.
+/// of the Node, and those that somebody put there; and what Cilium's IPAM has given to the node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CiliumNode {
+    /// Name.
+    pub name: String,
+    /// Labels.
+    pub labels: Labels,
+    /// `spec.ipam.pools.allocated`: the node's CIDRs, by CiliumPodIPPool; absent where the object came without its `spec`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pools: Option<BTreeMap<String, Vec<Prefix>>>,
+}
+
+/// CiliumPodIPPool: where Cilium's multi-pool IPAM takes nodes' CIDRs from. Selectors see its labels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodIpPool {
     /// Name.
     pub name: String,
     /// Labels.

@@ -27,6 +27,10 @@ pub struct BgpObjects {
     pub node_configs: BTreeMap<String, BgpNodeConfig>,
     /// CiliumBGPNodeConfigOverrides, by their node.
     pub overrides: BTreeMap<String, BgpNodeConfigOverride>,
+    /// Labels of CiliumPodIPPools.
+    pub pod_ip_pools: BTreeMap<String, Labels>,
+    /// What nodes have of CiliumPodIPPools (`spec.ipam.pools.allocated` of their CiliumNodes), by node and pool.
+    pub node_pools: BTreeMap<String, BTreeMap<String, Vec<Prefix>>>,
 }
 
 /// All objects of all sources, by key.
@@ -181,6 +185,10 @@ impl Inputs {
             }
             Object::CiliumNode(one) => {
                 self.cilium_nodes.insert(one.name.clone(), one.labels.clone());
+                // One without its `spec` says nothing of pools.
+                if let Some(pools) = one.pools {
+                    touched.bgp |= replace(&mut self.bgp.node_pools, one.name.clone(), pools);
+                }
                 self.relabel(&one.name, one.labels, touched);
             }
             Object::ServiceCidr(one) => {
@@ -214,6 +222,7 @@ impl Inputs {
             }
             ObjectRef::CiliumNode(name) => {
                 self.cilium_nodes.remove(name);
+                touched.bgp |= self.bgp.node_pools.remove(name).is_some();
                 self.relabel(name, Labels::new(), touched);
             }
             ObjectRef::ServiceCidr(name) => {
@@ -251,6 +260,7 @@ impl Inputs {
             ObjectRef::Secret(key) => self.secrets.contains_key(key),
             ObjectRef::ServiceCidr(name) => self.service_cidrs.contains_key(name),
             ObjectRef::CiliumNode(name) => self.cilium_nodes.contains_key(name),
+            ObjectRef::PodIpPool(name) => self.bgp.pod_ip_pools.contains_key(name),
         }
     }
 
@@ -338,6 +348,7 @@ impl BgpObjects {
             }
             Object::BgpAdvertisement(one) => replace(&mut self.advertisements, one.name.clone(), one),
             Object::BgpNodeConfigOverride(one) => replace(&mut self.overrides, one.name.clone(), one),
+            Object::PodIpPool(one) => replace(&mut self.pod_ip_pools, one.name, one.labels),
             _ => false,
         }
     }
@@ -350,6 +361,7 @@ impl BgpObjects {
             ObjectRef::BgpAdvertisement(name) => self.advertisements.remove(name).is_some(),
             ObjectRef::BgpNodeConfig(name) => self.node_configs.remove(name).is_some(),
             ObjectRef::BgpNodeConfigOverride(name) => self.overrides.remove(name).is_some(),
+            ObjectRef::PodIpPool(name) => self.pod_ip_pools.remove(name).is_some(),
             _ => false,
         }
     }

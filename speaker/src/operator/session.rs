@@ -101,7 +101,7 @@ fn kinds(settings: &OperatorSettings) -> Vec<(ObjectKind, Filter)> {
     }
     if settings.bgp.is_some() {
         let optional = Filter { optional: true, ..Filter::default() };
-        kinds.push(cilium_nodes(None));
+        kinds.push(cilium_nodes());
         kinds.extend(operator_bgp_kinds().map(|kind| (kind, optional.clone())));
     }
     kinds

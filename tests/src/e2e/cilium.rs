@@ -14,6 +14,35 @@ pub const FAMILIES: &str = "families:
     - {afi: ipv4, safi: unicast, advertisements: {matchLabels: {advertise: bgp}}}
     - {afi: ipv6, safi: unicast, advertisements: {matchLabels: {advertise: bgp}}}";
 
+/// CiliumNodes and CiliumPodIPPools, as Cilium installs them, but for the schemas.
+pub const CILIUMS_OWN: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: ciliumnodes.cilium.io}
+spec:
+  group: cilium.io
+  scope: Cluster
+  names: {kind: CiliumNode, plural: ciliumnodes, singular: ciliumnode}
+  versions:
+    - name: v2
+      served: true
+      storage: true
+      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: ciliumpodippools.cilium.io}
+spec:
+  group: cilium.io
+  scope: Cluster
+  names: {kind: CiliumPodIPPool, plural: ciliumpodippools, singular: ciliumpodippool}
+  versions:
+    - name: v2alpha1
+      served: true
+      storage: true
+      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+";
+
 /// Cilium's BGP kinds.
 pub const KINDS: [&str; 5] = [
     "ciliumbgpclusterconfigs",

@@ -19,6 +19,7 @@ use super::operator::instances_of;
 use crate::inputs::Inputs;
 use crate::world::Host;
 
+mod belongings;
 mod stations;
 
 /// The key in such a Secret.
@@ -333,21 +334,9 @@ fn advertise(
             };
             (Vec::new(), selector, Some(service_routes(addresses, *aggregation)))
         }
-        Advertised::PodCidr => {
-            if node.pod_cidrs.is_empty() {
-                outcome.errors.push(format!("{name}: Node {} has no spec.podCIDRs to announce", node.name));
-            }
-            (node.pod_cidrs.clone(), None, None)
-        }
-        Advertised::Interface(interface) => match sight.host.interfaces.get(interface) {
-            Some(addresses) => {
-                (addresses.iter().copied().filter(usable).map(Prefix::host).collect(), None, None)
-            }
-            None if sight.host.unknown => return,
-            None => {
-                outcome.errors.push(format!("{name}: there is no interface {interface} that is up"));
-                return;
-            }
+        own => match belongings::of(&name, own, node, sight, &mut outcome.errors) {
+            Some(prefixes) => (prefixes, None, None),
+            None => return,
         },
     };
     let same = peers.get(Family::Ipv4Unicast) == peers.get(Family::Ipv6Unicast);
@@ -403,17 +392,6 @@ fn attributes(entry: &BgpAdvertisementEntry) -> RouteAttributes {
         large_communities: entry.large_communities.clone(),
         local_preference: entry.local_preference,
         ..RouteAttributes::default()
-    }
-}
-
-/// An address of an interface that may be announced.
-fn usable(address: &IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_multicast() && !v4.is_unspecified(),
-        IpAddr::V6(v6) => {
-            let special = v6.is_loopback() || v6.is_multicast() || v6.is_unspecified();
-            !special && !v6.is_unicast_link_local() && v6.to_ipv4_mapped().is_none()
-        }
     }
 }
 

@@ -23,10 +23,13 @@ pub(crate) fn agent_kinds(node: &str, l2: bool) -> Vec<(ObjectKind, Filter)> {
         (ObjectKind::POOLS, all.clone()),
         (ObjectKind::SERVICE_CIDRS, Filter { optional: true, dispensable: true, ..Filter::default() }),
     ];
-    // Holders of addresses on a segment are chosen among all nodes.
-    kinds.push(cilium_nodes((!l2).then_some(node)));
+    // Its own one whole: it says which CIDRs of CiliumPodIPPools the node has.
+    let own = Filter { name: Some(node.to_owned()), metadata: false, ..cilium_nodes().1 };
+    kinds.push((ObjectKind::CILIUM_NODES, own));
     if l2 {
         kinds.push((ObjectKind::L2_POLICIES, all));
+        // Holders of addresses on a segment are chosen among all nodes.
+        kinds.push(cilium_nodes());
     }
     kinds
 }
@@ -40,14 +43,14 @@ pub(crate) fn agent_bgp_kinds(node: &str) -> Vec<(ObjectKind, Filter)> {
         (ObjectKind::BGP_OVERRIDES, own.clone()),
         (ObjectKind::BGP_NODE_CONFIGS, own),
         (ObjectKind::BGP_PEER_CONFIGS, optional.clone()),
-        (ObjectKind::BGP_ADVERTISEMENTS, optional),
+        (ObjectKind::BGP_ADVERTISEMENTS, optional.clone()),
+        (ObjectKind::POD_IP_POOLS, Filter { dispensable: true, metadata: true, ..optional }),
     ]
 }
 
-/// The labels of CiliumNodes, of one node or all.
-pub(crate) fn cilium_nodes(node: Option<&str>) -> (ObjectKind, Filter) {
-    let name = node.map(str::to_owned);
-    let filter = Filter { name, optional: true, dispensable: true, metadata: true, ..Filter::default() };
+/// The labels of all CiliumNodes.
+pub(crate) fn cilium_nodes() -> (ObjectKind, Filter) {
+    let filter = Filter { optional: true, dispensable: true, metadata: true, ..Filter::default() };
     (ObjectKind::CILIUM_NODES, filter)
 }
 

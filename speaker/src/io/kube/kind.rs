@@ -207,6 +207,17 @@ impl ObjectKind {
         },
         reference: |key| ObjectRef::CiliumNode(key.name),
     };
+    /// CiliumPodIPPools, where Cilium's multi-pool IPAM is on.
+    pub(crate) const POD_IP_POOLS: Self = Self {
+        resource: Resource {
+            group: "cilium.io",
+            versions: &["v2alpha1", "v2"],
+            kind: "CiliumPodIPPool",
+            plural: "ciliumpodippools",
+            custom: true,
+        },
+        reference: |key| ObjectRef::PodIpPool(key.name),
+    };
     /// CiliumL2AnnouncementPolicies.
     pub(crate) const L2_POLICIES: Self = Self {
         resource: Resource {

@@ -290,7 +290,6 @@ spec:
     - advertisementType: PodCIDR
     - {advertisementType: Interface, interface: {name: lo}}
     - {advertisementType: Interface, interface: {name: eth9}}
-    - {advertisementType: CiliumPodIPPool, selector: {}}
 ",
     );
     let bare = seen(&inputs);
@@ -311,9 +310,68 @@ spec:
         .collect();
     assert_eq!(prefixes, [vec!["10.1.0.0/24", "fd00:1::/64"], vec!["192.0.2.7/32", "2001:db8::7/128"]]);
     assert_eq!(outcome.advertisements[0].allow, outcome.advertisements[0].prefixes);
-    assert_eq!(outcome.errors.len(), 2, "{:?}", outcome.errors);
-    assert!(outcome.errors[0].contains("CiliumPodIPPool is not served"), "{:?}", outcome.errors);
-    assert!(outcome.errors[1].contains("[2]: there is no interface eth9"), "{:?}", outcome.errors);
+    assert_eq!(outcome.errors.len(), 1, "{:?}", outcome.errors);
+    assert!(outcome.errors[0].contains("[2]: there is no interface eth9"), "{:?}", outcome.errors);
+}
+
+/// Selected by their labels, and by their name; what no CiliumNode tells of is an error.
+#[test]
+fn cidrs_of_pod_ip_pools_are_those_of_the_nodes_own_cilium_node() {
+    let mut inputs = inputs(CLUSTER);
+    add(&mut inputs, &PEER.replace("unicast}", "unicast, advertisements: {matchLabels: {to: tor}}}"));
+    let advertise = |selector: &str| {
+        format!(
+            "
+apiVersion: cilium.io/v2
+kind: CiliumBGPAdvertisement
+metadata: {{name: pods, labels: {{to: tor}}}}
+spec:
+  advertisements:
+    - {{advertisementType: CiliumPodIPPool{selector}}}
+"
+        )
+    };
+    add(&mut inputs, &advertise(", selector: {}"));
+    let told = |inputs: &Inputs| -> Vec<String> {
+        let outcome = seen(inputs);
+        assert_eq!(outcome.errors, [] as [String; 0]);
+        for one in &outcome.advertisements {
+            assert_eq!(one.allow, one.prefixes, "they are the node's own");
+        }
+        outcome.advertisements.iter().flat_map(|one| &one.prefixes).map(ToString::to_string).collect()
+    };
+    let bare = seen(&inputs).errors;
+    assert!(bare[0].contains("CiliumNode n1 has no spec.ipam.pools.allocated"), "{bare:?}");
+    add(
+        &mut inputs,
+        "
+apiVersion: cilium.io/v2
+kind: CiliumNode
+metadata: {name: n1}
+spec:
+  ipam:
+    pools:
+      requested: [{pool: blue, needed: {ipv4-addrs: 16}}]
+      allocated:
+        - {pool: blue, cidrs: [10.20.0.0/27, \"fd00:20::/96\"]}
+        - {pool: red, cidrs: [10.30.0.0/27]}
+---
+{apiVersion: cilium.io/v2, kind: CiliumNode, metadata: {name: n2}, spec: {ipam: {pools: {allocated: [{pool: blue, cidrs: [10.20.0.32/27]}]}}}}
+---
+{apiVersion: cilium.io/v2alpha1, kind: CiliumPodIPPool, metadata: {name: red, labels: {tier: public}}, spec: {}}
+",
+    );
+    assert_eq!(told(&inputs), ["10.20.0.0/27", "fd00:20::/96", "10.30.0.0/27"]);
+    add(&mut inputs, &advertise(", selector: {matchLabels: {tier: public}}"));
+    assert_eq!(told(&inputs), ["10.30.0.0/27"]);
+    add(&mut inputs, &advertise(", selector: {matchLabels: {io.cilium.podippool.name: blue}}"));
+    assert_eq!(told(&inputs), ["10.20.0.0/27", "fd00:20::/96"]);
+    // Without its `spec` the object says nothing of pools.
+    add(&mut inputs, "{apiVersion: cilium.io/v2, kind: CiliumNode, metadata: {name: n1, labels: {a: b}}}");
+    assert_eq!(told(&inputs), ["10.20.0.0/27", "fd00:20::/96"]);
+    add(&mut inputs, &advertise(""));
+    assert_eq!(told(&inputs), [""; 0], "no selector selects nothing");
+    assert!(seen(&inputs).notes.iter().any(|note| note.contains("selects no CiliumPodIPPool")));
 }
 
 #[test]
