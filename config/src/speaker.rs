@@ -121,6 +121,14 @@ fn router(table: &Table<'_>) -> Router {
     for field in table.list("listen") {
         let help = "write address and port, for example 0.0.0.0:179 or [::]:179";
         let Some(socket) = field.parse::<SocketAddr>(help) else { continue };
+        if let SocketAddr::V6(v6) = socket
+            && v6.ip().is_unicast_link_local()
+        {
+            field.error(
+                format!("{} is link-local, and belongs to one interface", v6.ip()),
+                "write [::]:179, which takes link-local peers too",
+            );
+        }
         if listen.contains(&socket) {
             field.error(format!("{socket} stands here twice"), "remove one");
         }

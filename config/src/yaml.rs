@@ -11,6 +11,24 @@ pub(crate) struct YamlError {
     pub(crate) message: String,
 }
 
+/// The scanner looks at every open bracket for each word that it reads: without a bound 100 kB of them take minutes.
+/// Text between quotes is counted too, where brackets do not come in such numbers without their ends.
+const MOST_OPEN: usize = 4000;
+
+/// The line where more brackets are open than that.
+fn too_many_open(text: &str) -> Option<usize> {
+    let mut open = 0_usize;
+    let at = text.bytes().position(|octet| {
+        match octet {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        open > MOST_OPEN
+    })?;
+    Some(1 + text.bytes().take(at).filter(|octet| *octet == b'\n').count())
+}
+
 /// One YAML document as JSON, with merge keys (`<<`) applied, as kubectl reads it. JSON is YAML too, except
 /// that YAML does not let tabs indent; so text that starts like JSON is tried as JSON first.
 pub(crate) fn to_json(text: &str) -> Result<Json, YamlError> {
@@ -19,9 +37,20 @@ pub(crate) fn to_json(text: &str) -> Result<Json, YamlError> {
     {
         return Ok(json);
     }
-    let mut yaml: Yaml = serde_yaml::from_str(text).map_err(|error| YamlError {
-        at: error.location().map(|location| (location.line(), location.column())),
-        message: without_places(&error.to_string()),
+    if let Some(line) = too_many_open(text) {
+        let message = format!("more than {MOST_OPEN} brackets are open; no object nests so deep");
+        return Err(YamlError { at: Some((line, 1)), message });
+    }
+    let mut yaml: Yaml = serde_yaml::from_str(text).map_err(|error| {
+        let at = error.location().map(|location| (location.line(), location.column()));
+        let line = at.and_then(|(line, _)| text.lines().nth(line.checked_sub(1)?));
+        let message = match line {
+            Some(line) if line.trim_start_matches(' ').starts_with('\t') => {
+                "a tab stands in the indentation, where YAML has spaces alone; write spaces".to_owned()
+            }
+            _ => without_places(&error.to_string()),
+        };
+        YamlError { at, message }
     })?;
     let unplaced = |message: String| YamlError { at: None, message };
     yaml.apply_merge().map_err(|error| unplaced(error.to_string()))?;

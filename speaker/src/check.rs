@@ -123,7 +123,7 @@ impl Read {
     }
 
     /// The first of several of one name counts, as in the daemon.
-    fn object(&mut self, object: Object, place: String, world: &mut World, findings: &mut Vec<Finding>) {
+    fn object(&mut self, mut object: Object, place: String, world: &mut World, findings: &mut Vec<Finding>) {
         let reference = object.reference();
         if let Some(first) = self.places.get(&reference) {
             findings
@@ -131,6 +131,12 @@ impl Read {
             return;
         }
         self.places.insert(reference, place);
+        // One without `creationTimestamp` counts from when it is first seen, and not as older than all others.
+        match &mut object {
+            Object::Service(service) if service.created == 0 => service.created = hub::unix_now(),
+            Object::Pool(pool) if pool.created == 0 => pool.created = hub::unix_now(),
+            _ => {}
+        }
         if let Object::Service(service) = &object {
             self.services.push((**service).clone());
         }

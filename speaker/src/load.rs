@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bgp_proto::types::RouterId;
 use speaker_config::diagnostic::{Diagnostic, Severity};
-use speaker_config::model::{Authentication, PasswordSource, PeerSettings, SpeakerConfig};
+use speaker_config::model::{Authentication, DynamicPeer, PasswordSource, PeerSettings, SpeakerConfig};
 use speaker_config::objects::{ObjectKey, Secret};
 use thiserror::Error;
 
@@ -62,12 +62,22 @@ impl LoadError {
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     let file = path.display().to_string();
     let text =
-        std::fs::read_to_string(path).map_err(|error| LoadError::Read { file: file.clone(), error })?;
+        std::fs::read(path).and_then(utf8).map_err(|error| LoadError::Read { file: file.clone(), error })?;
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     parse(text, &file, folder)
+}
+
+/// A file's text; of one that is none, the line where it ends to be one.
+fn utf8(octets: Vec<u8>) -> std::io::Result<String> {
+    String::from_utf8(octets).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = 1 + good.iter().filter(|octet| **octet == b'\n').count();
+        let text = format!("line {line} is not UTF-8 text; save the file as UTF-8");
+        std::io::Error::new(std::io::ErrorKind::InvalidData, text)
+    })
 }
 
 /// The same from a text.
@@ -193,6 +203,18 @@ pub fn keys(authentication: &Authentication, secrets: &Secrets) -> Result<Keys, 
     }
 }
 
+/// The entries of `dynamicPeers` that have keys, and theirs. One whose key cannot be read lets nobody in.
+pub fn dynamic_keys<'a>(
+    config: &'a SpeakerConfig,
+    secrets: &'a Secrets,
+) -> impl Iterator<Item = (&'a DynamicPeer, Result<Keys, String>)> {
+    let signed = config
+        .dynamic_peers
+        .iter()
+        .filter_map(|entry| Some((entry, entry.settings.authentication.as_ref()?)));
+    signed.map(|(entry, source)| (entry, keys(source, secrets)))
+}
+
 fn password(source: &PasswordSource, secrets: &Secrets) -> Result<Password, String> {
     match source {
         PasswordSource::File(path) => {
@@ -232,6 +254,28 @@ mod tests {
         );
         std::fs::write(&file, "\n").unwrap();
         assert!(password(&PasswordSource::File(file), &Secrets::default()).unwrap_err().contains("tor.key"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_is_refused_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("speaker.yaml");
+        std::fs::write(&file, b"# one\n# two\n# caf\xe9\n").unwrap();
+        let Err(LoadError::Read { error, .. }) = load(&file) else { panic!("it was read") };
+        assert_eq!(error.to_string(), "line 3 is not UTF-8 text; save the file as UTF-8");
+    }
+
+    #[test]
+    fn a_dynamic_entry_whose_key_is_missing_is_told_apart_from_one_without_keys() {
+        let text = "router: {asn: 64501, listen: [\"127.0.0.1:1179\"]}\ndynamicPeers:\n\
+                    - {name: open, prefix: 10.0.0.0/24, asn: external}\n\
+                    - {name: signed, prefix: 10.0.1.0/24, asn: external, passwordFile: missing.key}\n";
+        let loaded = parse(text.to_owned(), "f", Path::new("/nowhere")).unwrap();
+        let secrets = Secrets::default();
+        let keys: Vec<_> = dynamic_keys(&loaded.config, &secrets).collect();
+        let [(entry, Err(error))] = keys.as_slice() else { panic!("{} entries", keys.len()) };
+        assert_eq!(entry.name, "signed");
+        assert!(error.contains("/nowhere/missing.key"), "{error}");
     }
 
     #[test]

@@ -65,7 +65,9 @@ impl Established {
 
     /// How our caller's wish to stop is said to this peer.
     pub(super) fn stop_notification(&self, reason: &StopReason) -> Option<Notification> {
-        let hard = reason.hard && self.negotiated.graceful_restart.as_ref().is_some_and(|g| g.notification);
+        let Negotiated { our_capabilities, peer_capabilities, .. } = &*self.negotiated;
+        let hard =
+            reason.hard && [our_capabilities, peer_capabilities].into_iter().all(|side| has_n_bit(side));
         let notification = reason.notification.clone()?;
         Some(if hard { notification.into_hard_reset() } else { notification })
     }
@@ -106,7 +108,7 @@ impl Established {
 
     /// HoldTimer is not restarted: RFC 4271 §8.2.2 names KEEPALIVE and UPDATE.
     fn take_refresh(&mut self, cx: &mut Context<'_>, refresh: RouteRefresh) {
-        let negotiated = &self.negotiated;
+        let negotiated = &*self.negotiated;
         let family = refresh.family.family().filter(|family| negotiated.families.contains(*family));
         let Some(family) = family else {
             if !std::mem::replace(&mut self.noted.foreign_family, true) {
@@ -182,4 +184,9 @@ fn second_open(end: End) -> End {
         }
         other => other,
     }
+}
+
+/// "Notification bit": what RFC 8538 changes needs it from both sides.
+fn has_n_bit(capabilities: &[Capability]) -> bool {
+    capabilities.iter().any(|one| matches!(one, Capability::GracefulRestart(restart) if restart.notification))
 }

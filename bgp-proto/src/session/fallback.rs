@@ -142,7 +142,9 @@ impl Fallback {
 
 /// Our own graceful restart, and that we wait for the peer in its restart: "When a sender of this capability does not
 /// include any <AFI, SAFI> in the capability, it means that the sender is not capable of preserving its forwarding
-/// state during BGP restart, but supports procedures for the Receiving Speaker" (RFC 4724 §3).
+/// state during BGP restart, but supports procedures for the Receiving Speaker" (RFC 4724 §3). Who does neither says by
+/// the same form that End-of-RIB is sent and understood: FRR up to 10.0 sends it to nobody else, and answers no
+/// ROUTE-REFRESH before it where RFC 7313 is negotiated.
 fn offer_restart(config: &SessionConfig, came_up: bool, offer: &mut Vec<Capability>) {
     let restart = match config.graceful_restart {
         Some(restart) => GracefulRestart {
@@ -151,8 +153,8 @@ fn offer_restart(config: &SessionConfig, came_up: bool, offer: &mut Vec<Capabili
             restart_time: restart.restart_time.min(4095),
             families: config.families.iter().map(|f| (f.afi_safi(), restart.forwarding_kept)).collect(),
         },
-        None if config.helper => GracefulRestart { notification: true, ..GracefulRestart::default() },
-        None => return,
+        // Without the N bit where nothing is kept: RFC 8538 is then not negotiated.
+        None => GracefulRestart { notification: config.helper, ..GracefulRestart::default() },
     };
     offer.push(Capability::GracefulRestart(restart));
     // Only beside the Graceful Restart Capability, without which it has no effect (RFC 9494 §4.2).

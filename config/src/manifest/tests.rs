@@ -124,3 +124,21 @@ fn every_kind_of_the_readme_is_read() {
         }
     }
 }
+
+#[test]
+fn tabs_are_called_by_their_name() {
+    let text = format!("{SERVICE}spec:\n\tports: []\n");
+    assert_eq!(
+        broken(&text),
+        "5:1: a tab stands in the indentation, where YAML has spaces alone; write spaces"
+    );
+}
+
+#[test]
+fn brackets_without_end_are_refused_before_they_cost_minutes() {
+    let text = format!("{SERVICE}spec:\n  a: {}\n", "[".repeat(1_000_000));
+    assert_eq!(broken(&text), "5:1: more than 4000 brackets are open; no object nests so deep");
+    // As many that end are text like other text.
+    let text = format!("{SERVICE}spec:\n  clusterIP: \"\"\n  x: \"{}\"\n", "[]".repeat(100_000));
+    assert_eq!(objects(&text).len(), 1);
+}

@@ -122,8 +122,12 @@ fn pool_prefix(field: &Field<'_>, allow: &[Prefix]) -> Option<PoolPrefix> {
 
 /// `exact`, or a length in each family.
 fn lengths(field: &Field<'_>, allow: &[Prefix]) -> Option<PoolLengths> {
-    if field.single().is_some() {
-        return field.choice(&[("exact", PoolLengths::Exact)]);
+    if let Some(text) = field.single() {
+        if text != "exact" {
+            field.error(format!("{text:?} is not known here"), "write exact, or {ipv4: 24, ipv6: 64}");
+            return None;
+        }
+        return Some(PoolLengths::Exact);
     }
     let table = field.table(&schema::LENGTHS)?;
     let length = |family: Family, key: &str, shortest: u8| {

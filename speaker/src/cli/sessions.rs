@@ -15,7 +15,7 @@ pub(crate) fn peers(peers: &[PeerSummary], version: &VersionView, wide: bool) ->
         let _ = writeln!(out, "BGP router identifier {id}, local AS number {asn}\n");
     }
     if peers.is_empty() {
-        out.push_str("no peer is configured\n");
+        out.push_str("no peer: this node has none configured, and no dynamic peer is connected\n");
         return out;
     }
     let mut columns = vec![

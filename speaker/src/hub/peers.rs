@@ -68,6 +68,8 @@ pub(super) struct Peers {
     /// Sessions that we have ended for good, for those who are told of sessions.
     pub(super) parted: Vec<(PeerName, DownReason)>,
     stale: bool,
+    /// Entries of `dynamicPeers` whose key cannot be read, and why, as the log was told.
+    keyless: BTreeMap<String, String>,
     /// The version of the peers in force that was acted upon.
     version: u64,
     refusals: RefusalLog,
@@ -94,6 +96,7 @@ impl Peers {
             ending: Vec::new(),
             parted: Vec::new(),
             stale: true,
+            keyless: BTreeMap::new(),
             version: 0,
             refusals: RefusalLog::default(),
         }
@@ -234,7 +237,7 @@ impl Peers {
         }
     }
 
-    fn set_listen_keys(&self, config: &SpeakerConfig, wanted: &ByName<Wanted>) {
+    fn set_listen_keys(&mut self, config: &SpeakerConfig, wanted: &ByName<Wanted>) {
         let has_other = |one: &Wanted| {
             wanted.values().any(|other| other.blocked.is_none() && other.spec.address == one.spec.address)
         };
@@ -247,11 +250,16 @@ impl Peers {
             prefix: Prefix::host(wanted.spec.address),
             keys: wanted.spec.keys.clone(),
         });
-        let dynamic = config.dynamic_peers.iter().filter_map(|entry| {
-            let source = entry.settings.authentication.as_ref()?;
-            Some(ListenKey { prefix: entry.prefix, keys: load::keys(source, &self.secrets).ok() })
+        let mut keyless = BTreeMap::new();
+        let dynamic = load::dynamic_keys(config, &self.secrets).map(|(entry, keys)| {
+            let keys = keys.map_err(|error| keyless.insert(entry.name.clone(), error)).ok();
+            ListenKey { prefix: entry.prefix, keys }
         });
         self.listener.set_keys(peers.chain(dynamic).collect());
+        for (peer, error) in keyless.iter().filter(|(peer, error)| self.keyless.get(*peer) != Some(*error)) {
+            tracing::warn!(peer, "nobody of this dynamicPeers entry comes up: {error}");
+        }
+        self.keyless = keyless;
     }
 
     fn begin(&mut self, name: &PeerName, wanted: Wanted, shutdown: Option<String>, dynamic: bool) {

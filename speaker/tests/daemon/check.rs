@@ -60,6 +60,13 @@ fn what_the_manifests_come_to_is_judged_as_in_the_daemon() {
     assert!(line("m/c.yaml:").contains("Service default/x: spec.ports[0].port"));
     assert!(line("ConfigMap").starts_with("warning: "));
     assert!(line("pool rival: ").starts_with("./m/a.yaml:"), "{ran:?}");
+    // The one that says when it was made is older than one that is seen for the first time, as in the daemon.
+    let dated = pool("rival", "203.0.113.128/25")
+        .replace("name: rival", "name: rival, creationTimestamp: 2026-01-01T00:00:00Z");
+    assert!(dated.contains("creationTimestamp"), "{dated}");
+    scene.write("m/a.yaml", &(pool("public", "203.0.113.0/24") + &dated));
+    let judged = scene.run(&["check", "--config", "node.yaml"]);
+    assert!(judged.out.contains("pool public: ") && !judged.out.contains("pool rival: "), "{judged:?}");
     assert!(!ran.out.contains("hidden") && !ran.out.contains("notes"), "{ran:?}");
     scene.write("m/e.yaml", &service("lonely", "loadBalancerIP: 192.0.2.200"));
     let ran = scene.run(&["check", "--config", "node.yaml"]);

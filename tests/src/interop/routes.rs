@@ -115,6 +115,17 @@ pub fn received(kind: Kind) {
     for (name, prefixes) in [("router4", v4), ("router6", v6)] {
         wait_received(&bench, name, &prefixes);
     }
+    // FRR up to 10.0 answers no request before End-of-RIB, which it sends to those alone who say that they know it.
+    for (name, prefixes) in [("router4", v4), ("router6", v6)] {
+        let updates = || bench.speaker.peer(name)["receivedByKind"]["updates"].as_u64();
+        let before = updates();
+        bench.speaker.cli(&["clear", name, "soft", "in"]);
+        eventually(SOON, &format!("{kind} sends {name} its routes again"), || {
+            let now = updates();
+            if now > before { Ok(()) } else { Err(format!("{now:?} UPDATEs, {before:?} before")) }
+        });
+        wait_received(&bench, name, &prefixes);
+    }
     let ours: BTreeSet<&str> = POOL_PREFIXES.into_iter().chain(SERVICE_ROUTES).collect();
     let told = bench.speaker.json(&["rib", "advertised"]);
     for row in told.as_array().into_iter().flatten() {

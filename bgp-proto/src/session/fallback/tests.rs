@@ -17,7 +17,7 @@ fn a_peer_that_refuses_the_open_meets_fewer_capabilities_step_by_step_and_then_a
     let config = config(64500, "10.0.0.1");
     let mut fallback = Fallback::default();
     let all = codes_of(&fallback.offer(&config, false));
-    assert_eq!(all, [1, 1, 2, 6, 70, 65]);
+    assert_eq!(all, [1, 1, 2, 6, 64, 70, 65]);
     assert_eq!(refuse(&mut fallback, &config, 0), [1, 1, 2, 65]);
     assert_eq!(refuse(&mut fallback, &config, 4), [1, 1]);
     assert_eq!(refuse(&mut fallback, &config, 7), all);
@@ -64,7 +64,7 @@ fn a_bounced_long_message_takes_back_extended_messages_alone() {
     let mut fallback = Fallback::default();
     let bounce = Notification::new(codes::MESSAGE_HEADER, 2);
     assert!(fallback.refused(&config, State::Established, &bounce).is_some());
-    assert_eq!(codes_of(&fallback.offer(&config, false)), [1, 1, 2, 70, 65]);
+    assert_eq!(codes_of(&fallback.offer(&config, false)), [1, 1, 2, 64, 70, 65]);
     assert!(fallback.refused(&config, State::Established, &bounce).is_none(), "it is not offered any more");
 }
 
@@ -117,6 +117,10 @@ fn every_option_is_said_where_it_is_configured() {
 #[test]
 fn a_helper_says_that_it_waits_and_asks_for_nothing() {
     let mut config = config(64500, "10.0.0.1");
+    let offer = Fallback::default().offer(&config, false);
+    let bare = Capability::GracefulRestart(crate::wire::GracefulRestart::default());
+    assert!(offer.contains(&bare), "who keeps nothing has End-of-RIB all the same: {offer:?}");
+    assert!(!offer.iter().any(|one| matches!(one, Capability::LongLivedGracefulRestart(_))), "{offer:?}");
     config.helper = true;
     let offer = Fallback::default().offer(&config, false);
     let restart = crate::wire::GracefulRestart { notification: true, ..Default::default() };

@@ -224,10 +224,12 @@ pub(super) fn check_address(address: &Spanned<PeerAddress>, settings: &Settings,
             "legal, but only a peer on this very host can send there; set nextHop",
         );
     }
-    if let PeerAsn::Exact(asn) = settings.asn.as_ref().map_or(PeerAsn::Any, |asn| asn.value)
-        && let Some(role) = &settings.role
-        && is_ours(asn, settings, context.router)
-    {
+    let internal = match settings.asn.as_ref().map_or(PeerAsn::Any, |asn| asn.value) {
+        PeerAsn::Exact(asn) => is_ours(asn, settings, context.router),
+        PeerAsn::Internal => true,
+        PeerAsn::External | PeerAsn::Any => false,
+    };
+    if let Some(role) = settings.role.as_ref().filter(|_| internal) {
         report.error(
             &role.place,
             "the peer is of our own AS, and roles are for eBGP (RFC 9234)",

@@ -12,13 +12,26 @@ use crate::speaker::schema;
 
 /// An AS number.
 pub(in crate::speaker) fn asn(field: &Field<'_>) -> Option<Asn> {
-    field.parse("write a number from 1 to 4294967295")
+    let asn: Asn = field.parse("write a number from 1 to 4294967295")?;
+    if asn.get() == u32::from(bgp_proto::types::AS_TRANS) {
+        field.error(
+            format!("AS {asn} is AS_TRANS, which stands for numbers that two octets do not hold (RFC 6793)"),
+            "write the AS number that is really meant",
+        );
+        return None;
+    }
+    Some(asn)
 }
 
 pub(super) fn peer_asn(field: &Field<'_>) -> Option<PeerAsn> {
     let text = field.text()?;
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return asn(field).map(PeerAsn::Exact);
+    }
+    if text.contains(|c: char| c.is_ascii_digit()) {
+        let help = "write the number alone, such as 64500, or external, internal or auto";
+        field.error(format!("{text:?} is not an AS number"), help);
+        return None;
     }
     field.choice(&[("external", PeerAsn::External), ("internal", PeerAsn::Internal), ("auto", PeerAsn::Any)])
 }

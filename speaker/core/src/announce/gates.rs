@@ -415,10 +415,11 @@ pub(super) fn pool_gate(
                 )
             }
             PoolGate::Ready if recorded > 0 => {
+                let has = if ready > 1 { "have" } else { "has" };
                 let ready = if ready == 0 { "none".to_owned() } else { ready.to_string() };
                 let noun = if recorded == 1 { "Service" } else { "Services" };
                 format!(
-                    "poolPrefix.when is ready: {ready} of {recorded} {noun} has a ready {family} endpoint"
+                    "poolPrefix.when is ready: {ready} of {recorded} {noun} {has} a ready {family} endpoint"
                 )
             }
             PoolGate::Ready => format!("poolPrefix.when is ready: {holders}"),

@@ -193,7 +193,13 @@ impl Exporter {
     /// # Errors
     /// It is not told: what holds the route back.
     pub fn verdict(&self, name: &str, prefix: Prefix, route: &Route) -> Result<PathAttributes, Held> {
-        let member = self.peers.get(name).ok_or(Held::NotEstablished)?;
+        let Some(member) = self.peers.get(name) else {
+            // A session would not change it.
+            let selects =
+                |peers: &Option<Arc<BTreeSet<String>>>| peers.as_ref().is_none_or(|p| p.contains(name));
+            let selected = route.contributions.iter().any(|contribution| selects(&contribution.peers));
+            return Err(if selected { Held::NotEstablished } else { Held::NotSelected });
+        };
         let group = self.group(name, prefix.family()).ok_or(Held::Family(prefix.family()))?;
         if !self.is_open() {
             return Err(Held::Incomplete);

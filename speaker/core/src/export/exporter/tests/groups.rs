@@ -53,7 +53,8 @@ fn an_advertisement_for_one_peer_of_a_group_parts_them() {
     assert!(!b.read_one());
     assert_eq!(world.held("b", "192.0.2.0/24"), Some(Held::NotSelected));
     assert_eq!(world.held("a", "192.0.2.0/24"), None);
-    assert_eq!(world.held("nobody", "192.0.2.0/24"), Some(Held::NotEstablished));
+    assert_eq!(world.held("down", "192.0.2.0/24"), Some(Held::NotSelected), "a session would not change it");
+    assert_eq!(world.held("down", "203.0.113.0/24"), Some(Held::NotEstablished));
 
     // The group that stays must not be judged by the name of the one that left.
     world.set("198.51.100.0/24", vec![to_peers(pool("only-a", med(1)), &["a"])]);
