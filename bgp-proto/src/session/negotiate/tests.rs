@@ -174,7 +174,11 @@ fn graceful_restart_needs_both_sides_and_the_last_of_several_counts() {
     let mut open = peer_open();
     open.capabilities.extend([restart(10), restart(20)]);
     let bare = negotiate_with(&base(), open.clone()).unwrap();
-    assert_eq!(bare.graceful_restart.unwrap().restart_time, 20, "who keeps nothing has the capability all the same");
+    assert_eq!(
+        bare.graceful_restart.unwrap().restart_time,
+        20,
+        "who keeps nothing has the capability all the same"
+    );
     let graceful_restart = Some(GracefulRestartConfig {
         restart_time: 30,
         restarted: false,
