@@ -248,11 +248,10 @@ fn overridden(instance: &BgpInstance, other: &BgpInstanceOverride) -> BgpInstanc
         let Some(other) = other.peers.iter().find(|other| other.name == peer.name) else { continue };
         peer.local_address = other.local_address.or(peer.local_address);
         // Of a peer that is somewhere on a link, which link that is on this node.
-        match (&mut peer.place, &other.interface) {
-            (PeerPlace::Address { zone: Some(link), .. } | PeerPlace::Interface(link), Some(interface)) => {
-                link.clone_from(interface);
-            }
-            _ => {}
+        if let PeerPlace::Address { zone: Some(link), .. } | PeerPlace::Interface(link) = &mut peer.place
+            && let Some(interface) = &other.interface
+        {
+            link.clone_from(interface);
         }
     }
     new
