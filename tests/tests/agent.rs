@@ -243,6 +243,30 @@ fn what_the_api_says_is_announced() {
     assert_eq!(pools[0]["name"], "public", "{pools}");
     // The Node's InternalIP.
     assert_eq!(bench.speaker.json(&["version"])["routerId"], "10.0.0.1");
+
+    // What the operator counted is shown here too.
+    let condition = |kind: &str, message: &str| {
+        json!({"type": format!("cilium.io/{kind}"), "status": "Unknown", "reason": "noreason", "message": message,
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    let counts = [condition("IPsTotal", "256"), condition("IPsAvailable", "255"), condition("IPsUsed", "1")];
+    let path = "/apis/cilium.io/v2/ciliumloadbalancerippools/public/status";
+    bench.cluster.rest().patch(path, &json!({"status": {"conditions": counts}}));
+    eventually(SOON, "the pool's counts", || {
+        let pools = bench.speaker.json(&["pools"]);
+        let told = (pools[0]["available"].as_str(), pools[0]["used"].as_str());
+        if told == (Some("255"), Some("1")) { Ok(()) } else { Err(pools.to_string()) }
+    });
+    // A node that the cluster does not have under this name says so.
+    bench.cluster.kubectl(&["delete", "node", "n1"]);
+    eventually(SOON, "the agent misses its Node", || {
+        let faults = bench.faults();
+        if faults.iter().any(|fault| fault.contains("no Node \"n1\"")) {
+            Ok(())
+        } else {
+            Err(format!("{faults:?}"))
+        }
+    });
 }
 
 /// The API server is killed: routes stay. What was deleted meanwhile is withdrawn once it is back.

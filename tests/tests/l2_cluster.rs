@@ -295,6 +295,11 @@ fn addresses_are_spread_and_a_lease_goes_with_its_service() {
         }
     });
     assert_eq!(bench.answerers("192.0.2.100"), Vec::<String>::new());
+    // What says that a node lives goes with the Node.
+    let lease = bench.cluster.kubectl_json(&["get", "lease", "speaker-l2-node-n1", "-n", "kube-system"]);
+    let node = bench.cluster.kubectl_json(&["get", "node", "n1"]);
+    let owner = &lease["metadata"]["ownerReferences"][0];
+    assert_eq!((&owner["kind"], &owner["uid"]), (&json!("Node"), &node["metadata"]["uid"]), "{lease}");
 }
 
 #[test]
@@ -330,7 +335,7 @@ fn a_faulty_policy_says_so_in_its_status_and_in_explain() {
     assert!(story.contains("ok   interface: on eth0"), "{story}");
     assert!(story.contains("by Lease cilium-l2announce-default-web"), "{story}");
     let third = bench.hosts[2].speaker.cli(&["explain", "default/web"]);
-    assert!(third.contains("HELD nodeSelector: segment do not select node 'n3'"), "{third}");
+    assert!(third.contains("HELD nodeSelector: node 'n3' is not selected by segment"), "{third}");
     bench.cluster.apply(&POLICY.replace("{name: segment}", "{name: typo}"));
     condition("False");
 }

@@ -58,6 +58,8 @@ use unnumbered::Neighbors;
 
 /// Where findings about Cilium's BGP kinds stand among the faults of sources.
 const CILIUM_BGP: &str = "ciliumBGP";
+/// Where it stands that the cluster has no Node of this name.
+const NAMELESS: &str = "node.name";
 
 /// The most messages that are taken together before what they touched is recomputed.
 const BATCH: usize = 256;
@@ -346,6 +348,24 @@ impl Hub {
         self.faults.insert(Arc::from(CILIUM_BGP), found);
     }
 
+    /// A name under which the cluster has no Node is told of once, and shown where faults are.
+    fn tell_nameless(&mut self) {
+        let (node, nodes) = (self.world.node(), "nodes");
+        let listed = self.config.sources.kubernetes && !self.world.waiting().contains(nodes);
+        if !listed || self.world.inputs().nodes.contains_key(node) {
+            self.faults.remove(NAMELESS);
+            return;
+        }
+        let text = format!(
+            "the cluster has no Node {node:?}: set node.name or $NODE_NAME to this node's name there; until then its labels, addresses and Pod CIDRs are not known here, and drain keeps no order"
+        );
+        let fault = self.faults.entry(Arc::from(NAMELESS)).or_default();
+        if fault.first() != Some(&text) {
+            tracing::warn!("{text}");
+            *fault = vec![text];
+        }
+    }
+
     /// Recomputes what the messages touched and passes the results on.
     fn settle(&mut self) {
         let now = unix_now();
@@ -377,6 +397,7 @@ impl Hub {
                 self.listening.send_modify(|all| all.retain(|status| listen.contains(&status.wanted)));
             }
             self.tell_findings();
+            self.tell_nameless();
         }
         // First of all the peers: what follows is for the disk and for people.
         self.peers.follow(&self.world, &changes, self.since.take());

@@ -178,7 +178,7 @@ impl Hub {
                 samples.gauge(&names::SOURCE_LAST_EVENT, &[source], time(*heard));
             }
         }
-        samples.number(&names::SOURCE_FAULTS, &[], self.faults.len());
+        samples.number(&names::SOURCE_FAULTS, &[], self.faults.values().map(Vec::len).sum());
         samples.durations(&names::HUB_TURN, &[], fresh.turns.clone());
     }
 }

@@ -173,7 +173,7 @@ metrics! {
     CONFIG_RESTART_NEEDED = gauge("speaker_config_restart_needed", &[], "Keys whose new values wait for a restart.");
     SOURCE_SYNCED = gauge("speaker_source_synced", &["source"], "Whether the source has delivered its first full list.");
     SOURCE_LAST_EVENT = seconds("speaker_source_last_event_timestamp", &["source"], "When the source last told of something.");
-    SOURCE_FAULTS = gauge("speaker_source_faults", &[], "Manifests and state files that are not in force as they stand.");
+    SOURCE_FAULTS = gauge("speaker_source_faults", &[], "What sources have that is not in force as it stands: manifests, objects, state files; each is told by `speaker version`.");
     RECONCILE_ERRORS = counter("speaker_reconcile_errors", &["component"], "Failures that are tried again: kubernetes, kernel, link, manifests.").both();
     HUB_TURN = histogram("speaker_hub_turn_duration", &[], "How long the single writer was busy with what came together, scrapes included.");
     OMITTED = gauge("speaker_metrics_omitted", &["kind"], "Peers and pools beyond the first 500, which have no numbers of their own.").both();

@@ -15,6 +15,9 @@ pub const L2_CLASS: &str = "io.cilium/l2-announcer";
 
 const ANNOTATION: &str = "lbipam.cilium.io/";
 const LEGACY_ANNOTATION: &str = "io.cilium/lb-ipam-";
+/// What follows either in an annotation of a Service.
+const WORDS: [&str; 5] =
+    ["ips", "pool", "sharing-key", "sharing-cross-namespace", "sharing-permit-different-pods"];
 
 /// The value of one of the annotations, by its last word. The present name wins over the legacy one
 /// where it is there, be it empty.
@@ -51,15 +54,37 @@ pub(super) fn is_ours(service: &Service, settings: &IpamSettings) -> bool {
 /// The addresses asked for by name: `spec.loadBalancerIP` and the annotation's. What is no address is passed
 /// over, as in Cilium.
 pub(super) fn requested(service: &Service) -> Vec<IpAddr> {
-    let field = service.load_balancer_ip.as_deref();
-    let list = annotation(service, "ips").into_iter().flat_map(|list| list.split(','));
     let mut addresses = Vec::new();
-    for addr in field.into_iter().chain(list).filter_map(|text| text.trim().parse().ok()) {
+    for addr in names(service).filter_map(|text| text.parse().ok()) {
         if !addresses.contains(&addr) {
             addresses.push(addr);
         }
     }
     addresses
+}
+
+/// What stands where addresses are asked for by name.
+fn names(service: &Service) -> impl Iterator<Item = &str> {
+    let list = annotation(service, "ips").into_iter().flat_map(|list| list.split(','));
+    service.load_balancer_ip.as_deref().into_iter().chain(list).map(str::trim).filter(|text| !text.is_empty())
+}
+
+/// In words, what the Service asks for that nobody here understands: a name that is no address, a misspelt annotation.
+/// Three remarks at most, each of bounded length.
+pub(super) fn passed_over(service: &Service) -> Vec<String> {
+    let short = |text: &str| text.chars().take(60).collect::<String>();
+    let unread = names(service).filter(|text| text.parse::<IpAddr>().is_err());
+    let unread = unread.map(|text| format!("passed over {:?}, which is no IP address", short(text)));
+    let word = |key: &str| {
+        key.strip_prefix(ANNOTATION).or_else(|| key.strip_prefix(LEGACY_ANNOTATION)).map(str::to_owned)
+    };
+    let unknown = service
+        .annotations
+        .keys()
+        .filter(|key| word(key).is_some_and(|word| !WORDS.contains(&word.as_str())));
+    let unknown =
+        unknown.map(|key| format!("passed over the annotation {:?}, which means nothing here", short(key)));
+    unread.chain(unknown).take(3).collect()
 }
 
 /// The families in which the Service wants an address when it names none, IPv4 first.
@@ -122,6 +147,25 @@ mod tests {
         );
         let names: Vec<String> = requested(&asked).iter().map(ToString::to_string).collect();
         assert_eq!(names, ["10.0.0.9", "10.0.0.1", "2001:db8::1"]);
+    }
+
+    #[test]
+    fn what_nobody_understands_is_told() {
+        let mut asked = service("default", "web");
+        assert_eq!(passed_over(&asked), [""; 0]);
+        asked.annotations.insert("lbipam.cilium.io/ips".into(), "10.0.0.256, ,10.0.0.1".into());
+        asked.annotations.insert("lbipam.cilium.io/ip".into(), "10.0.0.7".into());
+        asked.annotations.insert("io.cilium/lb-ipam-sharing-key".into(), "k".into());
+        asked.annotations.insert("example.com/ips".into(), "x".into());
+        assert_eq!(
+            passed_over(&asked),
+            [
+                "passed over \"10.0.0.256\", which is no IP address",
+                "passed over the annotation \"lbipam.cilium.io/ip\", which means nothing here",
+            ]
+        );
+        asked.annotations.insert("lbipam.cilium.io/ips".into(), "x,".repeat(90));
+        assert_eq!(passed_over(&asked).len(), 3);
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bgp_proto::types::Family;
-use speaker_config::objects::{ObjectKey, Service};
+use speaker_config::objects::Service;
 
-use super::ask::{families, requested};
+use super::ask::{families, passed_over, requested};
 use super::ledger::Standing;
 use super::status::{Failure, satisfied};
 use super::stock::{reserved, selects, usable};
@@ -116,7 +116,7 @@ impl Turn<'_> {
                 continue;
             }
             match self.why_not(service, *address) {
-                None => self.give(&service.key, *address),
+                None => self.give(service, *address),
                 Some(why) => {
                     wait.names.insert(*address);
                     failure = Some(why);
@@ -156,7 +156,7 @@ impl Turn<'_> {
             }
             if let Some(address) = self.beside_others(service, family).or_else(|| self.fresh(service, family))
             {
-                self.give(&service.key, address);
+                self.give(service, address);
                 continue;
             }
             let pools = self.pools_for(service, family).map(|entry| (entry.pool.name.clone(), family));
@@ -198,9 +198,14 @@ impl Turn<'_> {
             .find_map(|entry| self.ipam.ledger.next(entry, family))
     }
 
-    fn give(&mut self, key: &ObjectKey, address: IpAddr) {
-        self.ipam.ledger.join(&self.inputs.pools, address, key, Standing::InFlight);
+    fn give(&mut self, service: &Service, address: IpAddr) {
+        self.ipam.ledger.join(&self.inputs.pools, address, &service.key, Standing::InFlight);
         self.moved.insert(address);
-        self.event(key, EventReason::Allocated, format!("Assigned {address}"));
+        let mut note = format!("Assigned {address}");
+        for remark in passed_over(service) {
+            note.push_str("; ");
+            note.push_str(&remark);
+        }
+        self.event(&service.key, EventReason::Allocated, note);
     }
 }

@@ -200,3 +200,30 @@ impl World {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use speaker_config::manifest::{self, Content};
+
+    use crate::world::{Start, World};
+
+    #[test]
+    fn an_external_address_that_only_a_segment_has_is_explained() {
+        let text = "router: {asn: 64501}\nl2: {enabled: true, interfaces: [eth0]}\n";
+        let (config, _) = speaker_config::speaker::parse(text, "speaker.yaml", Path::new(".")).unwrap();
+        let mut world = World::new(&config, &Start { node: "n1".to_owned(), ..Start::default() });
+        let service = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  type: LoadBalancer\n  \
+                       externalIPs: [198.51.100.7]\n  ports: [{port: 80}]\n";
+        for document in manifest::parse(service) {
+            let Content::Object(object) = document.content else { panic!("{document:?}") };
+            world.upsert(object);
+        }
+        world.settle(1000);
+        let told = world.explain("198.51.100.7").unwrap();
+        let [story] = told.segment.as_slice() else { panic!("{told:?}") };
+        assert!(story.gates.iter().any(|gate| gate.gate == "class" && gate.passed), "{story:?}");
+        assert_eq!(world.explain("198.51.100.8"), None);
+    }
+}

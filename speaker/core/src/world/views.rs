@@ -24,7 +24,8 @@ impl World {
         let counts = self.ipam.as_ref().and_then(|ipam| ipam.pool_status(&self.inputs, &pool.name));
         let story =
             self.announcer.explain(&Subject::Pool(pool.name.clone()), &self.inputs).unwrap_or_default();
-        let conditions = counts.map(|status| status.conditions).unwrap_or_default();
+        // In a cluster it is the operator that counts, and what it wrote that is known here.
+        let conditions = counts.map_or_else(|| pool.conditions.clone(), |status| status.conditions);
         // The conditions hold the sum over both families, in decimal.
         let number = |kind: &str| {
             conditions.iter().find(|c| c.kind == kind).map(|c| c.message.clone()).unwrap_or_default()
@@ -137,7 +138,10 @@ impl World {
             return self.explain_kept(target, subject.as_ref());
         }
         let subject = subject?;
-        let mut story = self.announcer.explain(&subject, &self.inputs)?;
+        let segment = self.explain_segment(&subject);
+        // What only a segment has, such as an external address, is in no pool and of no route.
+        let on_segment = || (!segment.is_empty()).then(Story::default);
+        let mut story = self.announcer.explain(&subject, &self.inputs).or_else(on_segment)?;
         if let Subject::Service(key) = &subject
             && let Some(service) = self.inputs.services.get(key)
         {
@@ -179,7 +183,6 @@ impl World {
             warnings
                 .push("nothing is announced yet: waiting for the first full list of every source".to_owned());
         }
-        let segment = self.explain_segment(&subject);
         let announced = announced || !segment.is_empty() && segment.iter().all(|one| one.holder.is_some());
         Some(Explanation {
             target: target.to_owned(),

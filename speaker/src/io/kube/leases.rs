@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use bgp_proto::types::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value as Json, json};
 use speaker_core::l2::election::{LeaseSeen, NodeSeen, Op};
 use tokio::sync::{Mutex, Semaphore, mpsc};
@@ -122,6 +123,8 @@ impl Desk {
     /// Renews this node's own Lease for as long as it has not resigned.
     async fn renew(self, pause: Duration, mut may_renew: tokio::sync::watch::Receiver<bool>) {
         let retry = (pause / 4).max(Duration::from_millis(500));
+        // An API server that is away for an hour is one line, not thousands.
+        let mut told = String::new();
         loop {
             if !*may_renew.borrow_and_update() {
                 return;
@@ -133,16 +136,21 @@ impl Desk {
                     if self.events.send(LeaseEvent::Renewed { sent }).await.is_err() {
                         return;
                     }
+                    if !std::mem::take(&mut told).is_empty() {
+                        tracing::info!("this node's lease for L2 announcements is renewed again");
+                    }
                     pause
                 }
-                Ok(Err(error)) => {
+                failure => {
                     failed(Component::Kubernetes);
-                    tracing::warn!("this node's lease for L2 announcements is not renewed: {error}");
-                    retry
-                }
-                Err(_) => {
-                    failed(Component::Kubernetes);
-                    tracing::warn!("this node's lease for L2 announcements is not renewed: no answer");
+                    let why = match failure {
+                        Ok(Err(error)) => error.to_string(),
+                        _ => "no answer".to_owned(),
+                    };
+                    if why != told {
+                        tracing::warn!("this node's lease for L2 announcements is not renewed: {why}");
+                        told = why;
+                    }
                     retry
                 }
             };
@@ -312,10 +320,27 @@ impl Desk {
             "spec": {"holderIdentity": self.node, "leaseDurationSeconds": self.seconds, "renewTime": now},
         });
         own.version = match self.patch(&name, body.clone()).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => self.create(body).await?,
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                self.create(self.owned(body).await).await?
+            }
             other => other?,
         };
         Ok(true)
+    }
+
+    /// Gives this node's own Lease its Node as the owner, so that it goes when that is deleted. Where the Node cannot be
+    /// asked for, it has none.
+    async fn owned(&self, mut body: Json) -> Json {
+        let nodes: Api<Node> = Api::all(self.api.clone().into_client());
+        let named = ListParams::default().fields(&format!("metadata.name={}", self.node));
+        let found = nodes.list_metadata(&named).await.map(|list| list.items).unwrap_or_default();
+        if let (Some(uid), Some(metadata)) =
+            (found.into_iter().find_map(|node| node.metadata.uid), body.get_mut("metadata"))
+        {
+            metadata["ownerReferences"] =
+                json!([{"apiVersion": "v1", "kind": "Node", "name": self.node, "uid": uid}]);
+        }
+        body
     }
 
     /// Writes into this node's own Lease that it has given up. Not where somebody has written it since the last renewal:

@@ -4,5 +4,6 @@ mod allocation;
 mod held;
 mod lifecycle;
 mod names;
+mod published;
 mod scale;
 mod shared;

@@ -53,8 +53,8 @@ impl Planner {
         let selects = |rule: usize| self.nodes.get(rule).is_some_and(|nodes| nodes.contains(&self.node));
         let here = names(&selects);
         let detail = match here.is_empty() {
-            false => format!("{here} select node '{}'", self.node),
-            true => format!("{} do not select node '{}'", names(&|_| true), self.node),
+            false => format!("node '{}' is selected by {here}", self.node),
+            true => format!("node '{}' is not selected by {}", self.node, names(&|_| true)),
         };
         gate("nodeSelector", !here.is_empty(), detail);
         if let Some(nodes) = self.local(service, inputs) {
