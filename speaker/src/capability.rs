@@ -53,9 +53,23 @@ fn view(capability: &Capability) -> CapabilityView {
                 (_, false) => format!("{host}.{domain}"),
             },
         ),
-        Capability::Unknown { code, value } => (*code, registered(*code), format!("{} octets", value.len())),
+        Capability::Unknown { code, value } => {
+            let text = (*code == SOFTWARE_VERSION).then(|| software_version(value)).flatten();
+            let text = text.map_or_else(|| format!("{} octets", value.len()), str::to_owned);
+            (*code, registered(*code), text)
+        }
     };
     CapabilityView { code, name: name.to_owned(), value }
+}
+
+/// draft-ietf-idr-bgp-software-version.
+const SOFTWARE_VERSION: u8 = 75;
+
+/// One octet of length, then the version in UTF-8. What a terminal could take for a command is not shown.
+fn software_version(value: &[u8]) -> Option<&str> {
+    let (length, text) = value.split_first()?;
+    let text = std::str::from_utf8(text).ok().filter(|text| text.len() == usize::from(*length))?;
+    (!text.is_empty() && !text.chars().any(char::is_control)).then_some(text)
 }
 
 /// Those that peers announce and this speaker has no use for, as IANA's registry calls them.
@@ -66,7 +80,9 @@ fn registered(code: u8) -> &'static str {
         8 => "multiple labels",
         67 => "dynamic capability",
         68 => "multisession",
-        75 => "software version",
+        SOFTWARE_VERSION => "software version",
+        76 => "paths limit",
+        77 => "link-local next hop",
         128 => "prestandard route refresh",
         129 | 130 => "prestandard outbound route filtering",
         131 => "prestandard multisession",
@@ -135,8 +151,21 @@ mod tests {
             ),
             (
                 Capability::Unknown { code: 75, value: Bytes::from_static(b"\x03FRR") },
+                "75 software version: FRR",
+            ),
+            (
+                Capability::Unknown { code: 75, value: Bytes::from_static(b"\x04FRR") },
                 "75 software version: 4 octets",
             ),
+            (
+                Capability::Unknown { code: 75, value: Bytes::from_static(b"\x04\x1b[2J") },
+                "75 software version: 5 octets",
+            ),
+            (
+                Capability::Unknown { code: 76, value: Bytes::from_static(&[0, 1, 1, 0, 5]) },
+                "76 paths limit: 5 octets",
+            ),
+            (Capability::Unknown { code: 77, value: Bytes::new() }, "77 link-local next hop: 0 octets"),
         ] {
             assert_eq!(said(&capability), expected);
         }

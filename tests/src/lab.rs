@@ -215,13 +215,22 @@ impl Node {
     /// # Errors
     /// Both outputs, when it exits with anything but 0.
     pub fn try_exec(&self, argv: &[&str]) -> Result<String, String> {
-        let output = self.output(Command::new(argv[0]).args(&argv[1..]));
+        self.try_run(Command::new(argv[0]).args(&argv[1..]))
+    }
+
+    /// As [`Self::try_exec`].
+    ///
+    /// # Errors
+    /// Both outputs, when it exits with anything but 0.
+    pub fn try_run(&self, command: &mut Command) -> Result<String, String> {
+        let output = self.output(command);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
-            Ok(text)
-        } else {
-            Err(format!("{}: {text}{}", argv.join(" "), String::from_utf8_lossy(&output.stderr)))
+            return Ok(text);
         }
+        let words = [command.get_program()].into_iter().chain(command.get_args());
+        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+        Err(format!("{}: {text}{}", words.join(" "), String::from_utf8_lossy(&output.stderr)))
     }
 
     /// As [`Self::try_exec`].

@@ -12,7 +12,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use tests::daemon::{self, Bird, Frr, Kind, Router};
+use tests::daemon::{self, Bird, Frr, Kind, Router, generation};
 use tests::interop::unnumbered::{LINK, Nodes, SERVED};
 use tests::interop::{Bench, SESSIONS, SOON, Setup};
 use tests::process::Process;
@@ -142,7 +142,7 @@ fn gobgp_has_every_route_at_every_moment() {
     wait_up(&speaker, &*router);
     let best = || {
         let have = ["ipv4", "ipv6"].map(|family| {
-            let text = nodes.router.try_exec(&["gobgp", "-j", "global", "rib", "-a", family]);
+            let text = generation::try_exec(&nodes.router, &["gobgp", "-j", "global", "rib", "-a", family]);
             let table: serde_json::Value =
                 serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default();
             table.as_object().map_or(0, serde_json::Map::len)

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
-use tests::daemon::{Family, Kind, RouteSpec};
+use tests::daemon::{Family, Kind, RouteSpec, generation};
 use tests::interop::{Bench, SESSIONS, SOON, Setup};
 use tests::speaker::binary;
 use tests::wait::eventually;
@@ -207,8 +207,8 @@ fn gobgp_takes_a_table_as_its_own() {
     bench.wait_prefixes(&["2001:db8:1::/112", "2001:db8:1::80/128"]);
     let file = file.to_string_lossy().into_owned();
     eventually(SOON, "gobgp has the table", || {
-        bench.router_node.exec(&["gobgp", "mrt", "inject", "global", &file]);
-        let text = bench.router_node.exec(&["gobgp", "-j", "global", "rib", "-a", "ipv4"]);
+        generation::exec(&bench.router_node, &["gobgp", "mrt", "inject", "global", &file]);
+        let text = generation::exec(&bench.router_node, &["gobgp", "-j", "global", "rib", "-a", "ipv4"]);
         let rib: Value = serde_json::from_str(&text).unwrap_or_default();
         for route in &table {
             let Some(paths) = rib[route.prefix.to_string()].as_array() else { return Err(text) };

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Family, Kind, RouteSpec, Router, SeenRoute, Spec, words};
+use super::{Family, Kind, RouteSpec, Router, SeenRoute, Spec, generation, words};
 use crate::lab::Node;
 use crate::process::Process;
 use crate::wait::eventually;
@@ -90,7 +89,10 @@ impl Bird {
 
     fn try_birdc(&self, command: &str) -> Result<String, String> {
         let socket = self.dir.join("ctl");
-        self.node.try_exec(&["birdc", "-s", &socket.to_string_lossy(), command])
+        generation::try_exec(
+            &self.node,
+            &[&generation::bird("birdc"), "-s", &socket.to_string_lossy(), command],
+        )
     }
 
     /// Runs a command in birdc and returns what it prints.
@@ -139,7 +141,7 @@ impl Bird {
 fn spawn(node: &Node, dir: &std::path::Path) -> Process {
     node.spawn(
         "bird",
-        Command::new("bird")
+        generation::command(&generation::bird("bird"))
             .args(["-f", "-c"])
             .arg(dir.join("bird.conf"))
             .arg("-s")
@@ -279,20 +281,22 @@ fn attribute(route: &mut SeenRoute, key: &str, value: &str) {
         list.sort();
         list
     };
+    // BIRD 3 writes `bgp_origin` and `bgp_path`.
+    let Some(key) = key.strip_prefix("BGP.").or_else(|| key.strip_prefix("bgp_")) else { return };
     match key {
-        "BGP.origin" => route.origin = value.to_ascii_lowercase(),
-        "BGP.as_path" => {
+        "origin" => route.origin = value.to_ascii_lowercase(),
+        "as_path" | "path" => {
             let numbers = value.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
             route.as_path = numbers.collect();
         }
-        "BGP.next_hop" => {
+        "next_hop" => {
             route.next_hops = value.split_whitespace().filter_map(|h| h.parse().ok()).collect();
         }
-        "BGP.med" => route.med = value.parse().ok(),
-        "BGP.local_pref" => route.local_pref = value.parse().ok(),
-        "BGP.community" => route.communities = sorted(tuples().collect()),
-        "BGP.large_community" => route.large = sorted(tuples().collect()),
-        "BGP.ext_community" => route.ext = sorted(tuples().map(|t| words::extended(&t)).collect()),
+        "med" => route.med = value.parse().ok(),
+        "local_pref" => route.local_pref = value.parse().ok(),
+        "community" => route.communities = sorted(tuples().collect()),
+        "large_community" => route.large = sorted(tuples().collect()),
+        "ext_community" => route.ext = sorted(tuples().map(|t| words::extended(&t)).collect()),
         _ => {}
     }
 }
@@ -303,7 +307,7 @@ impl Router for Bird {
     }
 
     fn version(&self) -> String {
-        let output = self.node.output(Command::new("bird").arg("--version"));
+        let output = self.node.output(generation::command(&generation::bird("bird")).arg("--version"));
         let text = [output.stdout, output.stderr].concat();
         String::from_utf8_lossy(&text).trim().trim_start_matches("BIRD version ").to_owned()
     }
@@ -340,7 +344,10 @@ impl Router for Bird {
     }
 
     fn request_refresh(&self, peer: IpAddr, _family: Family) {
-        let answer = self.birdc(&format!("reload in {}", self.name(peer)));
+        let name = self.name(peer);
+        // In BIRD 3 there are several things to reload.
+        let asked = self.try_birdc(&format!("reload in {name}"));
+        let answer = asked.unwrap_or_else(|_| self.birdc(&format!("reload bgp in {name}")));
         assert!(answer.contains("reloading"), "BIRD: {answer}");
     }
 

@@ -2,6 +2,7 @@
 //! by way of this table (tests/README.md shows it), and a test proves each entry on the daemon itself.
 
 use super::Kind;
+use super::generation::{Generation, generation};
 
 /// Something that a suite wants of a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,9 +48,29 @@ impl Feature {
     ];
 }
 
-/// Why `kind` cannot do `feature` in the version of Debian 12; `None` where it can.
+/// Why `kind` cannot do `feature` in the generation that this process runs; `None` where it can.
 #[must_use]
 pub fn lack(kind: Kind, feature: Feature) -> Option<&'static str> {
+    lack_in(generation(), kind, feature)
+}
+
+/// The same of any generation.
+#[must_use]
+pub fn lack_in(generation: Generation, kind: Kind, feature: Feature) -> Option<&'static str> {
+    let learned_in = match (kind, feature) {
+        (
+            Kind::OpenBgpd,
+            Feature::ExtendedNextHop | Feature::ExtendedMessages | Feature::DistantTtlSecurity,
+        ) => Some(Generation::Trixie),
+        (Kind::GoBgp, Feature::Collides | Feature::ExtendedMessages)
+        | (Kind::ExaBgp, Feature::ShutdownText) => Some(Generation::Sid),
+        _ => None,
+    };
+    if learned_in.is_some_and(|first| generation >= first) { None } else { lack_at_first(kind, feature) }
+}
+
+/// What Debian 12's cannot do, and later ones not either if [`lack_in`] does not say so.
+fn lack_at_first(kind: Kind, feature: Feature) -> Option<&'static str> {
     match (kind, feature) {
         (Kind::GoBgp, Feature::AskRefresh) => {
             Some("not in this version: softresetin runs the policy over the kept Adj-RIB-In, nothing is sent")
@@ -139,11 +160,19 @@ mod tests {
         for (feature, capture, offers) in cases {
             for kind in Kind::ALL {
                 // A daemon that lacks it has no capture of it, and offers it in no other.
-                let name = if lack(kind, feature).is_some() { "graceful-restart" } else { capture };
+                let name = if lack_in(Generation::Bookworm, kind, feature).is_some() {
+                    "graceful-restart"
+                } else {
+                    capture
+                };
                 let found = capabilities(kind, name);
                 assert!(!found.is_empty(), "{kind}: no OPEN in {name}.hex");
                 let offered = found.iter().any(offers);
-                assert_eq!(offered, lack(kind, feature).is_none(), "{kind} {feature:?}: {found:?}");
+                assert_eq!(
+                    offered,
+                    lack_in(Generation::Bookworm, kind, feature).is_none(),
+                    "{kind} {feature:?}: {found:?}"
+                );
             }
         }
     }
@@ -155,8 +184,14 @@ mod tests {
             let row = readme.lines().find(|l| l.starts_with(&format!("| `{feature:?}` |")));
             let row = row.unwrap_or_else(|| panic!("no row for {feature:?}"));
             let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).skip(1).collect();
-            let expected = Kind::ALL
-                .map(|kind| if lack(kind, feature).is_some() { "not in this version" } else { "yes" });
+            let expected = Kind::ALL.map(|kind| {
+                let able = |g: &Generation| lack_in(*g, kind, feature).is_none();
+                match Generation::ALL.into_iter().find(able) {
+                    None => "in none".to_owned(),
+                    Some(Generation::Bookworm) => "yes".to_owned(),
+                    Some(since) => format!("since {since}"),
+                }
+            });
             assert_eq!(cells, expected, "{feature:?}");
         }
     }

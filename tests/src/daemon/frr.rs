@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{Family, Kind, RouteSpec, Router, SeenRoute, Spec, words};
+use super::generation::Generation;
+use super::{Family, Kind, RouteSpec, Router, SeenRoute, Spec, generation, words};
 use crate::lab::Node;
 use crate::process::Process;
 use crate::wait::eventually;
@@ -119,7 +119,7 @@ impl Frr {
         for command in commands {
             argv.extend(["-c", command]);
         }
-        self.node.try_exec(&argv).and_then(|text| {
+        generation::try_exec(&self.node, &argv).and_then(|text| {
             if text.contains("% Unknown") || text.contains("is not running") { Err(text) } else { Ok(text) }
         })
     }
@@ -150,6 +150,8 @@ impl Frr {
         let mut routes = Vec::new();
         for (prefix, paths) in table["routes"].as_object().into_iter().flatten() {
             let prefix: IpNet = prefix.parse().expect("prefix of FRR");
+            // Since 10 the paths stand in an object, beside what they have in common.
+            let paths = paths.get("paths").unwrap_or(paths);
             for path in paths.as_array().into_iter().flatten() {
                 let Some(peer) = path["peer"]["peerId"].as_str().and_then(|p| p.parse().ok()) else {
                     continue;
@@ -170,7 +172,7 @@ impl Frr {
         let file = self.dir.join("change.conf");
         std::fs::write(&file, lines.join("\n") + "\n").expect("change.conf");
         let (dir, file) = (self.dir.to_string_lossy(), file.to_string_lossy());
-        self.node.exec(&["vtysh", "--vty_socket", &dir, "--config_dir", &dir, "-f", &file]);
+        generation::exec(&self.node, &["vtysh", "--vty_socket", &dir, "--config_dir", &dir, "-f", &file]);
     }
 
     fn announce_lines(&self, routes: &[RouteSpec]) -> Vec<String> {
@@ -202,7 +204,7 @@ impl Frr {
 }
 
 fn spawn(node: &Node, dir: &Path, daemon: &str, config: &Path) -> Process {
-    let mut command = Command::new(format!("{LIB}/{daemon}"));
+    let mut command = generation::command(&format!("{LIB}/{daemon}"));
     command
         .arg("-f")
         .arg(config)
@@ -213,8 +215,8 @@ fn spawn(node: &Node, dir: &Path, daemon: &str, config: &Path) -> Process {
         .arg("--vty_socket")
         .arg(dir)
         .args(["-A", "127.0.0.1", "-P", "0", "--log", "stdout", "--log-level", "info"]);
-    if daemon == "bfdd" {
-        // Its default is one file for the whole machine.
+    if daemon == "bfdd" && generation::generation() == Generation::Bookworm {
+        // Its default is one file for the whole machine; 10 has none.
         command.arg("--bfdctl").arg(dir.join("bfdd.sock"));
     }
     node.spawn(daemon, &mut command)
@@ -334,7 +336,7 @@ impl Router for Frr {
     }
 
     fn version(&self) -> String {
-        let text = self.node.exec(&[&format!("{LIB}/bgpd"), "--version"]);
+        let text = generation::exec(&self.node, &[&format!("{LIB}/bgpd"), "--version"]);
         text.lines().next().unwrap_or_default().trim_start_matches("bgpd version ").to_owned()
     }
 

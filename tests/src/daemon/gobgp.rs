@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
 
-use super::{Family, Kind, RouteSpec, Router, SeenRoute, Spec, words};
+use super::{Family, Kind, RouteSpec, Router, SeenRoute, Spec, generation, words};
 use crate::lab::Node;
 use crate::mrt;
 use crate::process::Process;
@@ -52,13 +51,13 @@ impl GoBgp {
             if !self.process.running() {
                 return Err(format!("it ended: {}", self.process.log()));
             }
-            self.node.try_exec(&["gobgp", "-j", "neighbor"]).map(|_| ())
+            generation::try_exec(&self.node, &["gobgp", "-j", "neighbor"]).map(|_| ())
         });
     }
 
     fn json(&self, args: &[&str]) -> Value {
         let argv: Vec<&str> = ["gobgp", "-j"].into_iter().chain(args.iter().copied()).collect();
-        let Ok(text) = self.node.try_exec(&argv) else { return Value::Null };
+        let Ok(text) = generation::try_exec(&self.node, &argv) else { return Value::Null };
         serde_json::from_str(&text).unwrap_or_default()
     }
 
@@ -69,7 +68,7 @@ impl GoBgp {
         let mut missing = prefixes.to_vec();
         eventually(Duration::from_secs(90), "gobgp has injected nearly every route", || {
             std::fs::write(&file, mrt::dump(&missing, self.next_hop)).expect("routes.mrt");
-            self.node.exec(&["gobgp", "mrt", "inject", "global", &file.to_string_lossy()]);
+            generation::exec(&self.node, &["gobgp", "mrt", "inject", "global", &file.to_string_lossy()]);
             let table = self.json(&["global", "rib", "-a", "ipv4"]);
             missing.retain(|p| table.get(p.to_string()).is_none());
             if missing.len() <= 50 { Ok(()) } else { Err(format!("{} are missing", missing.len())) }
@@ -98,7 +97,7 @@ impl GoBgp {
         for route in single {
             let argv = announce(route, self.asn);
             let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
-            self.node.exec(&argv);
+            generation::exec(&self.node, &argv);
         }
     }
 }
@@ -133,7 +132,7 @@ fn announce(route: &RouteSpec, asn: u32) -> Vec<String> {
 fn spawn(node: &Node, config: &std::path::Path) -> Process {
     node.spawn(
         "gobgpd",
-        Command::new("gobgpd").arg("-f").arg(config).args([
+        generation::command("gobgpd").arg("-f").arg(config).args([
             "--log-plain",
             "--pprof-disable",
             "--api-hosts",
@@ -270,7 +269,10 @@ impl Router for GoBgp {
     }
 
     fn version(&self) -> String {
-        self.node.exec(&["gobgpd", "--version"]).trim().trim_start_matches("gobgpd version ").to_owned()
+        generation::exec(&self.node, &["gobgpd", "--version"])
+            .trim()
+            .trim_start_matches("gobgpd version ")
+            .to_owned()
     }
 
     fn state(&self, peer: IpAddr) -> String {
@@ -304,12 +306,18 @@ impl Router for GoBgp {
         self.announced.retain(|r| !prefixes.contains(&r.prefix));
         for prefix in prefixes {
             let family = Family::of(prefix).word();
-            self.node.exec(&["gobgp", "global", "rib", "-a", family, "del", &prefix.to_string()]);
+            generation::exec(
+                &self.node,
+                &["gobgp", "global", "rib", "-a", family, "del", &prefix.to_string()],
+            );
         }
     }
 
     fn request_refresh(&self, peer: IpAddr, family: Family) {
-        self.node.exec(&["gobgp", "neighbor", &peer.to_string(), "softresetin", "-a", family.word()]);
+        generation::exec(
+            &self.node,
+            &["gobgp", "neighbor", &peer.to_string(), "softresetin", "-a", family.word()],
+        );
     }
 
     fn notifications_received(&self, peer: IpAddr) -> Vec<(u8, u8)> {
@@ -332,7 +340,7 @@ impl Router for GoBgp {
     }
 
     fn shut(&self, peer: IpAddr, text: &str) {
-        self.node.exec(&["gobgp", "neighbor", &peer.to_string(), "shutdown", "--reason", text]);
+        generation::exec(&self.node, &["gobgp", "neighbor", &peer.to_string(), "shutdown", "--reason", text]);
     }
 
     fn process(&self) -> &Process {

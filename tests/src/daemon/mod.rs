@@ -4,6 +4,7 @@ mod bird;
 mod exabgp;
 pub mod features;
 mod frr;
+pub mod generation;
 mod gobgp;
 mod openbgpd;
 pub mod words;

@@ -6,12 +6,13 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::Value;
 
+use super::generation::{self, Generation, generation};
 use super::{Family, Kind, RouteSpec, Router, SeenRoute, Spec, words};
 use crate::lab::Node;
 use crate::process::Process;
@@ -89,7 +90,7 @@ impl OpenBgpd {
         let socket = self.dir.join("ctl").to_string_lossy().into_owned();
         let argv: Vec<&str> =
             ["bgpctl", "-j", "-s", &socket].into_iter().chain(args.iter().copied()).collect();
-        self.node.try_exec(&argv)
+        generation::try_exec(&self.node, &argv)
     }
 
     fn neighbor(&self, peer: IpAddr) -> Value {
@@ -102,7 +103,7 @@ impl OpenBgpd {
     fn bulk(&self, args: &[String], prefixes: &[IpNet]) {
         let lines: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
         self.node.inside(|| {
-            let mut child = Command::new("bgpctl")
+            let mut child = generation::command("bgpctl")
                 .arg("-s")
                 .arg(self.dir.join("ctl"))
                 .args(["network", "bulk"])
@@ -126,7 +127,11 @@ impl OpenBgpd {
         for route in routes {
             groups.entry(sets(route)).or_default().push(route.prefix);
         }
-        for (sets, prefixes) in groups {
+        for (mut sets, prefixes) in groups {
+            // 7.7 takes no attribute after this word, 8.8 none without it.
+            if generation() != Generation::Bookworm {
+                sets.insert(0, "add".to_owned());
+            }
             self.bulk(&sets, &prefixes);
         }
     }
@@ -158,7 +163,7 @@ fn sets(route: &RouteSpec) -> Vec<String> {
 }
 
 fn spawn(node: &Node, config: &Path) -> Process {
-    node.spawn("bgpd", Command::new("bgpd").args(["-d", "-v", "-f"]).arg(config))
+    node.spawn("bgpd", generation::command("bgpd").args(["-d", "-v", "-f"]).arg(config))
 }
 
 fn render(spec: &Spec, dir: &Path) -> String {
@@ -189,14 +194,23 @@ fn render(spec: &Spec, dir: &Path) -> String {
         if peer.passive {
             text.push_str("\tpassive\n");
         }
-        if let Some(ttl) = peer.multihop {
+        if let Some(ttl) = peer.multihop.or(peer.ttl_security.filter(|hops| *hops > 1)) {
             let _w = writeln!(text, "\tmultihop {ttl}");
         }
         if peer.ttl_security.is_some() {
             text.push_str("\tttl-security yes\n");
         }
-        if let Some(role) = peer.role {
-            let _w = writeln!(text, "\tannounce policy {role}");
+        let newer = generation() != Generation::Bookworm;
+        match peer.role {
+            Some(role) if newer => _ = writeln!(text, "\trole {role}\n\tannounce policy yes"),
+            Some(role) => _ = writeln!(text, "\tannounce policy {role}"),
+            None => {}
+        }
+        if peer.extended_next_hop && newer {
+            text.push_str("\tannounce extended nexthop yes\n");
+        }
+        if peer.extended_messages && newer {
+            text.push_str("\tannounce extended message yes\n");
         }
         if !peer.four_octet_as {
             text.push_str("\tannounce as-4byte no\n");
@@ -238,7 +252,7 @@ impl Router for OpenBgpd {
     }
 
     fn version(&self) -> String {
-        let output = self.node.output(Command::new("bgpd").arg("-V"));
+        let output = self.node.output(generation::command("bgpd").arg("-V"));
         let text = [output.stdout, output.stderr].concat();
         String::from_utf8_lossy(&text).trim().trim_start_matches("OpenBGPD ").to_owned()
     }
