@@ -31,7 +31,7 @@ impl ExaBgp {
     /// Starts it with the configuration that `spec` asks for. It listens only for passive peers.
     ///
     /// # Panics
-    /// If it does not start its API process within 20 s.
+    /// If it does not start its API process within 60 s.
     pub fn start(node: &Node, spec: &Spec) -> Self {
         let dir = node.dir().join("exabgp");
         std::fs::create_dir_all(&dir).expect("folder of ExaBGP");
@@ -128,7 +128,8 @@ fn spawn(node: &Node, dir: &std::path::Path, spec: &Spec, run: u32) -> Process {
             .env("exabgp_log_destination", "stderr")
             .arg(&config),
     );
-    eventually(Duration::from_secs(20), "ExaBGP starts its API process", || {
+    // A newer one is compiled when it runs for the first time.
+    eventually(Duration::from_secs(60), "ExaBGP starts its API process", || {
         if !process.running() {
             return Err(format!("it ended: {}", process.log()));
         }

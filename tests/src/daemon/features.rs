@@ -62,8 +62,7 @@ pub fn lack_in(generation: Generation, kind: Kind, feature: Feature) -> Option<&
             Kind::OpenBgpd,
             Feature::ExtendedNextHop | Feature::ExtendedMessages | Feature::DistantTtlSecurity,
         ) => Some(Generation::Trixie),
-        (Kind::GoBgp, Feature::Collides | Feature::ExtendedMessages)
-        | (Kind::ExaBgp, Feature::ShutdownText) => Some(Generation::Sid),
+        (Kind::GoBgp, Feature::Collides | Feature::ExtendedMessages) => Some(Generation::Sid),
         _ => None,
     };
     if learned_in.is_some_and(|first| generation >= first) { None } else { lack_at_first(kind, feature) }
@@ -93,9 +92,9 @@ fn lack_at_first(kind: Kind, feature: Feature) -> Option<&'static str> {
         (Kind::GoBgp | Kind::OpenBgpd, Feature::ExtendedMessages) => {
             Some("not in this version: capability 6 is never sent")
         }
-        (Kind::ExaBgp, Feature::ShutdownText) => {
-            Some("not in this version: it fails to decode a Cease/2 that has a text, and answers 1/0")
-        }
+        (Kind::ExaBgp, Feature::ShutdownText) => Some(
+            "4.2 fails to decode a Cease/2 that has a text, and answers 1/0; 5.0 decodes it and logs no text",
+        ),
         (Kind::OpenBgpd, Feature::DistantTtlSecurity) => {
             Some("not in this version: bgpd.conf(5) of 7.7 has `ttl-security` without a number of hops")
         }
