@@ -1,15 +1,18 @@
 //! A Docker of the test's own: where the image is built, and run or handed on.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use crate::cgroup::Cgroup;
 use crate::chart::root;
+use crate::lab::Node;
 use crate::process::Process;
 use crate::wait::eventually;
 
-/// dockerd with all it has in a folder, on a socket there, that touches no bridge and no packet filter.
+/// dockerd with all it has in a folder, on a socket there, that touches no packet filter.
 #[derive(Debug)]
 pub struct Docker {
     folder: PathBuf,
@@ -17,21 +20,40 @@ pub struct Docker {
 }
 
 impl Docker {
-    /// Starts it.
+    /// Starts it, without a bridge.
     ///
     /// # Panics
     /// If it does not answer within a minute: Debian's docker.io is wanted.
     #[must_use]
     pub fn start() -> Self {
         let folder = std::env::temp_dir().join(format!("spk-docker-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let path = |name: &str| folder.join(name).display().to_string();
         let mut command = Command::new("dockerd");
-        command.args(["--bridge=none", "--iptables=false", "--ip-forward=false", "--storage-driver=vfs"]);
-        command.args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")]);
-        command.args(["--config-file", &path("daemon.json"), "--host", &format!("unix://{}", path("sock"))]);
-        fs::write(folder.join("daemon.json"), "{}").unwrap();
-        let daemon = Process::start("dockerd", &folder.join("log"), &mut command);
+        command.arg("--storage-driver=vfs");
+        let daemon = arrange(&folder, &mut command);
+        Self::answering(folder.clone(), Process::start("dockerd", &folder.join("log"), daemon))
+    }
+
+    /// Starts it in a node: networks that it makes are there, its containers' control groups below `cgroup`. What is
+    /// asked for beyond what this machine can grant (`--privileged`) is left out.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn start_in(node: &Node, cgroup: &Cgroup) -> Self {
+        let folder = node.dir().join("docker");
+        fs::create_dir_all(&folder).unwrap();
+        let runtime = folder.join("runc");
+        fs::write(&runtime, RUNC).unwrap();
+        fs::set_permissions(&runtime, fs::Permissions::from_mode(0o755)).unwrap();
+        // Mounts of its own, which are gone with it, however it ends.
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "dockerd", "--default-runtime=here", "--cgroup-parent", &cgroup.path()]);
+        command.arg(format!("--add-runtime=here={}", runtime.display()));
+        let daemon = arrange(&folder, &mut command);
+        Self::answering(folder.clone(), node.spawn("dockerd", daemon))
+    }
+
+    fn answering(folder: PathBuf, daemon: Process) -> Self {
         let docker = Self { folder, daemon };
         eventually(Duration::from_secs(60), "dockerd answers", || {
             assert!(docker.daemon.running(), "dockerd has ended: {}", docker.daemon.log_tail(20));
@@ -51,14 +73,39 @@ impl Docker {
         ran.unwrap_or_else(|error| panic!("docker: is docker.io installed? {error}"))
     }
 
+    /// `docker …`, which must succeed: what it prints.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[track_caller]
+    pub fn must(&self, arguments: &[&str]) -> String {
+        let ran = self.run(arguments);
+        assert!(ran.status.success(), "docker {}: {}", arguments.join(" "), text(&ran));
+        String::from_utf8_lossy(&ran.stdout).trim().to_owned()
+    }
+
     /// Builds the image `name` by `deploy/image`, of a debug build.
     ///
     /// # Panics
     /// If it fails.
     #[track_caller]
     pub fn build(&self, name: &str) {
+        self.build_by(&mut Command::new(root().join("deploy/image")), &["--debug", name]);
+    }
+
+    /// The image `name` for containerlab, made on the image `base`.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[track_caller]
+    pub fn build_containerlab(&self, name: &str, base: &str) {
         let mut command = Command::new(root().join("deploy/image"));
-        let ran = self.aim(command.args(["--debug", name]).env("DOCKER", CLIENT)).output().unwrap();
+        self.build_by(command.env("BASE", base), &["--debug", "--containerlab", name]);
+    }
+
+    #[track_caller]
+    fn build_by(&self, command: &mut Command, arguments: &[&str]) {
+        let ran = self.aim(command.args(arguments).env("DOCKER", CLIENT)).output().unwrap();
         assert!(ran.status.success(), "{}", text(&ran));
     }
 
@@ -71,10 +118,21 @@ impl Docker {
         let context = self.folder.join("context");
         fs::create_dir_all(&context).unwrap();
         fs::copy(file, context.join("main")).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        let dockerfile = "FROM scratch\nCOPY main /main\nUSER 65534:65534\nENTRYPOINT [\"/main\"]\n";
+        self.build_from(
+            name,
+            &context,
+            "FROM scratch\nCOPY main /main\nUSER 65534:65534\nENTRYPOINT [\"/main\"]\n",
+        );
+    }
+
+    /// Builds the image `name` of a folder.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[track_caller]
+    pub fn build_from(&self, name: &str, context: &Path, dockerfile: &str) {
         fs::write(context.join("Dockerfile"), dockerfile).unwrap();
-        let ran = self.run(&["build", "--tag", name, &context.to_string_lossy()]);
-        assert!(ran.status.success(), "{}", text(&ran));
+        self.must(&["build", "--tag", name, &context.to_string_lossy()]);
     }
 
     /// `docker save` of images into a file.
@@ -84,11 +142,11 @@ impl Docker {
     #[track_caller]
     pub fn save(&self, names: &[&str], file: &Path) {
         let file = file.to_string_lossy();
-        let ran = self.run(&[&["save", "--output", &*file], names].concat());
-        assert!(ran.status.success(), "{}", text(&ran));
+        self.must(&[&["save", "--output", &*file], names].concat());
     }
 
-    fn aim<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    /// Has a command speak with this daemon.
+    pub fn aim<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         let host = format!("unix://{}", self.folder.join("sock").display());
         command.env("DOCKER_HOST", host).env("DOCKER_CONFIG", &self.folder)
     }
@@ -105,6 +163,32 @@ impl Drop for Docker {
 }
 
 const CLIENT: &str = "/usr/bin/docker";
+
+/// runc, by which a privileged container is one as far as this machine goes: what is not in the bounding set cannot be
+/// given on.
+const RUNC: &str = r#"#!/usr/bin/env bash
+bound=$((16#$(sed -n 's/^CapBnd:\t//p' /proc/self/status)))
+for ((n = 1; n < $#; n++)); do
+    value=$((n + 1))
+    case ${!n} in
+        --bundle) file=${!value}/config.json ;;
+        --process) file=${!value} ;;
+        *) continue ;;
+    esac
+    # CAP_SYS_RESOURCE is 24.
+    ((bound >> 24 & 1)) || sed -i 's/"CAP_SYS_RESOURCE",//g; s/,"CAP_SYS_RESOURCE"//g' "$file"
+done
+exec runc "$@"
+"#;
+
+fn arrange<'a>(folder: &Path, command: &'a mut Command) -> &'a mut Command {
+    fs::create_dir_all(folder).unwrap();
+    let path = |name: &str| folder.join(name).display().to_string();
+    fs::write(folder.join("daemon.json"), "{}").unwrap();
+    command.args(["--bridge=none", "--iptables=false", "--ip-forward=false"]);
+    command.args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")]);
+    command.args(["--config-file", &path("daemon.json"), "--host", &format!("unix://{}", path("sock"))])
+}
 
 /// Both outputs.
 #[must_use]

@@ -81,17 +81,34 @@ impl Lab {
     /// # Panics
     /// If it cannot be made.
     pub fn node(&self, name: &str) -> Node {
-        let namespace = format!("{}-{name}", self.id);
-        let dir = self.dir.join(name);
-        fs::create_dir_all(&dir).expect("folder of a node");
-        run(Command::new("ip").args(["netns", "add", &namespace]));
-        let inner = NodeInner { name: name.to_owned(), namespace, dir, processes: Mutex::default() };
-        let node = Node(Arc::new(inner));
-        self.nodes.lock().expect("nodes").push(node.clone());
+        let node = self.named(name, |namespace| {
+            run(Command::new("ip").args(["netns", "add", namespace]));
+        });
         for scope in ["all", "default", "lo"] {
             node.sysctl(&format!("net/ipv6/conf/{scope}/accept_dad"), "0");
         }
         node.ip(&["link", "set", "lo", "up"]);
+        node
+    }
+
+    /// The namespace of a process, which stays until the laboratory goes: what is in it is killed then.
+    ///
+    /// # Panics
+    /// If there is no such process.
+    pub fn attach(&self, name: &str, process: i32) -> Node {
+        self.named(name, |namespace| {
+            run(Command::new("ip").args(["netns", "attach", namespace, &process.to_string()]));
+        })
+    }
+
+    fn named(&self, name: &str, make: impl FnOnce(&str)) -> Node {
+        let namespace = format!("{}-{name}", self.id);
+        let dir = self.dir.join(name);
+        fs::create_dir_all(&dir).expect("folder of a node");
+        make(&namespace);
+        let inner = NodeInner { name: name.to_owned(), namespace, dir, processes: Mutex::default() };
+        let node = Node(Arc::new(inner));
+        self.nodes.lock().expect("nodes").push(node.clone());
         node
     }
 

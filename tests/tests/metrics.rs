@@ -8,13 +8,16 @@
     reason = "tests"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use tests::chart::root;
-use tests::lab::Lab;
+use tests::lab::{Lab, Node};
 use tests::speaker::Speaker;
+use tests::wait::eventually;
 
 /// Scrapes with the Accept header that Prometheus 2 and 3 send, and prints families with their kinds and samples.
 const SCRAPE: &str = r#"
@@ -43,7 +46,25 @@ peers:
   - {name: 'top of \"rack\" \\ a', address: 127.0.0.9, asn: 64500}
 advertisements:
   - {name: fabric, poolPrefix: {when: always}}
+l2: {enabled: true, interfaces: ['^eth0$']}
 ";
+
+/// A Service on the segment; Local ones have no endpoint here.
+fn service(name: &str, policy: &str, families: &str, stack: &str) -> String {
+    format!(
+        "
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec:
+  type: LoadBalancer
+  externalTrafficPolicy: {policy}
+  ipFamilies: {families}
+  ipFamilyPolicy: {stack}
+  ports: [{{port: 80}}]
+"
+    )
+}
 
 const POOL: &str = "
 apiVersion: cilium.io/v2
@@ -52,15 +73,46 @@ metadata: {name: public}
 spec: {blocks: [{cidr: 203.0.113.0/24}, {cidr: '2001:db8::/64'}]}
 ";
 
+fn scrape(node: &Node) -> Value {
+    // Debian's, which has the module; another one may come first in the path.
+    let ran = node.output(Command::new("/usr/bin/python3").args(["-c", SCRAPE]));
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    serde_json::from_slice(&ran.stdout).unwrap()
+}
+
+/// What there is of `speaker_l2_addresses`, zeroes left out.
+fn segment(families: &Value) -> BTreeMap<String, f64> {
+    let samples = families["speaker_l2_addresses"]["samples"].as_array().unwrap();
+    assert_eq!(samples.len(), 8, "each state of each family: {samples:?}");
+    let named = |sample: &Value| {
+        let label = |name: &str| sample[1][name].as_str().unwrap().to_owned();
+        (format!("{} {}", label("family"), label("state")), sample[2].as_f64().unwrap())
+    };
+    samples.iter().map(named).filter(|(_, count)| *count > 0.0).collect()
+}
+
 #[test]
 fn a_scrape_is_openmetrics_to_prometheus_own_parser() {
     let lab = Lab::new();
     let node = lab.node("n1");
-    let _speaker = Speaker::start(&node, CONFIG, &[("pool.yaml", POOL.to_owned())]);
-    // Debian's, which has the module; another one may come first in the path.
-    let ran = node.output(Command::new("/usr/bin/python3").args(["-c", SCRAPE]));
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    let families: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let switch = lab.switch("switch");
+    lab.plug(&switch, &node, "eth0");
+    let manifests = [
+        ("pool.yaml", POOL.to_owned()),
+        ("both.yaml", service("both", "Cluster", "[IPv4, IPv6]", "RequireDualStack")),
+        ("local.yaml", service("local", "Local", "[IPv4]", "SingleStack")),
+    ];
+    let _speaker = Speaker::start(&node, CONFIG, &manifests);
+    let families = eventually(Duration::from_secs(20), "the segment's addresses are counted", || {
+        let families = scrape(&node);
+        let counts = segment(&families);
+        let wanted = BTreeMap::from([
+            ("ipv4 held".to_owned(), 1.0),
+            ("ipv6 held".to_owned(), 1.0),
+            ("ipv4 excluded".to_owned(), 1.0),
+        ]);
+        if counts == wanted { Ok(families) } else { Err(format!("{counts:?}")) }
+    });
 
     // The parser refuses wrong suffixes, units, bucket orders and escapes by itself; what it read must be what
     // the page says.

@@ -13,6 +13,7 @@ use speaker_core::view::{LearnedView, MessageCounts, PeerSummary};
 use super::Hub;
 use super::answers::{counts, sent};
 use super::running::{LastNotification, Running};
+use crate::io::clock;
 use crate::io::peer::PeerView;
 use crate::metrics::catalogue as names;
 use crate::metrics::{Durations, Samples, addresses, errors, float};
@@ -134,6 +135,7 @@ impl Hub {
         let ipv4 = routes.keys().filter(|prefix| prefix.family() == Family::Ipv4Unicast).count();
         samples.number(&names::ROUTES, &["ipv4-unicast"], ipv4);
         samples.number(&names::ROUTES, &["ipv6-unicast"], routes.len() - ipv4);
+        addresses::observe_segment(&mut samples, self.world.standings(clock::boot_time()).as_ref());
         for status in self.listening.borrow().iter() {
             samples.flag(&names::LISTENER_UP, &[&status.wanted.to_string()], status.bound.is_ok());
         }

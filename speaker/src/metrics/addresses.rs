@@ -1,8 +1,11 @@
 //! Pools and Services, as both roles show them.
 
+use std::collections::BTreeMap;
+
 use bgp_proto::types::Family;
 use speaker_core::inputs::Inputs;
 use speaker_core::ipam::Ipam;
+use speaker_core::l2::segment::Standing;
 
 use super::Samples;
 use super::catalogue as names;
@@ -26,6 +29,20 @@ pub(crate) fn observe(samples: &mut Samples, inputs: &Inputs, ipam: Option<&Ipam
     samples.number(&names::SERVICES, &["satisfied"], services.satisfied);
     samples.number(&names::SERVICES, &["unsatisfied"], services.unsatisfied);
     samples.number(&names::SERVICES, &["unknown"], services.unknown);
+}
+
+/// Adds what becomes of addresses on the segments; nothing where L2 announcements are off.
+pub(crate) fn observe_segment(
+    samples: &mut Samples,
+    standings: Option<&BTreeMap<(Family, Standing), usize>>,
+) {
+    let Some(standings) = standings else { return };
+    for family in Family::ALL {
+        for standing in Standing::ALL {
+            let count = standings.get(&(family, standing)).copied().unwrap_or_default();
+            samples.number(&names::L2_ADDRESSES, &[family_word(family), standing.as_str()], count);
+        }
+    }
 }
 
 /// The family of addresses, where no SAFI is meant.

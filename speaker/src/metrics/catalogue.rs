@@ -146,6 +146,7 @@ metrics! {
     ADVERTISE = histogram("speaker_bgp_advertise_duration", &["peer"], "From the moment when a source told of a change until its last octet was written to the peer: changes that announced something.");
     WITHDRAW = histogram("speaker_bgp_withdraw_duration", &["peer"], "The same for changes that withdrew something.");
     ROUTES = gauge("speaker_bgp_routes", &["family"], "Prefixes that this node has a reason to announce: the Loc-RIB.");
+    L2_ADDRESSES = gauge("speaker_l2_addresses", &["family", "state"], "Addresses that may be announced on the segments, where L2 is on: held, this node answers for them; elsewhere, another node holds them; waiting, this node may hold them and does not answer yet; excluded, it may not, and nobody holds them.");
     LISTENER_UP = gauge("speaker_bgp_listener_up", &["address"], "Whether a socket of router.listen is bound.");
     BMP_CONNECTED = gauge("speaker_bmp_connected", &["collector"], "Whether the monitoring station is connected.");
     BMP_CONNECTED_SINCE = seconds("speaker_bmp_connected_timestamp", &["collector"], "Since when it is connected; 0 where it is not.");

@@ -1,6 +1,9 @@
-//! The topologies of `containerlab/`, realised in network namespaces from the files that containerlab reads.
+//! The topologies of `containerlab/`: realised in network namespaces from the files that containerlab reads, and
+//! deployed by containerlab itself.
 
 mod container;
+mod debian;
+mod deployed;
 mod expect;
 mod shell;
 mod topology;
@@ -10,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use deployed::{Deployed, Machine};
 pub use expect::{Step, differs};
 pub use topology::{Topology, What};
 
@@ -141,9 +145,7 @@ impl Realised {
     /// If that does not come true.
     #[track_caller]
     pub fn wait(&self, step: &Step) {
-        eventually(DEADLINE, &format!("{}, {}: {}", self.name, step.name, step.claim), || {
-            step.see.iter().try_for_each(|look| see(look, &self.containers))
-        });
+        wait(step, &self.name, &self.containers);
     }
 
     /// A node's network namespace.
@@ -182,8 +184,32 @@ impl Realised {
     }
 }
 
-fn act(action: &Action, containers: &BTreeMap<String, Container>, folder: &Path) {
-    let container = |node: &str| containers.get(node).unwrap_or_else(|| panic!("{action:?}: no such node"));
+/// What does the steps' commands.
+trait Hands {
+    fn run(&self, node: &str, line: &str) -> (i32, String);
+    fn pause(&self, node: &str);
+    fn unpause(&self, node: &str);
+}
+
+impl Hands for BTreeMap<String, Container> {
+    fn run(&self, node: &str, line: &str) -> (i32, String) {
+        find(self, node).run(line)
+    }
+
+    fn pause(&self, node: &str) {
+        find(self, node).main().pause();
+    }
+
+    fn unpause(&self, node: &str) {
+        find(self, node).main().resume();
+    }
+}
+
+fn find<'a>(containers: &'a BTreeMap<String, Container>, node: &str) -> &'a Container {
+    containers.get(node).unwrap_or_else(|| panic!("{node}: no such node"))
+}
+
+fn act(action: &Action, hands: &impl Hands, folder: &Path) {
     match action {
         Action::Copy { from, to } => {
             // As an editor saves: whole, by renaming.
@@ -195,17 +221,24 @@ fn act(action: &Action, containers: &BTreeMap<String, Container>, folder: &Path)
         Action::Remove(file) => {
             fs::remove_file(folder.join(file)).unwrap_or_else(|e| panic!("{action:?}: {e}"));
         }
-        Action::Pause(node) => container(node).main().pause(),
-        Action::Unpause(node) => container(node).main().resume(),
-        Action::Exec { node, run } => container(node).must(run),
+        Action::Pause(node) => hands.pause(node),
+        Action::Unpause(node) => hands.unpause(node),
+        Action::Exec { node, run } => {
+            let (status, text) = hands.run(node, run);
+            assert_eq!(status, 0, "{action:?}: {text}");
+        }
     }
 }
 
-fn see(look: &Look, containers: &BTreeMap<String, Container>) -> Result<(), String> {
-    let container = containers.get(look.node.as_str());
-    let container = container.unwrap_or_else(|| panic!("{}: no such node", look.node));
-    let (status, text) = container.run(&look.run);
+fn see(look: &Look, hands: &impl Hands) -> Result<(), String> {
+    let (status, text) = hands.run(&look.node, &look.run);
     look.judge(status, &text).map_err(|why| format!("on {}: {}: {why}", look.node, look.run))
+}
+
+fn wait(step: &Step, lab: &str, hands: &impl Hands) {
+    eventually(DEADLINE, &format!("{lab}, {}: {}", step.name, step.claim), || {
+        step.see.iter().try_for_each(|look| see(look, hands))
+    });
 }
 
 /// Copies a folder with everything in it.

@@ -9,6 +9,7 @@ use regex::RegexSet;
 use speaker_config::model::{self, DefaultClass};
 use speaker_config::objects::{Condition, L2AnnouncementPolicy, ObjectKey, Selection, Service};
 
+pub use self::standing::Standing;
 use crate::ipam::condition;
 
 use super::election::{Election, LeaseSeen, NodeSeen, Op, Params, Wanted};
@@ -298,5 +299,6 @@ pub fn policy_conditions(policy: &L2AnnouncementPolicy) -> Vec<Condition> {
     POLICY_CONDITIONS.iter().filter_map(of).collect()
 }
 
+mod standing;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,9 @@
 //! The world's part in announcing on the segment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use bgp_proto::types::{Family, Timestamp};
 use regex::RegexSet;
 use speaker_config::model::SpeakerConfig;
 use speaker_config::objects::Service;
@@ -11,7 +12,7 @@ use super::World;
 use crate::announce::Subject;
 use crate::drain::Drain;
 use crate::inputs::{Inputs, Touched};
-use crate::l2::segment::{Held, Segment, file_rule, policy_faults, policy_rule};
+use crate::l2::segment::{Held, Segment, Standing, file_rule, policy_faults, policy_rule};
 use crate::view::{GateView, SegmentStory};
 
 /// L2 announcements, where they are on.
@@ -191,6 +192,13 @@ impl World {
     pub fn held(&self) -> Held {
         let known = self.l2.as_ref().filter(|_| self.complete);
         known.map(|l2| l2.segment.held()).unwrap_or_default()
+    }
+
+    /// How many addresses stand how, where L2 announcements are on and everything is known.
+    #[must_use]
+    pub fn standings(&self, now: Timestamp) -> Option<BTreeMap<(Family, Standing), usize>> {
+        let known = self.l2.as_ref().filter(|_| self.complete);
+        known.map(|l2| l2.segment.standings(now))
     }
 
     pub(super) fn configure_segment(&mut self, config: &SpeakerConfig) {

@@ -1,3 +1,4 @@
+use bgp_proto::types::Family;
 use speaker_config::objects::Object;
 
 use super::*;
@@ -93,19 +94,27 @@ fn world_of(services: &[serde_json::Value]) -> (Inputs, Touched) {
     (inputs, touched)
 }
 
-#[test]
-fn a_host_answers_for_what_kube_proxy_has_set_up_and_says_what_it_waits_for() {
-    let mut segment = Segment::alone("n1", DefaultClass::LbIpam);
+/// On `eth0` of `n1`, whatever is announced.
+fn with_rule(mut segment: Segment) -> Segment {
     segment.set_interfaces(["eth0".to_owned()].into());
     segment.set_rules(file_rule(&model::L2 { enabled: true, ..model::L2::default() }).into_iter().collect());
-    let service = serde_json::json!({
+    segment
+}
+
+fn service(addresses: &[&str]) -> serde_json::Value {
+    serde_json::json!({
         "key": {"namespace": "default", "name": "web"}, "created": 1, "generation": 1, "deleting": false,
         "labels": {}, "annotations": {}, "loadBalancer": true, "class": null, "loadBalancerIp": null,
         "externalIps": [], "clusterIps": [], "ipFamilies": [], "ipFamilyPolicy": "SingleStack",
         "externalTrafficPolicy": "Cluster", "internalTrafficPolicy": "Cluster", "selector": {}, "ports": [],
-        "ingress": ["192.0.2.1"], "conditions": [],
-    });
-    let (inputs, touched) = world_of(std::slice::from_ref(&service));
+        "ingress": addresses, "conditions": [],
+    })
+}
+
+#[test]
+fn a_host_answers_for_what_kube_proxy_has_set_up_and_says_what_it_waits_for() {
+    let mut segment = with_rule(Segment::alone("n1", DefaultClass::LbIpam));
+    let (inputs, touched) = world_of(&[service(&["192.0.2.1"])]);
     segment.reconcile(&inputs, &touched, || Some(7));
     let address = "192.0.2.1".parse().unwrap();
     let story = |segment: &Segment| {
@@ -121,4 +130,49 @@ fn a_host_answers_for_what_kube_proxy_has_set_up_and_says_what_it_waits_for() {
     segment.programmed(7);
     assert_eq!(segment.held().addresses.len(), 1);
     assert!(story(&segment).answered && story(&segment).gates.iter().all(|gate| gate.passed));
+}
+
+#[test]
+fn every_address_is_counted_once_by_what_becomes_of_it() {
+    const LEASE: &str = "cilium-l2announce-default-web";
+    let seconds = |n| Timestamp::ZERO + Duration::from_secs(n);
+    let mut segment = with_rule(Segment::elected("n1", DefaultClass::LbIpam, Duration::from_secs(10)));
+    let (inputs, touched) = world_of(&[service(&["192.0.2.1", "192.0.2.2", "2001:db8::1"])]);
+    assert!(segment.standings(seconds(0)).is_empty());
+    let assert_all = |segment: &Segment, at: u64, standing: Standing| {
+        let wanted = [((Family::Ipv4Unicast, standing), 2), ((Family::Ipv6Unicast, standing), 1)];
+        assert_eq!(segment.standings(seconds(at)), wanted.into(), "{standing:?} at {at} s");
+    };
+    segment.reconcile(&inputs, &touched, || None);
+    assert_all(&segment, 0, Standing::Waiting);
+    // Another node is faster.
+    let seen = |holder: &str, version: &str| {
+        let addresses = ["192.0.2.1", "192.0.2.2", "2001:db8::1"].map(|one| one.parse().unwrap());
+        Some(LeaseSeen {
+            holder: Some(holder.to_owned()),
+            addresses: addresses.into(),
+            version: version.to_owned(),
+        })
+    };
+    segment.lease_seen(LEASE, seen("n2", "5"));
+    assert_all(&segment, 0, Standing::Elsewhere);
+    // It gives up, this node claims, and holds when the claim has come back.
+    segment.renewed(seconds(1), seconds(1));
+    segment.lease_seen(
+        LEASE,
+        Some(LeaseSeen { holder: None, addresses: BTreeSet::new(), version: "6".to_owned() }),
+    );
+    assert!(matches!(segment.step(seconds(1)).as_slice(), [Op::Claim { .. }]));
+    assert_all(&segment, 1, Standing::Waiting);
+    segment.written(LEASE, Some("7".to_owned()));
+    segment.lease_seen(LEASE, seen("n1", "7"));
+    assert_all(&segment, 1, Standing::Held);
+    // Not renewed: silent before others may take over.
+    assert_all(&segment, 8, Standing::Held);
+    assert_all(&segment, 9, Standing::Waiting);
+    // Its interface goes, and with it the right to hold; the Lease is given up.
+    segment.renewed(seconds(8), seconds(8));
+    segment.set_interfaces(BTreeSet::new());
+    segment.reconcile(&inputs, &Touched::default(), || None);
+    assert_all(&segment, 8, Standing::Excluded);
 }
