@@ -16,8 +16,9 @@
 //!   address outside every pool stays as long as a pool that serves the Service has a block that cannot be
 //!   read, for it may lie there.
 //! - A freed address is the last of its pool to be used again, the longest free first.
-//! - Recorded claims that exclude each other go to the Service created first. Where a Service changes the terms
-//!   on which it shares an address, it is this one that must go, not its neighbours.
+//! - Recorded claims that exclude each other go to the Service that had the address first, as in Cilium; of those that come
+//!   together, as after a restart, to the one created first. Where a Service changes the terms on which it shares an
+//!   address, it is this one that must go, not its neighbours.
 //! - Joining a sharing group needs a pool that selects the Service and may hand out addresses.
 //! - A Service without class whose addresses are somebody else's is left alone as long as no pool selects it
 //!   and no condition says that it was ours ([cilium#39805]); where a pool selects it, it is served as in Cilium.

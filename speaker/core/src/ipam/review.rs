@@ -29,7 +29,7 @@ const NOT_REQUESTED: &str = "it is not requested any more";
 const FAMILY: &str = "its family is not requested any more";
 const NO_POOL: &str = "no pool that selects the Service contains it";
 const INCOMPATIBLE: &str = "the Services that share it are no longer compatible";
-const ELDER: &str = "a Service that was created earlier has it";
+const TAKEN: &str = "another Service has it";
 
 impl Turn<'_> {
     /// Goes over the marked Services. Youngest first: where several change the terms of one address, the
@@ -179,17 +179,16 @@ impl Turn<'_> {
             .filter(|((_, owner), _, _)| !self.ipam.held.contains_key(owner))
             .map(|(owner, standing, _)| (owner, standing))
             .collect();
-        let yields = |(owner, standing): &(Seniority, Standing)| {
-            had.is_none() && (*standing == Standing::InFlight || owner > who)
-        };
-        if clashes.iter().all(yields) {
+        // Whoever has it recorded stays, be the other one older: somebody wrote it into that one's status by hand. Of
+        // claims that come at once, as after a restart, the eldest is settled first.
+        if clashes.iter().all(|(_, standing)| had.is_none() && *standing == Standing::InFlight) {
             for (owner, _) in clashes {
-                self.release(*address, &owner.1, ELDER);
+                self.release(*address, &owner.1, TAKEN);
                 self.work.insert(owner);
             }
             self.ipam.ledger.join(&self.inputs.pools, *address, key, had.unwrap_or(Standing::Recorded));
         } else {
-            self.tell_release(*address, key, if had.is_some() { INCOMPATIBLE } else { ELDER });
+            self.tell_release(*address, key, if had.is_some() { INCOMPATIBLE } else { TAKEN });
         }
         self.moved.insert(*address);
     }

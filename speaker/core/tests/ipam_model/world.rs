@@ -106,7 +106,10 @@ impl World {
                         go_together(service, other)
                             || match (held, theirs) {
                                 (true, true) => differ && (!changed || elder),
-                                _ => elder,
+                                // Who has it stays, whatever is written into the status of another.
+                                (true, false) => !changed || elder,
+                                (false, true) => elder && !other.ingress.contains(&ip),
+                                (false, false) => elder,
                             }
                     },
                 );

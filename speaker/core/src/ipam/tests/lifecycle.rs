@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use speaker_config::objects::{Object, ObjectRef, Service};
+use speaker_config::objects::{Object, ObjectRef, Service, UnixSeconds};
 
 use super::super::*;
 use super::build::{Cluster, pool, selector, service};
@@ -172,22 +172,48 @@ fn addresses_that_others_gave_are_adopted_where_a_pool_covers_them() {
     assert_eq!(cluster.counts("pool"), ["256", "253", "3"]);
 }
 
+fn aged(name: &str, created: UnixSeconds, ips: &[&str]) -> Service {
+    let mut claim = served(name, ips);
+    claim.created = created;
+    claim
+}
+
 #[test]
-fn of_two_recorded_claims_the_first_created_wins() {
+fn of_two_recorded_claims_that_come_together_the_first_created_wins() {
     for order in [["elder", "younger"], ["younger", "elder"]] {
         let mut cluster = Cluster::new();
         cluster.put_pool(pool("pool", 1, &["10.0.0.0/24"]));
         for name in order {
-            let mut claim = served(name, &["10.0.0.9"]);
-            claim.created = if name == "elder" { 1 } else { 2 };
-            cluster.put_service(claim);
+            let created = if name == "elder" { 1 } else { 2 };
+            cluster.put(Object::Service(Box::new(aged(name, created, &["10.0.0.9"]))));
         }
+        cluster.settle();
         assert_eq!(
             (cluster.ips("elder"), cluster.ips("younger")),
             (vec!["10.0.0.9".into()], vec!["10.0.0.0".into()])
         );
         cluster.restart();
     }
+}
+
+#[test]
+fn who_has_an_address_keeps_it_when_somebody_writes_it_into_the_status_of_an_elder() {
+    let mut cluster = Cluster::new();
+    cluster.put_pool(pool("pool", 1, &["10.0.0.0/24"]));
+    cluster.put_service(aged("elder", 1, &["10.0.0.8"]));
+    cluster.put_service(aged("younger", 2, &["10.0.0.9"]));
+    cluster.edit("elder", |elder| elder.ingress = vec!["10.0.0.9".parse().unwrap()]);
+    assert_eq!(
+        (cluster.ips("elder"), cluster.ips("younger")),
+        (vec!["10.0.0.8".into()], vec!["10.0.0.9".into()])
+    );
+    // One that comes with it has lost it too.
+    cluster.put_service(aged("eldest", 0, &["10.0.0.9"]));
+    assert_eq!(
+        (cluster.ips("eldest"), cluster.ips("younger")),
+        (vec!["10.0.0.0".into()], vec!["10.0.0.9".into()])
+    );
+    cluster.restart();
 }
 
 #[test]
