@@ -1,21 +1,66 @@
 //! What can be typed.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bgp_proto::types::{Family, Prefix};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Where the daemon answers when nothing else is said.
-pub(crate) const DEFAULT_SOCKET: &str = "/run/speaker/api.sock";
+const DEFAULT_SOCKET: &str = "/run/speaker/api.sock";
 
 /// A load balancer for bare-metal Kubernetes and a BGP speaker.
 #[derive(Debug, Parser)]
 #[command(name = "speaker", version, arg_required_else_help = true)]
 pub(crate) struct Cli {
+    /// The daemon's socket, for a command that asks the daemon; as well behind the command
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// How to print it, for a command that shows something; as well behind the command
+    #[arg(short, long, value_enum, hide_possible_values = true, value_name = "FORMAT")]
+    output: Option<RibFormat>,
     /// What to do.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    command: Command,
+}
+
+impl Cli {
+    /// The command, with what stands before it as if it stood behind it. What stands behind it goes first.
+    ///
+    /// # Errors
+    /// The command has no use for it.
+    pub(crate) fn into_command(self) -> Result<Command, clap::Error> {
+        let Self { socket, output, mut command } = self;
+        let refuse = |option: &str| {
+            let text = format!("this command takes no {option}");
+            Err(<Self as clap::CommandFactory>::command()
+                .error(clap::error::ErrorKind::UnknownArgument, text))
+        };
+        if let Some(socket) = socket {
+            let Some(daemon) = command.daemon() else { return refuse("--socket") };
+            daemon.socket.get_or_insert(socket);
+        }
+        if let Some(wanted) = output {
+            match (command.output(), wanted.plain()) {
+                (Output::Routes(output), _) => {
+                    output.get_or_insert(wanted);
+                }
+                (Output::Reader(output), Some(wanted)) => {
+                    output.get_or_insert(wanted);
+                }
+                (Output::Reader(_), None) => return refuse("--output mrt: it is a format of routes"),
+                (Output::None, _) => return refuse("--output"),
+            }
+        }
+        Ok(command)
+    }
+}
+
+/// Where a command keeps how its answer is printed.
+enum Output<'a> {
+    None,
+    Reader(&'a mut Option<Format>),
+    Routes(&'a mut Option<RibFormat>),
 }
 
 /// The commands, in the order in which a newcomer meets them.
@@ -62,6 +107,41 @@ pub(crate) enum Command {
     },
     /// Show the versions of the command and of the daemon
     Version(Reader),
+}
+
+impl Command {
+    /// Where it keeps the daemon that it asks.
+    fn daemon(&mut self) -> Option<&mut Daemon> {
+        Some(match self {
+            Self::Demo | Self::Run(_) | Self::Operator(_) | Self::Check(_) | Self::Crds => return None,
+            Self::Rib(Rib::Advertised(query) | Rib::Local(query) | Rib::Received(query)) => &mut query.daemon,
+            Self::Peers(Peers { reader, .. })
+            | Self::Explain(Explain { reader, .. })
+            | Self::Pools(reader)
+            | Self::Services(reader)
+            | Self::Version(reader) => &mut reader.daemon,
+            Self::Clear(Clear { daemon, .. })
+            | Self::Shutdown(Shutdown { daemon, .. })
+            | Self::NoShutdown(OnePeer { daemon, .. })
+            | Self::Drain(Drain { daemon, .. })
+            | Self::Undrain(daemon)
+            | Self::Watch(daemon) => daemon,
+        })
+    }
+
+    fn output(&mut self) -> Output<'_> {
+        match self {
+            Self::Rib(Rib::Advertised(query) | Rib::Local(query) | Rib::Received(query)) => {
+                Output::Routes(&mut query.output)
+            }
+            Self::Peers(Peers { reader, .. })
+            | Self::Explain(Explain { reader, .. })
+            | Self::Pools(reader)
+            | Self::Services(reader)
+            | Self::Version(reader) => Output::Reader(&mut reader.output),
+            _ => Output::None,
+        }
+    }
 }
 
 /// `run`.
@@ -133,12 +213,32 @@ pub(crate) enum RibFormat {
     MrtUpdates,
 }
 
+impl RibFormat {
+    /// The format of every reader, where it is one.
+    pub(crate) const fn plain(self) -> Option<Format> {
+        Some(match self {
+            Self::Table => Format::Table,
+            Self::Wide => Format::Wide,
+            Self::Json => Format::Json,
+            Self::Yaml => Format::Yaml,
+            Self::Mrt | Self::MrtUpdates => return None,
+        })
+    }
+}
+
 /// Where the daemon is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Daemon {
-    /// The daemon's socket
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
-    pub(crate) socket: PathBuf,
+    /// The daemon's socket [default: /run/speaker/api.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+impl Daemon {
+    /// Its socket.
+    pub(crate) fn socket(&self) -> &Path {
+        self.socket.as_deref().unwrap_or(Path::new(DEFAULT_SOCKET))
+    }
 }
 
 /// What every reader takes.
@@ -147,9 +247,16 @@ pub(crate) struct Reader {
     /// The daemon
     #[command(flatten)]
     pub(crate) daemon: Daemon,
-    /// How to print it
-    #[arg(short, long, value_enum, default_value = "table")]
-    pub(crate) output: Format,
+    /// How to print it [default: table]
+    #[arg(short, long, value_enum)]
+    output: Option<Format>,
+}
+
+impl Reader {
+    /// How to print it.
+    pub(crate) fn output(&self) -> Format {
+        self.output.unwrap_or(Format::Table)
+    }
 }
 
 /// `rib`.
@@ -181,9 +288,16 @@ pub(crate) struct RibQuery {
     /// The daemon
     #[command(flatten)]
     pub(crate) daemon: Daemon,
-    /// How to print it
-    #[arg(short, long, value_enum, default_value = "table")]
-    pub(crate) output: RibFormat,
+    /// How to print it [default: table]
+    #[arg(short, long, value_enum)]
+    output: Option<RibFormat>,
+}
+
+impl RibQuery {
+    /// How to print it.
+    pub(crate) fn output(&self) -> RibFormat {
+        self.output.unwrap_or(RibFormat::Table)
+    }
 }
 
 /// The word `longer` after a prefix.
@@ -323,13 +437,63 @@ mod tests {
     #[test]
     fn a_router_operators_words_are_understood() {
         let cli = Cli::parse_from(["speaker", "clear", "tor-a", "soft", "out"]);
-        let Command::Clear(clear) = cli.command else { panic!("{cli:?}") };
+        let Command::Clear(clear) = cli.into_command().unwrap() else { panic!("another command") };
         assert_eq!((clear.soft, clear.direction), (Some(Soft::Soft), Some(Direction::Out)));
 
         let cli = Cli::parse_from(["speaker", "rib", "advertised", "203.0.113.0/24", "longer", "-o", "json"]);
-        let Command::Rib(Rib::Advertised(query)) = cli.command else { panic!("{cli:?}") };
+        let Command::Rib(Rib::Advertised(query)) = cli.into_command().unwrap() else {
+            panic!("another command")
+        };
         assert_eq!(query.longer, Some(Longer::Longer));
-        assert_eq!(query.output, RibFormat::Json);
+        assert_eq!(query.output(), RibFormat::Json);
+    }
+
+    fn parsed(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split(' ')).and_then(Cli::into_command)
+    }
+
+    #[test]
+    fn what_stands_before_a_command_counts_as_if_it_stood_behind_it() {
+        for line in ["speaker --socket /s -o json peers", "speaker peers --socket /s -o json"] {
+            let Command::Peers(peers) = parsed(line).unwrap() else { panic!("{line}") };
+            assert_eq!(
+                (peers.reader.daemon.socket(), peers.reader.output()),
+                (Path::new("/s"), Format::Json)
+            );
+        }
+        let Command::Pools(pools) = parsed("speaker --socket /a -o json pools --socket /b -o yaml").unwrap()
+        else {
+            panic!("another command")
+        };
+        assert_eq!((pools.daemon.socket(), pools.output()), (Path::new("/b"), Format::Yaml));
+        let Command::Services(plain) = parsed("speaker services").unwrap() else { panic!("another command") };
+        assert_eq!((plain.daemon.socket(), plain.output()), (Path::new(DEFAULT_SOCKET), Format::Table));
+        let Command::Rib(Rib::Local(query)) = parsed("speaker -o mrt rib local").unwrap() else {
+            panic!("another command")
+        };
+        assert_eq!(query.output(), RibFormat::Mrt);
+        for line in
+            ["speaker --socket /s clear all", "speaker --socket /s watch", "speaker --socket /s drain"]
+        {
+            assert_eq!(parsed(line).unwrap().daemon().unwrap().socket(), Path::new("/s"), "{line}");
+        }
+    }
+
+    /// An option that would do nothing is wrong usage.
+    #[test]
+    fn a_command_refuses_what_it_has_no_use_for() {
+        for line in [
+            "speaker --socket /s demo",
+            "speaker --socket /s check --config f",
+            "speaker --socket /s run --config f",
+            "speaker -o json clear all",
+            "speaker -o json crds",
+            "speaker -o mrt peers",
+        ] {
+            let error = parsed(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains("this command takes no --"), "{line}: {error}");
+        }
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl From<Exit> for ExitCode {
 #[must_use]
 pub fn main() -> ExitCode {
     crate::io::allocator::share_one_heap();
-    let cli = Cli::parse();
+    let command = Cli::parse().into_command().unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -53,7 +53,7 @@ pub fn main() -> ExitCode {
             return Exit::Error.into();
         }
     };
-    match runtime.block_on(dispatch(cli.command)) {
+    match runtime.block_on(dispatch(command)) {
         Ok(exit) => exit.into(),
         Err(error) => {
             complain(&format_args!("speaker: {error:#}"));

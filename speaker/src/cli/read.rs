@@ -34,10 +34,10 @@ async fn read<T: DeserializeOwned + Serialize>(
     path: &str,
     table: impl FnOnce(&T, bool) -> String,
 ) -> anyhow::Result<Exit> {
-    match client::get::<T>(&reader.daemon.socket, path).await? {
+    match client::get::<T>(reader.daemon.socket(), path).await? {
         Answer::NotFound(text) => Ok(not_found(&text)),
         Answer::Ok(value) => {
-            print(&value, reader.output, |wide| table(&value, wide))?;
+            print(&value, reader.output(), |wide| table(&value, wide))?;
             Ok(Exit::Done)
         }
     }
@@ -56,16 +56,11 @@ pub(crate) async fn rib(rib: Rib) -> anyhow::Result<Exit> {
         Rib::Received(query) => ("received", query),
     };
     let mut path = rib_path(name, &query);
-    let socket = &query.daemon.socket;
-    let format = match query.output {
-        RibFormat::Table => Format::Table,
-        RibFormat::Wide => Format::Wide,
-        RibFormat::Json => Format::Json,
-        RibFormat::Yaml => Format::Yaml,
-        RibFormat::Mrt | RibFormat::MrtUpdates => {
-            path.push_str(if query.output == RibFormat::Mrt { "&format=mrt" } else { "&format=mrt-updates" });
-            return file(socket, &path).await;
-        }
+    let socket = query.daemon.socket();
+    let Some(format) = query.output().plain() else {
+        let updates = query.output() == RibFormat::MrtUpdates;
+        path.push_str(if updates { "&format=mrt-updates" } else { "&format=mrt" });
+        return file(socket, &path).await;
     };
     let narrow = query.prefix.is_some();
     match name {
@@ -147,7 +142,7 @@ pub(crate) async fn peers(peers: Peers) -> anyhow::Result<Exit> {
         let path = format!("/v1/peers/{}", escape(&name));
         return read::<PeerDetail>(&reader, &path, |peer, _| sessions::peer(peer)).await;
     }
-    let version = match client::get::<VersionView>(&reader.daemon.socket, "/v1/version").await? {
+    let version = match client::get::<VersionView>(reader.daemon.socket(), "/v1/version").await? {
         Answer::Ok(version) => version,
         Answer::NotFound(text) => return Ok(not_found(&text)),
     };
@@ -166,10 +161,10 @@ pub(crate) async fn services(reader: Reader) -> anyhow::Result<Exit> {
 
 /// `version`: ours first, since the daemon may not run.
 pub(crate) async fn version(reader: Reader) -> anyhow::Result<Exit> {
-    if matches!(reader.output, Format::Table | Format::Wide) {
+    if matches!(reader.output(), Format::Table | Format::Wide) {
         out(&format!("speaker {}\n", env!("CARGO_PKG_VERSION")))?;
-        if !reader.daemon.socket.exists() {
-            out(&format!("daemon  none on {}\n", reader.daemon.socket.display()))?;
+        if !reader.daemon.socket().exists() {
+            out(&format!("daemon  none on {}\n", reader.daemon.socket().display()))?;
             return Ok(Exit::Done);
         }
     }
@@ -180,10 +175,10 @@ pub(crate) async fn version(reader: Reader) -> anyhow::Result<Exit> {
 pub(crate) async fn explain(explain: Explain) -> anyhow::Result<Exit> {
     let Explain { target, reader } = explain;
     let path = format!("/v1/explain?target={}", escape(&target));
-    match client::get::<Explanation>(&reader.daemon.socket, &path).await? {
+    match client::get::<Explanation>(reader.daemon.socket(), &path).await? {
         Answer::NotFound(text) => Ok(not_found(&text)),
         Answer::Ok(explanation) => {
-            print(&explanation, reader.output, |_| show::explanation(&explanation))?;
+            print(&explanation, reader.output(), |_| show::explanation(&explanation))?;
             // What nobody here would announce is asked for as a way to go.
             let used = !explanation.concerns_announcing() && explanation.learned.iter().any(|row| row.best);
             Ok(if explanation.announced || used { Exit::Done } else { Exit::HeldBack })
@@ -210,28 +205,28 @@ pub(crate) async fn clear(clear: Clear) -> anyhow::Result<Exit> {
         (Some(_), Some(Direction::In)) => "?soft=in",
         (Some(_), Some(Direction::Out)) => "?soft=out",
     };
-    tell(&clear.daemon.socket, &format!("/v1/peers/{}/clear{query}", escape(&clear.peer))).await
+    tell(clear.daemon.socket(), &format!("/v1/peers/{}/clear{query}", escape(&clear.peer))).await
 }
 
 /// `shutdown`.
 pub(crate) async fn shutdown(shutdown: Shutdown) -> anyhow::Result<Exit> {
     let message = shutdown.message.join(" ");
     let path = format!("/v1/peers/{}/shutdown?message={}", escape(&shutdown.peer), escape(&message));
-    tell(&shutdown.daemon.socket, &path).await
+    tell(shutdown.daemon.socket(), &path).await
 }
 
 /// `no-shutdown`.
 pub(crate) async fn no_shutdown(peer: OnePeer) -> anyhow::Result<Exit> {
-    tell(&peer.daemon.socket, &format!("/v1/peers/{}/no-shutdown", escape(&peer.peer))).await
+    tell(peer.daemon.socket(), &format!("/v1/peers/{}/no-shutdown", escape(&peer.peer))).await
 }
 
 /// `drain`.
 pub(crate) async fn drain(drain: Drain) -> anyhow::Result<Exit> {
     let query = drain.lasts.map(|seconds| format!("?seconds={seconds}")).unwrap_or_default();
-    tell(&drain.daemon.socket, &format!("/v1/drain{query}")).await
+    tell(drain.daemon.socket(), &format!("/v1/drain{query}")).await
 }
 
 /// `undrain`.
 pub(crate) async fn undrain(daemon: Daemon) -> anyhow::Result<Exit> {
-    tell(&daemon.socket, "/v1/undrain").await
+    tell(daemon.socket(), "/v1/undrain").await
 }

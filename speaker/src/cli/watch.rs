@@ -34,9 +34,9 @@ pub(crate) async fn watch(daemon: Daemon) -> anyhow::Result<Exit> {
         bail!("`watch` needs a terminal; for scripts there are `peers -o json` and `rib advertised -o json`");
     }
     // The first question before the screen is taken, so that its error can be read.
-    let mut screen = ask(&daemon.socket).await?;
+    let mut screen = ask(daemon.socket()).await?;
     let mut terminal = ratatui::try_init().context("cannot take the terminal")?;
-    let outcome = follow(&mut terminal, &daemon.socket, &mut screen).await;
+    let outcome = follow(&mut terminal, daemon.socket(), &mut screen).await;
     ratatui::restore();
     outcome.map(|()| Exit::Done)
 }

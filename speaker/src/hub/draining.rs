@@ -90,6 +90,8 @@ impl Hub {
         let drain = self.draining.judge(&self.world, &self.config.drain, now).max(self.draining.leaving);
         if self.world.set_drain(drain) {
             match self.draining.why() {
+                // That is the end of every process that is told to stop.
+                Some(why) if self.draining.leaving != Drain::No => tracing::info!("drained {why}"),
                 Some(why) => tracing::warn!("drained {why}"),
                 None => tracing::info!("no longer drained"),
             }

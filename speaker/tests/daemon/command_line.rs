@@ -19,6 +19,18 @@ fn pair() -> Pair {
 }
 
 #[test]
+fn where_the_daemon_is_may_stand_before_the_command() {
+    let pair = pair();
+    let before = pair.scene.run(&["--socket", "node.sock", "-o", "json", "rib", "advertised"]);
+    assert_eq!(before.code, 0, "{before:?}");
+    let behind = pair.node.json(&["rib", "advertised"]);
+    assert_eq!(serde_json::from_str::<Value>(&before.out).unwrap(), behind);
+    let ran = pair.scene.run(&["--socket", "node.sock", "check", "--config", "node.yaml"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("this command takes no --socket"), "{ran:?}");
+}
+
+#[test]
 fn every_reader_prints_every_format_and_its_exit_code_says_how_it_went() {
     let pair = pair();
     let node = &pair.node;

@@ -23,6 +23,9 @@ fn sigterm_says_goodbye() {
     );
     router.receives(&[]);
     assert!(!scene.path("node.sock").exists(), "the socket is gone with its daemon");
+    let log = std::fs::read_to_string(scene.path("node.log")).unwrap();
+    let said = log.lines().find(|line| line.contains("drained since the speaker is stopping"));
+    assert!(said.is_some_and(|line| line.contains(" INFO ")), "an ordinary end is nothing to warn of: {log}");
     let table = router.speaker(&["peers"]).out;
     assert!(table.contains("node is down: received Cease"), "{table}");
 }
