@@ -66,6 +66,12 @@ pub fn parse(
     }
 }
 
+/// The place of the value at `path` (`advertisements[0].prefixes[1]`), or of the nearest thing above it that is there.
+#[must_use]
+pub fn locate(text: &str, path: &str) -> Position {
+    tree::parse(text).ok().flatten().map_or(Position::START, |root| tree::locate(&root, path))
+}
+
 /// Reads every section. What could not be read has its default, and an error in the report.
 fn read(table: &Table<'_>, report: &Report, base_dir: &Path) -> SpeakerConfig {
     let router = table.table("router", &schema::ROUTER).map(|table| router(&table)).unwrap_or_default();
@@ -131,6 +137,11 @@ fn router(table: &Table<'_>) -> Router {
         }
         if listen.contains(&socket) {
             field.error(format!("{socket} stands here twice"), "remove one");
+        }
+        let (address, plain) = (socket.ip(), socket.ip().to_canonical());
+        if address != plain {
+            let help = format!("write {plain}:{}", socket.port());
+            field.error(format!("{address} is an IPv4-mapped address"), help);
         }
         listen.push(socket);
     }

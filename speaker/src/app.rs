@@ -421,20 +421,4 @@ async fn own_addresses(egress: &egress::EgressLookup) -> Host {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_hub_that_ends_unasked_is_noticed() {
-        let folder = tempfile::tempdir().unwrap();
-        let text = "api: {socket: api.sock}\ndatapath: {loops: none}\n".to_owned();
-        let loaded = load::parse(text, "speaker.yaml", folder.path()).unwrap();
-        let spec = AppSpec { loaded, file: None, record: None, metrics: None, kernel: false };
-        let mut app = App::start(spec).await.unwrap();
-        let soon = Duration::from_millis(50);
-        assert!(tokio::time::timeout(soon, app.broken()).await.is_err(), "it runs");
-        app.hub().send(Message::Stop(app.witness.ask().await)).await.unwrap();
-        tokio::time::timeout(Duration::from_secs(20), app.broken()).await.unwrap();
-        app.stop().await;
-    }
-}
+mod tests;

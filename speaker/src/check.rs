@@ -5,23 +5,35 @@ mod host;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use speaker_config::diagnostic::Diagnostic;
 use speaker_config::diagnostic::Severity::{self, Error, Warning};
 use speaker_config::manifest::{self, Content};
 use speaker_config::model::{Authentication, PasswordSource, SpeakerConfig};
 use speaker_config::objects::{Object, ObjectRef, Service};
 use speaker_core::world::{Host, Start, World};
 
+use crate::hub;
 use crate::io::kube;
 use crate::io::manifests::{ABSENT, files};
-use crate::{hub, load};
+use crate::load::{self, Loaded};
 pub use host::kernel;
 
 /// A finding.
 type Finding = (Severity, String);
 
+/// What a configuration comes to with its manifests.
+#[derive(Debug)]
+pub struct Found {
+    /// What a line of `speaker.yaml` says.
+    pub placed: Vec<Diagnostic>,
+    /// What the manifests say.
+    pub findings: Vec<Finding>,
+}
+
 /// Reads the manifests, lets the daemon's own code decide on them in memory, and says what came of it.
 #[must_use]
-pub fn manifests(config: &SpeakerConfig) -> Vec<Finding> {
+pub fn manifests(loaded: &Loaded, file: &Path) -> Found {
+    let config = &loaded.config;
     let mut findings = Vec::new();
     let node = load::node_name(config).unwrap_or_default();
     let allocated_elsewhere = config.sources.kubernetes;
@@ -67,8 +79,31 @@ pub fn manifests(config: &SpeakerConfig) -> Vec<Finding> {
     let (errors, notes) = world.cilium_findings();
     findings.extend(errors.into_iter().map(|text| (Error, text)));
     findings.extend(notes.into_iter().map(|text| (Warning, text)));
-    findings.extend(world.findings().into_iter().map(|text| (Warning, text)));
-    findings
+    let mut found = Found { placed: Vec::new(), findings };
+    for finding in world.findings() {
+        match unannounced(loaded, file, &finding) {
+            Some(placed) => found.placed.push(placed),
+            None => found.findings.push((Warning, finding.text)),
+        }
+    }
+    found
+}
+
+/// An entry of an advertisement's `prefixes` that the daemon does not announce.
+fn unannounced(loaded: &Loaded, file: &Path, finding: &speaker_core::world::Finding) -> Option<Diagnostic> {
+    let (name, prefix) = finding.entry.as_ref()?;
+    let all = &loaded.config.advertisements;
+    let index = all.iter().position(|one| one.name == *name)?;
+    let entry = all.get(index)?.prefixes.iter().position(|one| one == prefix)?;
+    let path = format!("advertisements[{index}].prefixes[{entry}]");
+    Some(Diagnostic {
+        severity: Warning,
+        file: file.display().to_string(),
+        at: speaker_config::speaker::locate(&loaded.text, &path),
+        path,
+        message: format!("advertisement '{name}' does not announce {prefix}: {}", finding.text),
+        help: "add it to `allow` if it is meant".to_owned(),
+    })
 }
 
 /// A file or folder that the daemon could not look at. One that is not there may come: the daemon waits for it

@@ -13,6 +13,7 @@ pub mod load;
 pub mod metrics;
 mod monitor;
 pub mod operator;
+mod panics;
 pub mod question;
 pub mod record;
 mod reload;

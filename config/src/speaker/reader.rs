@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -232,6 +233,12 @@ impl<'a> Field<'a> {
     pub(super) fn prefix(&self) -> Option<Prefix> {
         let prefix: Prefix = self.parse("write it as 203.0.113.0/24 or 2001:db8::/32")?;
         let text = self.text()?;
+        if let IpAddr::V6(v6) = prefix.addr()
+            && let (Some(v4), Some(len)) = (v6.to_ipv4_mapped(), prefix.len().checked_sub(96))
+        {
+            self.error(format!("{text} is an IPv4-mapped prefix"), format!("write {v4}/{len}"));
+            return None;
+        }
         let (address, _) = text.split_once('/')?;
         if address.parse() == Ok(prefix.addr()) {
             return Some(prefix);

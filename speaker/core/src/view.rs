@@ -210,6 +210,9 @@ pub struct PeerDetail {
     pub sent_by_kind: MessageCounts,
     /// The next timer and in how many milliseconds it fires.
     pub next_timer: Option<NextTimer>,
+    /// Keys whose values in the configuration differ from what the session that is up was begun with: they wait for the
+    /// next session.
+    pub pending: Vec<String>,
     /// How long changes take to reach this peer; null before the first.
     pub propagation: Option<PropagationView>,
     /// Routes that this peer is not told, with the reason: the first 20.

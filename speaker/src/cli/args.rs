@@ -113,7 +113,12 @@ impl Command {
     /// Where it keeps the daemon that it asks.
     fn daemon(&mut self) -> Option<&mut Daemon> {
         Some(match self {
-            Self::Demo | Self::Run(_) | Self::Operator(_) | Self::Check(_) | Self::Crds => return None,
+            Self::Demo
+            | Self::Run(_)
+            | Self::Operator(_)
+            | Self::Check(_)
+            | Self::Crds
+            | Self::Completions { .. } => return None,
             Self::Rib(Rib::Advertised(query) | Rib::Local(query) | Rib::Received(query)) => &mut query.daemon,
             Self::Peers(Peers { reader, .. })
             | Self::Explain(Explain { reader, .. })

@@ -11,10 +11,12 @@ use tracing_subscriber::EnvFilter;
 use super::args::{Check, Operator, Run};
 use super::{Exit, complain, out};
 use crate::app::{App, AppSpec};
+use crate::check::Found;
 use crate::io::kept::Shelf;
 use crate::io::systemd;
 use crate::load::{self, LoadError};
 use crate::monitor::Agent;
+use crate::panics::Panics;
 
 /// Log lines go to standard error; `RUST_LOG` says which.
 pub(crate) fn log(default: &str) {
@@ -51,6 +53,7 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    let mut panics = Panics::watch();
     let mut app = App::start(AppSpec { loaded, file: Some(config), record, metrics, kernel: true }).await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
     systemd::ready();
@@ -69,6 +72,7 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<Exit> {
             }
             // Whoever started us starts us again, and the peers notice. Half a daemon nobody would notice.
             () = app.broken() => bail!("the hub has ended by itself, which it never should; see the lines before this one"),
+            text = panics.next() => bail!("{text}; a part of the speaker is gone, and the whole ends"),
         }
         break;
     }
@@ -125,8 +129,11 @@ pub(crate) async fn operator(operator: Operator) -> anyhow::Result<Exit> {
             _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
         }
     };
-    crate::operator::run(&loaded.config, metrics, stopped).await?;
-    Ok(Exit::Done)
+    let mut panics = Panics::watch();
+    tokio::select! {
+        ended = crate::operator::run(&loaded.config, metrics, stopped) => ended.map(|()| Exit::Done),
+        text = panics.next() => bail!("{text}; a part of the operator is gone, and the whole ends"),
+    }
 }
 
 /// Prints every error and warning of a configuration and of what it names.
@@ -153,7 +160,10 @@ pub(crate) async fn check(check: &Check) -> anyhow::Result<Exit> {
             for warning in &loaded.warnings {
                 say(warning.severity, warning);
             }
-            let mut findings = crate::check::manifests(&loaded.config);
+            let Found { placed, mut findings } = crate::check::manifests(&loaded, file);
+            for diagnostic in &placed {
+                say(diagnostic.severity, diagnostic);
+            }
             if *node {
                 findings.extend(crate::check::node(&loaded.config));
                 findings.extend(crate::check::kubernetes(&loaded.config).await);

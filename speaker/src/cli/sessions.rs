@@ -96,6 +96,14 @@ fn by_family(counts: &[FamilyCount]) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
+/// What waits for the next session.
+fn pending(keys: &[String]) -> Option<String> {
+    let verb = if keys.len() == 1 { "waits" } else { "wait" };
+    let all = keys.join(", ");
+    (!keys.is_empty())
+        .then(|| format!("  Changed since the session came up, and {verb} for the next one: {all}"))
+}
+
 /// `speaker peers NAME`.
 pub(crate) fn peer(detail: &PeerDetail) -> String {
     let mut out = String::new();
@@ -134,6 +142,7 @@ pub(crate) fn peer(detail: &PeerDetail) -> String {
     }
     let keepalive = detail.keepalive.map_or_else(|| "off".to_owned(), |seconds| format!("{seconds} s"));
     line(format!("  Hold time {} s, keepalive {keepalive}", detail.hold_time));
+    pending(&detail.pending).into_iter().for_each(&mut line);
     if let Some(timer) = &detail.next_timer {
         line(format!("  Next timer {} in {:.1} s", timer.name, precise(timer.milliseconds)));
     }

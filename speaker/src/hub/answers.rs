@@ -348,6 +348,7 @@ pub(super) fn detail(
 ) -> impl FnOnce(PeerSummary, Option<&PeerView>) -> PeerDetail + Send + 'static + use<> {
     let spec = peer.wanted.spec.clone();
     let group = peer.wanted.group.clone();
+    let pending = peer.pending().into_iter().map(str::to_owned).collect();
     move |summary, view| {
         let session: Option<&SessionView> = view.map(|view| &view.session);
         let negotiated = session.and_then(|session| session.negotiated.as_deref());
@@ -377,6 +378,7 @@ pub(super) fn detail(
                 name: name.to_owned(),
                 milliseconds: u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX),
             }),
+            pending,
             propagation: view.and_then(|view| view.propagation).map(propagation),
             held,
             held_count,

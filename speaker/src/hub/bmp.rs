@@ -91,6 +91,8 @@ impl Stations {
                 self.since.insert(Arc::clone(name), (self.serial, now));
             }
             PeerEvent::Down(reason) => self.parted(name, reason.clone()),
+            // Our end has closed the connection without a word.
+            PeerEvent::Broken(_) => self.parted(name, DownReason::Stopped),
             PeerEvent::Malformed(_) | PeerEvent::Note(_) | PeerEvent::State(_) => return,
         }
         self.stale = true;

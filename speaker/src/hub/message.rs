@@ -64,6 +64,9 @@ pub enum Message {
     Leave,
     /// Stop in an orderly way; with what comes after.
     Stop(Parting),
+    /// Make the task of a peer panic.
+    #[cfg(test)]
+    PanicIn(String),
 }
 
 /// What the hub begins with.

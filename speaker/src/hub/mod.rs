@@ -212,6 +212,7 @@ impl Hub {
                 () = Self::next_election(election) => {}
                 () = until(self.draining.wait()) => {}
                 () = until(self.keeping.wait()) => {}
+                () = until(self.peers.rests()) => {}
                 () = &mut first, if !self.world.is_complete() => {
                     // Before that there is nothing to record: a source that is away is waited for.
                     if self.world.waiting().is_empty() {
@@ -229,6 +230,7 @@ impl Hub {
                     message => self.take(message),
                 }
             }
+            self.peers.resume(&mut self.world);
             self.settle();
             self.freshness.turn(began, self.peers.now());
             if let Some(parting) = stop {
@@ -272,6 +274,12 @@ impl Hub {
             // What is left to be done then is not a message's.
             Message::Leave => self.leave_segments(),
             Message::Stop(_) => {}
+            #[cfg(test)]
+            Message::PanicIn(peer) => {
+                if let Some(peer) = self.peers.get(&peer) {
+                    peer.handle.panic();
+                }
+            }
             Message::Reload(Ok(loaded)) => self.reload(*loaded),
             Message::KeysChanged => {
                 tracing::info!("a passwordFile has changed");
@@ -381,26 +389,27 @@ impl Hub {
         if let (Some(written), None) = (kept, self.world.kept_since()) {
             tracing::info!("every source has delivered: the set kept at {} is replaced", rfc3339(written));
         }
+        if changes.complete {
+            tracing::info!("every source has delivered: sessions start");
+        }
+        if self.world.is_open() && self.peers.reconcile(&self.config, &mut self.world) {
+            self.stations.configure(&mut self.world);
+            self.secrets_stale = true;
+            self.watch_secrets();
+            let listen = peers::listen_addresses(&self.config, &self.world);
+            self.listening.send_modify(|all| all.retain(|status| listen.contains(&status.wanted)));
+        }
+        // First of all the peers. The kernel has carried for long what is announced, and carries for a while what is
+        // withdrawn; what follows then is for the disk and for people.
+        self.peers.follow(&self.world, &changes, self.since.take());
         if let (Some(wanted), Some(kernel)) = (changes.kernel.take(), &self.kernel) {
             kernel.want(wanted);
         }
         self.ask_proxy(changes.proxy);
-        if changes.complete {
-            tracing::info!("every source has delivered: sessions start");
-        }
         if self.world.is_open() {
-            if self.peers.reconcile(&self.config, &mut self.world) {
-                self.stations.configure(&mut self.world);
-                self.secrets_stale = true;
-                self.watch_secrets();
-                let listen = peers::listen_addresses(&self.config, &self.world);
-                self.listening.send_modify(|all| all.retain(|status| listen.contains(&status.wanted)));
-            }
             self.tell_findings();
             self.tell_nameless();
         }
-        // First of all the peers: what follows is for the disk and for people.
-        self.peers.follow(&self.world, &changes, self.since.take());
         self.stations.follow(&self.config, &mut self.peers, &self.world, &changes);
         self.settle_segments();
         self.tell_allocation(std::mem::take(&mut changes.ipam));

@@ -95,6 +95,7 @@ type Complete = Box<dyn FnOnce(Option<&PeerView>) -> PeerSummary + Send>;
 struct Peer {
     name: String,
     last_notification: Option<LastNotification>,
+    panics: u64,
     complete: Complete,
     view: Pin<Box<dyn Future<Output = Option<PeerView>> + Send>>,
 }
@@ -109,7 +110,8 @@ impl Observation {
     /// Adds what peers' tasks and the process as a whole know.
     pub async fn complete(self) -> Samples {
         let Self { mut samples, peers } = self;
-        for Peer { name, last_notification, complete, view } in peers {
+        for Peer { name, last_notification, panics, complete, view } in peers {
+            samples.count(&names::TASK_PANICS, &[&name], panics);
             let view = view.await;
             let summary = complete(view.as_ref());
             peer(&mut samples, &name, &summary, last_notification);
@@ -156,6 +158,7 @@ impl Hub {
         Peer {
             name: peer.wanted.spec.name.to_string(),
             last_notification: peer.last_notification,
+            panics: peer.breaks.count,
             complete: Box::new(self.summary(peer)),
             view: Box::pin(peer.handle.view()),
         }

@@ -1,6 +1,7 @@
 //! The running peers: started, stopped and changed as the configuration says, and joined to the tables
 //! that they are to be told.
 
+mod broken;
 mod dynamic;
 mod orders;
 
@@ -9,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_proto::session::{DownReason, StopReason};
+use bgp_proto::session::{DownReason, StopReason, TimerConfig};
 use bgp_proto::types::{Prefix, RouterId, Timestamp};
 use bgp_proto::wire::Notification;
 use speaker_config::model::SpeakerConfig;
@@ -17,7 +18,7 @@ use speaker_core::export::is_loopback;
 use speaker_core::world::{Changes, World};
 
 use super::ByName;
-use super::running::{LastNotification, Running, peer_out};
+use super::running::{Breaks, LastNotification, Running, peer_out};
 use super::unnumbered::{Neighbors, interfaces_up};
 use super::wanted::{self, Difference, Identity, Wanted};
 use crate::io::boot::Predecessor;
@@ -263,23 +264,30 @@ impl Peers {
     }
 
     fn begin(&mut self, name: &PeerName, wanted: Wanted, shutdown: Option<String>, dynamic: bool) {
-        let handle = peer::spawn(wanted.spec.clone(), self.context.clone());
-        for ending in self.ending.iter().filter(|one| one.address == wanted.spec.address) {
-            handle.follow(ending.leaving.clone());
-        }
-        let blocked = wanted.blocked.clone();
-        match (&shutdown, &blocked) {
+        let running = self.idle(wanted, shutdown, dynamic);
+        let (wanted, handle) = (&running.wanted, &running.handle);
+        match (&running.shutdown, &wanted.blocked) {
             (Some(message), _) => tracing::info!(peer = %name, "shut down: {message}"),
             // A session without its key would be worse than none (design §5, "MD5 fails closed").
             (None, Some(why)) if wanted.is_sought() => tracing::info!(peer = %name, "waiting: {why}"),
             (None, Some(error)) => tracing::error!(peer = %name, "not started: {error}"),
             (None, None) => handle.start(),
         }
-        let last_error = blocked.map(|error| (super::unix_now(), error));
-        let running = Running {
+        self.running.insert(Arc::clone(name), running);
+    }
+
+    /// A peer with its task, which waits for the word to start.
+    fn idle(&self, wanted: Wanted, shutdown: Option<String>, dynamic: bool) -> Running {
+        let handle = peer::spawn(wanted.spec.clone(), self.context.clone());
+        for ending in self.ending.iter().filter(|one| one.address == wanted.spec.address) {
+            handle.follow(ending.leaving.clone());
+        }
+        let last_error = wanted.blocked.clone().map(|error| (super::unix_now(), error));
+        Running {
             wanted,
             handle,
             established: None,
+            timers: TimerConfig::default(),
             shutdown,
             last_error,
             last_malformed: None,
@@ -288,8 +296,8 @@ impl Peers {
             last_note: None,
             changed: None,
             dynamic,
-        };
-        self.running.insert(Arc::clone(name), running);
+            breaks: Breaks::default(),
+        }
     }
 
     fn end(&mut self, name: &str, world: &mut World, subcode: u8, text: &str) {
@@ -335,6 +343,7 @@ impl Peers {
                 }
                 running.handle.attach(established.negotiated.conn, world.peer_up(name, out));
                 running.established = Some(established);
+                running.timers = wanted::timers(&running.wanted.spec.settings);
                 running.changed = Some(now);
                 running.last_note = None;
             }
@@ -370,6 +379,7 @@ impl Peers {
                 }
             }
             PeerEvent::Note(text) => running.last_note = Some((super::unix_now(), text)),
+            PeerEvent::Broken(text) => self.begin_anew(world, name, &text),
             PeerEvent::State(_) => {}
         }
     }

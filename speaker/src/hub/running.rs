@@ -1,6 +1,8 @@
 //! One peer with its task, and what the hub knows of it.
 
-use bgp_proto::session::DownReason;
+use std::time::Duration;
+
+use bgp_proto::session::{DownReason, TimerConfig};
 use bgp_proto::types::{FamilyMap, Timestamp};
 use bgp_proto::wire::Capability;
 use speaker_config::objects::UnixSeconds;
@@ -16,6 +18,8 @@ pub(super) struct Running {
     pub(super) wanted: Wanted,
     pub(super) handle: PeerHandle,
     pub(super) established: Option<Box<Established>>,
+    /// The timers when the session came up.
+    pub(super) timers: TimerConfig,
     /// Down by an operator's word, with what was said.
     pub(super) shutdown: Option<String>,
     /// When and why it last went down or was refused.
@@ -32,6 +36,36 @@ pub(super) struct Running {
     pub(super) changed: Option<Timestamp>,
     /// Made for somebody who dialled from a `dynamicPeers` prefix.
     pub(super) dynamic: bool,
+    pub(super) breaks: Breaks,
+}
+
+/// How often the peer's task has panicked, and since when it rests.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Breaks {
+    /// In all.
+    pub(super) count: u64,
+    /// One soon after the other.
+    row: u32,
+    last: Option<Timestamp>,
+    /// When the task that has taken the place of the last one is to start.
+    pub(super) resumes: Option<Timestamp>,
+}
+
+/// The first rest; each is twice as long as the one before.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(60);
+/// A task that has lasted so long begins with the first rest again.
+const LASTED: Duration = Duration::from_secs(600);
+
+impl Breaks {
+    /// One more.
+    #[must_use]
+    pub(super) fn again(self, now: Timestamp) -> Self {
+        let soon = self.last.is_some_and(|last| now.since(last) < LASTED);
+        let row = if soon { self.row.saturating_add(1) } else { 0 };
+        let rest = FIRST_REST.saturating_mul(2_u32.saturating_pow(row)).min(LONGEST_REST);
+        Self { count: self.count + 1, row, last: Some(now), resumes: Some(now + rest) }
+    }
 }
 
 /// What of a NOTIFICATION (RFC 4271 §4.5) is counted.
@@ -76,12 +110,35 @@ impl Running {
         match (&self.shutdown, &self.wanted.blocked) {
             (Some(_), _) => Some(format!("is shut down; `speaker no-shutdown {name}` lets it come up")),
             (None, Some(why)) => Some(format!("is not started: {why}")),
+            (None, None) if self.breaks.resumes.is_some() => {
+                Some("rests, since its task has panicked; it begins anew by itself".to_owned())
+            }
             (None, None) => None,
         }
     }
 
+    /// Keys of settings that only the next session will have: those that are not what this one was begun with.
+    pub(super) fn pending(&self) -> Vec<&'static str> {
+        let Some(up) = &self.established else { return Vec::new() };
+        let (settings, timers) = (&self.wanted.spec.settings, wanted::timers(&self.wanted.spec.settings));
+        let open = &up.negotiated.sent_open;
+        // Version, My Autonomous System, Hold Time follow the header (RFC 4271 §4.2).
+        let offered = open.get(22..24).and_then(|octets| octets.try_into().ok()).map(u16::from_be_bytes);
+        let helps = |one: &Capability| matches!(one, Capability::GracefulRestart(_));
+        let told = up.negotiated.our_capabilities.iter().any(helps);
+        let all = [
+            ("timers.hold", offered == Some(timers.hold.seconds())),
+            ("timers.keepalive", self.timers.keepalive == timers.keepalive),
+            ("timers.sendHold", self.timers.send_hold == timers.send_hold),
+            // The peer is to know that its routes are kept while it restarts.
+            ("learn", told || settings.learn.is_off()),
+        ];
+        all.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
+    }
+
     /// Takes on new settings that leave the session up.
     pub(super) fn adopt(&mut self, wanted: Wanted, name: &str, world: &mut World) {
+        let before = self.pending();
         let timers = wanted::timers(&wanted.spec.settings);
         if timers != wanted::timers(&self.wanted.spec.settings) {
             self.handle.set_timers(timers);
@@ -97,6 +154,11 @@ impl Running {
             self.handle.set_receive(wanted.spec.settings.clone());
         }
         self.wanted = wanted;
+        let pending = self.pending();
+        if !pending.is_empty() && pending != before {
+            let keys = pending.join(", ");
+            tracing::info!(peer = %name, "{keys}: new values wait for the next session; `speaker clear {name}` begins one");
+        }
         if let Some(established) = &self.established {
             let tables = world.peer_up(name, peer_out(self, established));
             self.handle.attach(established.negotiated.conn, tables);
@@ -121,4 +183,24 @@ pub(super) fn peer_out(running: &Running, established: &Established) -> PeerOut 
     };
     let next_hops = FamilyMap::from_fn(|family| next_hop(family, &inputs));
     PeerOut::new(&running.wanted.selected_as, settings, negotiated, next_hops)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_panics_again_and_again_rests_longer_and_longer() {
+        let mut now = Timestamp::from_nanos(0) + Duration::from_secs(100);
+        let mut breaks = Breaks::default();
+        for expected in [1, 2, 4, 8, 16, 32, 60, 60] {
+            breaks = breaks.again(now);
+            let resumes = breaks.resumes.unwrap();
+            assert_eq!(resumes.since(now), Duration::from_secs(expected));
+            now = resumes + Duration::from_secs(5);
+        }
+        breaks = breaks.again(now + LASTED);
+        assert_eq!(breaks.resumes.unwrap().since(now + LASTED), FIRST_REST, "it had lasted");
+        assert_eq!(breaks.count, 9);
+    }
 }

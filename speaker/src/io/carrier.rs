@@ -1,20 +1,23 @@
 //! Interfaces that go down, told by rtnetlink: a session over one of them is over, whatever its timers say.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use tokio::sync::broadcast;
+use tokio::sync::mpsc;
 
-/// What a receiver that is slow may leave unread; it then misses the oldest, and has its timers.
+/// What a receiver that is slow may leave unread; it then misses the newest, and has its timers.
 const BACKLOG: usize = 64;
 
 /// Tells which interfaces have gone down. Clones share one source.
 #[derive(Debug, Clone)]
-pub struct Carriers(broadcast::Sender<Arc<str>>);
+pub struct Carriers(Arc<Mutex<Subscribers>>);
+
+/// A channel for each: a receiver of one channel for all would take its lock each time that a task wakes.
+type Subscribers = Vec<mpsc::Sender<Arc<str>>>;
 
 impl Carriers {
     /// Opens the netlink socket and the task that reads it until the last clone is gone; call inside the
@@ -24,15 +27,14 @@ impl Carriers {
     /// The kernel gives no netlink socket.
     pub fn watch() -> std::io::Result<Self> {
         let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
-        let carriers = Self(broadcast::channel(BACKLOG).0);
-        let down = carriers.0.downgrade();
+        let carriers = Self(Arc::default());
+        let down = Arc::downgrade(&carriers.0);
         let reading = tokio::spawn(connection);
         tokio::spawn(async move {
             while let Some((message, _)) = messages.next().await {
                 let Some(down) = down.upgrade() else { break };
                 if let Some(name) = gone(&message) {
-                    // Nobody may be listening.
-                    let _ = down.send(name.into());
+                    tell(&down, &name.into());
                 }
             }
             reading.abort();
@@ -42,8 +44,19 @@ impl Carriers {
 
     /// Names of interfaces, as they go down from now on.
     #[must_use]
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<str>> {
-        self.0.subscribe()
+    pub fn subscribe(&self) -> mpsc::Receiver<Arc<str>> {
+        let (down, told) = mpsc::channel(BACKLOG);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|one| !one.is_closed());
+        all.push(down);
+        told
+    }
+}
+
+fn tell(subscribers: &Mutex<Subscribers>, name: &Arc<str>) {
+    for one in subscribers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        // Whoever is gone, or slow, misses it.
+        let _ = one.try_send(Arc::clone(name));
     }
 }
 
@@ -82,6 +95,22 @@ mod tests {
         link.header.interface_family = family;
         link.attributes.push(LinkAttribute::IfName("eth1".to_owned()));
         link
+    }
+
+    #[test]
+    fn everybody_is_told_and_those_who_are_gone_are_forgotten() {
+        let carriers = Carriers(Arc::default());
+        let mut slow = carriers.subscribe();
+        let mut one = carriers.subscribe();
+        drop(carriers.subscribe());
+        for number in 0..=BACKLOG {
+            tell(&carriers.0, &number.to_string().into());
+            assert_eq!(one.try_recv().as_deref(), Ok(&*number.to_string()));
+        }
+        assert_eq!(slow.len(), BACKLOG, "the newest is missed");
+        assert_eq!(slow.try_recv().as_deref(), Ok("0"));
+        let _another = carriers.subscribe();
+        assert_eq!(carriers.0.lock().unwrap().len(), 3);
     }
 
     #[test]

@@ -134,6 +134,7 @@ metrics! {
     SESSION_UPTIME = seconds("speaker_bgp_session_uptime", &["peer"], "How long the session has been Established; 0 where it is not.");
     SESSION_ESTABLISHED = counter("speaker_bgp_session_established", &["peer"], "How often the session came up.");
     SESSION_FLAPS = counter("speaker_bgp_session_flaps", &["peer"], "How often the session went down after it had been up.");
+    TASK_PANICS = counter("speaker_bgp_task_panics", &["peer"], "How often the peer's task has panicked, a fault of the speaker itself, and was begun anew.");
     LAST_ERROR_CODE = gauge("speaker_bgp_session_last_error_code", &["peer", "direction"], "Code of the last NOTIFICATION, sent or received; not there before the first.");
     LAST_ERROR_SUBCODE = gauge("speaker_bgp_session_last_error_subcode", &["peer", "direction"], "Its subcode.");
     MESSAGES_RECEIVED = counter("speaker_bgp_messages_received", &["peer", "type"], "Messages from the peer: open, update, notification, keepalive, route-refresh.");

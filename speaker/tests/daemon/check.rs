@@ -74,6 +74,34 @@ fn what_the_manifests_come_to_is_judged_as_in_the_daemon() {
 }
 
 #[test]
+fn a_dangerous_prefix_is_named_by_its_line_and_key() {
+    let scene = Scene::new();
+    scene.write("m/node.yaml", "{apiVersion: v1, kind: Node, metadata: {name: n2}, status: {addresses: [{type: InternalIP, address: 192.0.2.7}]}}\n");
+    let advertisements = "advertisements:
+  - {name: fine, prefixes: [203.0.113.0/24]}
+  - name: fixed
+    prefixes:
+      - 198.51.100.0/24
+      - 169.254.0.0/16
+      - 192.0.2.0/24
+";
+    let text = node(1790, "", advertisements);
+    scene.write("node.yaml", &text);
+    let ran = scene.run(&["check", "--config", "node.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for (prefix, key, why) in [
+        ("169.254.0.0/16", "advertisements[1].prefixes[1]", "link-local"),
+        ("192.0.2.0/24", "advertisements[1].prefixes[2]", "the address of node n2"),
+    ] {
+        let line = 1 + text.lines().position(|line| line.contains(prefix)).unwrap();
+        let start = format!("node.yaml:{line}:9: warning: {key}: ");
+        let found = ran.out.lines().find(|line| line.starts_with(&start));
+        assert!(found.is_some_and(|line| line.contains(why)), "{start} is not in\n{}", ran.out);
+    }
+    assert!(ran.out.ends_with("3 warning(s)\n"), "those two and the loopback next hop: {}", ran.out);
+}
+
+#[test]
 fn the_host_is_looked_at_when_asked() {
     let scene = Scene::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -198,6 +198,33 @@ fn what_is_kept_of_received_routes_changes_without_a_reset() {
     assert_eq!(node.peer("tor")["establishedCount"], 1);
 }
 
+#[test]
+fn what_only_the_next_session_takes_up_is_said_to_wait() {
+    let pair = two_pools();
+    let (node, router) = (&pair.node, &pair.router);
+    assert_eq!(node.peer("tor")["pending"], serde_json::json!([]));
+    let rest = advertisements("communities: [\"64501:1\"]", "communities: [\"64501:2\"]");
+    pair.reconfigure(", timers: {hold: 30s, keepalive: 5s, sendHold: 1m}", &rest);
+    node.peer_is("tor", "has what waits", |peer| {
+        peer["pending"] == serde_json::json!(["timers.hold", "timers.keepalive", "timers.sendHold"])
+    });
+    node.logged("timers.hold, timers.keepalive, timers.sendHold: new values wait for the next session");
+    let told = node.speaker(&["peers", "tor"]).out;
+    assert!(told.contains("wait for the next one: timers.hold"), "{told}");
+    assert!(told.contains("Hold time 90 s"), "that of the session that is up: {told}");
+    assert_eq!(node.peer("tor")["establishedCount"], 1);
+    // The old values again, and there is nothing to wait for.
+    pair.reconfigure(", timers: {sendHold: 1m}", &rest);
+    node.peer_is("tor", "waits for one", |peer| peer["pending"] == serde_json::json!(["timers.sendHold"]));
+    pair.reconfigure(", timers: {hold: 30s}", &rest);
+    node.peer_is("tor", "waits for another", |peer| peer["pending"] == serde_json::json!(["timers.hold"]));
+    assert_eq!(node.speaker(&["clear", "tor"]).code, 0);
+    node.peer_is("tor", "has it in force", |peer| {
+        peer["state"] == "Established" && peer["holdTime"] == 30 && peer["pending"] == serde_json::json!([])
+    });
+    router.receives(&[BLUE, RED]);
+}
+
 /// The kernel of the test may have TCP-AO or not; without it there is a reason and no session.
 #[test]
 fn tcp_ao_is_in_force_or_there_is_no_session() {

@@ -211,6 +211,16 @@ pub(super) fn check_address(address: &Spanned<PeerAddress>, settings: &Settings,
     };
     let port = settings.port.unwrap_or(179);
     let local = settings.local_address.as_ref();
+    // Several daemons share a loopback address in any laboratory.
+    if let Some(local) = local.filter(|local| local.value == peer && !peer.is_loopback()) {
+        report.warn(
+            &local.place,
+            format!(
+                "{peer} is the peer's own address, and only another daemon on this very host can be there"
+            ),
+            "write an address of this host, or remove localAddress",
+        );
+    }
     if context.router.listen.contains(&SocketAddr::new(peer, port)) {
         report.error(
             &address.place,

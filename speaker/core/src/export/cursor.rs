@@ -86,7 +86,8 @@ impl Cursor {
     fn newer(&mut self) -> Option<Arc<Cell>> {
         let table = Arc::clone(&self.table);
         let mut state = table.lock();
-        if state.phase == Phase::Silent {
+        // A task that wakes looks more than once whether there is anything new.
+        if state.phase == Phase::Silent || (self.told == Some(state.head) && !self.rewound) {
             return None;
         }
         let announce = self.told.filter(|_| !self.rewound).unwrap_or(0);

@@ -104,6 +104,12 @@ impl Feed {
         }
     }
 
+    /// Whether the next [`Self::take_told`] has something to say.
+    #[must_use]
+    pub fn has_told(&self) -> bool {
+        self.told != Told::default()
+    }
+
     /// What the chunks since the last call told of; the answer to a route refresh with markers does not count.
     pub fn take_told(&mut self) -> Told {
         std::mem::take(&mut self.told)

@@ -6,17 +6,37 @@ use bgp_proto::types::Prefix;
 use speaker_config::model::ExportRule;
 
 use super::World;
+use crate::announce;
 use crate::export::{Conflict, conflicts};
-use crate::rib::Route;
+use crate::rib::{Route, SourceKind};
+
+/// What the user should hear of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Where it is about an entry of an advertisement's `prefixes`, which is not announced: the advertisement's name and
+    /// the entry.
+    pub entry: Option<(String, Prefix)>,
+    /// One sentence; of an entry, why it is not announced.
+    pub text: String,
+}
 
 impl World {
-    /// Everything that the user should hear of, one sentence each.
+    /// Everything that the user should hear of.
     #[must_use]
-    pub fn findings(&self) -> Vec<String> {
-        let announced = self.announcer.findings(&self.inputs);
-        let mut all: Vec<String> = announced.iter().map(ToString::to_string).collect();
-        all.extend(self.left_out(self.announcer.rib().routes.iter()));
-        all
+    pub fn findings(&self) -> Vec<Finding> {
+        let announced = self.announcer.findings(&self.inputs).into_iter().map(|finding| {
+            let text = finding.to_string();
+            match finding {
+                announce::Finding::Refused { source, advertisement, prefix, reason }
+                    if source.kind == SourceKind::Prefix =>
+                {
+                    Finding { entry: Some((advertisement, prefix)), text: reason.to_string() }
+                }
+                _ => Finding { entry: None, text },
+            }
+        });
+        let left_out = self.left_out(self.announcer.rib().routes.iter());
+        announced.chain(left_out.into_iter().map(|text| Finding { entry: None, text })).collect()
     }
 
     /// What merging leaves out of these routes: `blackhole` and `no-advertise`, where not every advertisement of a
@@ -101,10 +121,10 @@ mod tests {
         );
         let [told] = world.findings().try_into().unwrap_or_else(|all| panic!("{all:?}"));
         assert!(
-            told.starts_with(
+            told.text.starts_with(
                 "blackhole of advertisement 'drop' is left out of 192.0.2.1/32 and 3 more towards b, rack: "
             ),
-            "{told}"
+            "{told:?}"
         );
         let explained = world.explain("192.0.2.2/31").unwrap().warnings;
         assert!(
@@ -121,7 +141,7 @@ mod tests {
             "- {name: drop, poolPrefix: {when: always}, attributes: {communities: [no-advertise]}}\n\
              - {name: too, poolPrefix: {when: always}, attributes: {communities: [no-advertise, \"1:1\"]}}\n",
         ] {
-            assert_eq!(world(advertisements).findings(), Vec::<String>::new(), "{advertisements}");
+            assert_eq!(world(advertisements).findings(), [], "{advertisements}");
         }
     }
 }

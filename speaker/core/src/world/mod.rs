@@ -30,6 +30,7 @@ use crate::pools::Pools;
 use crate::programming::Programmed;
 use crate::readiness::{Gate, Health};
 
+pub use findings::Finding;
 pub use peers::{EffectivePeer, EffectivePeers};
 
 /// Where Cilium has the Secrets of `authSecretRef` unless it is told otherwise.

@@ -54,6 +54,7 @@ impl Peers {
     pub(in crate::hub) fn no_shut_down(&mut self, name: &str, world: &mut World) -> bool {
         let Some(peer) = self.running.get_mut(name) else { return false };
         peer.shutdown = None;
+        peer.breaks.resumes = None;
         if peer.dynamic && peer.established.is_none() {
             // It begins anew when it dials.
             self.end(name, world, cease::PEER_DECONFIGURED, "waiting for the dynamic peer to dial");

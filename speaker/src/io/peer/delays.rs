@@ -1,12 +1,13 @@
 //! How long changes take from their source to the wire.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bgp_proto::types::Timestamp;
+use futures_util::task::AtomicWaker;
 use speaker_core::export::Told;
-use tokio::sync::Notify;
 
 use crate::metrics::Durations;
 
@@ -16,10 +17,11 @@ const PER_OCTAVE: usize = 1 << PRECISION;
 /// The first octave takes in everything below it.
 const BUCKETS: usize = (64 - PRECISION as usize + 1) * PER_OCTAVE;
 
-/// Wakes a peer's task when its tables have moved, and tells it since when.
+/// Wakes a peer's task when its tables have moved, and tells it since when. One task waits.
 #[derive(Debug, Default)]
 pub(super) struct Moved {
-    notify: Notify,
+    told: AtomicBool,
+    waiting: AtomicWaker,
     since: Mutex<Option<Timestamp>>,
 }
 
@@ -30,12 +32,19 @@ impl Moved {
             let mut first = self.since.lock().unwrap_or_else(PoisonError::into_inner);
             *first = first.or(since);
         }
-        self.notify.notify_one();
+        self.told.store(true, Ordering::Release);
+        self.waiting.wake();
     }
 
     /// Waits for it.
-    pub(super) async fn notified(&self) {
-        self.notify.notified().await;
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        let told = || self.told.swap(false, Ordering::Acquire);
+        if told() {
+            return Poll::Ready(());
+        }
+        self.waiting.register(cx.waker());
+        // It may have been told before somebody waited.
+        if told() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Since when the eldest change has been waiting, told once.
@@ -193,5 +202,22 @@ mod tests {
         moved.wake(None);
         moved.wake(at(7));
         assert_eq!((moved.take(), moved.take()), (at(5), None));
+    }
+
+    #[tokio::test]
+    async fn no_move_is_lost_before_or_while_somebody_waits() {
+        let moved = std::sync::Arc::new(Moved::default());
+        let wait = || std::future::poll_fn(|cx| moved.poll(cx));
+        moved.wake(None);
+        moved.wake(None);
+        wait().await;
+        let soon = Duration::from_millis(20);
+        assert!(tokio::time::timeout(soon, wait()).await.is_err(), "two before one look are one");
+        for _ in 0..1000 {
+            let waker = std::sync::Arc::clone(&moved);
+            let told = std::thread::spawn(move || waker.wake(None));
+            tokio::time::timeout(Duration::from_secs(20), wait()).await.expect("woken");
+            told.join().unwrap();
+        }
     }
 }

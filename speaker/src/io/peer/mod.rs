@@ -28,8 +28,10 @@ use super::keys::Keys;
 use super::learn::Learn;
 use super::listen::Incoming;
 use crate::metrics::Durations;
+use crate::panics;
 
 mod act;
+mod alarm;
 mod bfd;
 mod connection;
 mod delays;
@@ -75,6 +77,8 @@ pub enum PeerEvent {
     Down(DownReason),
     /// Something that an operator may want to read. Already logged.
     Note(String),
+    /// The task has panicked, which is a fault of ours, and nothing is left of it or of the session. Already logged.
+    Broken(String),
 }
 
 /// A session that came up.
@@ -223,7 +227,13 @@ pub(crate) enum Command {
     Received(Wanted, oneshot::Sender<Vec<ReceivedRoute>>),
     Routes(Wanted, oneshot::Sender<Vec<dump::Route>>),
     News(ConnId, Follow, usize, oneshot::Sender<Option<News>>),
-    Shutdown { reason: StopReason, flush: Duration },
+    Shutdown {
+        reason: StopReason,
+        flush: Duration,
+    },
+    /// A fault of ours.
+    #[cfg(test)]
+    Panic,
 }
 
 /// Starts the task of a peer, in Idle until [`PeerHandle::start`].
@@ -233,10 +243,16 @@ pub fn spawn(spec: PeerSpec, context: PeerContext) -> PeerHandle {
     let moved = Arc::new(Moved::default());
     let name = Arc::clone(&spec.name);
     let (leaving, stays) = Leaving::new();
+    let (events, own) = (context.events.clone(), Arc::clone(&name));
     let run = task::run(spec, context, commands.downgrade(), inbox, Arc::clone(&moved));
     let task = tokio::spawn(async move {
-        run.await;
+        let ended = panics::contained(run).await;
         drop(stays);
+        if let Err(text) = ended {
+            tracing::error!(peer = %own, "the task of the peer has panicked, and its session is lost: {text}");
+            // Without a hub nobody begins it anew.
+            let _ = events.send((own, PeerEvent::Broken(text))).await;
+        }
     });
     PeerHandle { name, commands, moved, leaving, task }
 }
@@ -351,6 +367,12 @@ impl PeerHandle {
         let (answer, routes) = oneshot::channel();
         self.send(Command::Routes(Box::new(wanted), answer));
         async move { routes.await.unwrap_or_default() }
+    }
+
+    /// Makes the task panic.
+    #[cfg(test)]
+    pub(crate) fn panic(&self) {
+        self.send(Command::Panic);
     }
 
     /// Sends what the tables still hold for the peer, at most for `flush`, then stops for `reason` and ends

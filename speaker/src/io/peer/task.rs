@@ -12,10 +12,11 @@ use bgp_proto::types::{Asn, Family, FamilyMap, FamilySet, Timestamp};
 use speaker_config::model::PeerSettings;
 use speaker_core::export::{Begun, Feed};
 use speaker_core::received::AdjRibIn;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::Span;
 
+use super::alarm::Alarm;
 use super::bfd::{PeerBfd, is_on_link};
 use super::connection::{Connection, Ready};
 use super::delays::{Delays, Moved};
@@ -37,7 +38,8 @@ pub(super) struct Task {
     /// For those who have to tell the task something.
     pub(super) commands: mpsc::WeakUnboundedSender<Command>,
     pub(super) bfd: PeerBfd,
-    links: broadcast::Receiver<Arc<str>>,
+    links: mpsc::Receiver<Arc<str>>,
+    alarm: Alarm,
     pub(super) options: TcpOptions,
     pub(super) session: Session,
     pub(super) actions: Vec<Action>,
@@ -114,8 +116,8 @@ pub(super) async fn run(
 ) {
     let span = tracing::info_span!("peer", name = %spec.name, address = %spec.address);
     let mut task = Task::new(spec, context, commands);
-    while let Some(deadline) = task.turn(&span) {
-        let wake = task.wait(deadline, &mut inbox, &moved).await;
+    while task.turn(&span) {
+        let wake = task.wait(&mut inbox, &moved).await;
         let entered = span.enter();
         let read = match wake {
             Wake::Again => 0,
@@ -150,6 +152,7 @@ impl Task {
             commands,
             bfd: PeerBfd::default(),
             links: context.carriers.subscribe(),
+            alarm: Alarm::new(),
             session: Session::new(spec.session.clone()),
             actions: Vec::new(),
             connections: Vec::new(),
@@ -198,37 +201,36 @@ impl Task {
         }
     }
 
-    /// Everything that can be done now. Says until when to wait; `None` where the task has ended.
-    fn turn(&mut self, span: &Span) -> Option<Option<Timestamp>> {
+    /// Everything that can be done now, and the alarm for what comes later. Whether the task goes on.
+    fn turn(&mut self, span: &Span) -> bool {
         let _entered = span.enter();
-        if self.session.deadline().is_some_and(|(at, _)| at <= self.now()) {
-            self.expire();
+        if self.alarm.take(self.now()) {
+            if self.session.deadline().is_some_and(|(at, _)| at <= self.now()) {
+                self.expire();
+            }
+            self.expire_bfd();
+            self.start_after_limit();
         }
-        self.expire_bfd();
-        self.start_after_limit();
         self.pump();
         self.measure();
         self.stop_when_flushed();
         let ended = matches!(self.stopping, Some(Stopping::Closing));
         let told = self.learning.queue.is_empty();
         if ended && told && self.connections.is_empty() && self.lingering.is_empty() {
-            return None;
+            return false;
         }
-        let flush = match &self.stopping {
+        let other = match &self.stopping {
             Some(Stopping::Flush { until, .. }) => Some(*until),
-            _ => None,
+            Some(Stopping::Closing) => None,
+            None => self.limits.restart_at(),
         };
         let timer = self.session.deadline().map(|(at, _)| at);
-        let others = self.bfd.guard.deadline().into_iter().chain(self.limits.restart_at());
-        Some(timer.into_iter().chain(flush).chain(others).min())
+        let deadline = timer.into_iter().chain(other).chain(self.bfd.guard.deadline()).min();
+        self.alarm.set(self.context.clock, deadline);
+        true
     }
 
-    async fn wait(
-        &mut self,
-        deadline: Option<Timestamp>,
-        inbox: &mut mpsc::UnboundedReceiver<Command>,
-        moved: &Moved,
-    ) -> Wake {
+    async fn wait(&mut self, inbox: &mut mpsc::UnboundedReceiver<Command>, moved: &Moved) -> Wake {
         let Self {
             connections,
             dial,
@@ -240,16 +242,11 @@ impl Task {
             stopping,
             bfd,
             links,
+            alarm,
             learning,
             ..
         } = self;
         let reads = learning.has_room();
-        let timer = async {
-            match deadline {
-                Some(at) => tokio::time::sleep_until(context.clock.instant(at)).await,
-                None => std::future::pending().await,
-            }
-        };
         let ready = poll_fn(|cx| {
             let ready = connections.iter().find_map(|connection| match connection.poll_ready(cx, reads) {
                 Poll::Ready(ready) => Some(ready),
@@ -258,16 +255,16 @@ impl Task {
             ready.map_or(Poll::Pending, Poll::Ready)
         });
         tokio::select! {
-            () = timer => Wake::Again,
+            () = poll_fn(|cx| alarm.poll(cx)) => Wake::Again,
             // Whoever shuts the task down has let go of the handle.
             command = inbox.recv(), if stopping.is_none() => Wake::Command(command),
             ready = ready => Wake::Ready(ready),
             result = optional(dial.as_mut()) => Wake::Dialled(result),
             egress = optional(lookup.as_mut().map(|(lookup, _)| lookup)) => Wake::Looked(egress),
-            () = moved.notified() => Wake::Moved,
+            () = poll_fn(|cx| moved.poll(cx)) => Wake::Moved,
             () = optional(bfd.farewell.as_mut().map(|farewell| &mut farewell.told)) => Wake::Farewell,
             // What was missed by being slow, timers find.
-            Ok(name) = links.recv() => Wake::LinkDown(name),
+            Some(name) = links.recv() => Wake::LinkDown(name),
             Some(_) = lingering.join_next(), if !lingering.is_empty() => Wake::Again,
             permit = context.learn.reserve(), if !learning.queue.is_empty() => {
                 match permit {
@@ -347,6 +344,8 @@ impl Task {
                 self.say_farewell(None);
                 self.stopping = Some(Stopping::Flush { reason, until: self.now() + flush });
             }
+            #[cfg(test)]
+            Command::Panic => panic!("told to"),
         }
         0
     }
@@ -370,11 +369,11 @@ impl Task {
                 self.received.reset(receive, kept);
             }
             self.request_refresh(families);
-        } else if asks {
-            self.note(
-                "learn has changed, and the peer does not take ROUTE-REFRESH: `clear PEER` brings its routes"
-                    .to_owned(),
-            );
+        } else {
+            let key = if asks { "learn" } else { "receive" };
+            self.note(format!(
+                "{key} has changed, and the peer does not take ROUTE-REFRESH: `clear PEER` brings its routes"
+            ));
         }
     }
 
@@ -394,7 +393,7 @@ impl Task {
 
     /// What was known before the last writing has left where nothing is left.
     fn measure(&mut self) {
-        if !self.caught_up() {
+        if (self.unwritten.is_none() && !self.feed.has_told()) || !self.caught_up() {
             return;
         }
         let told = self.feed.take_told();

@@ -164,8 +164,8 @@ impl Task {
         let ids: Vec<ConnId> = self.connections.iter().map(|connection| connection.id).collect();
         for id in ids {
             let mut turn = 0;
-            while turn < WRITE_TURN {
-                self.refill(id);
+            loop {
+                let more = self.refill(id);
                 let Some(connection) = self.connection(id) else { break };
                 match connection.write() {
                     None => break,
@@ -174,6 +174,15 @@ impl Task {
                         self.sent.updates += begun.updates;
                         self.sent.refreshes += begun.refreshes;
                         self.input(Input::Written { conn: id, bytes: count });
+                        if !more && self.connection(id).is_none_or(|connection| connection.out.is_empty()) {
+                            break;
+                        }
+                        if turn >= WRITE_TURN {
+                            // The kernel may have taken all that waited: what the tables still hold must wait in its
+                            // place, since the task wakes to write for that alone.
+                            self.refill(id);
+                            break;
+                        }
                     }
                     Some(Err(error)) => {
                         self.write_failed(id, &error);
@@ -181,25 +190,23 @@ impl Task {
                     }
                 }
             }
-            // The kernel may have taken all that waited: what the tables still hold must wait in its place,
-            // since the task wakes to write for that alone.
-            self.refill(id);
         }
     }
 
-    /// Memory is bounded by taking no more than what the peer has room for.
-    pub(super) fn refill(&mut self, id: ConnId) {
+    /// Memory is bounded by taking no more than what the peer has room for. Whether the tables may have more.
+    pub(super) fn refill(&mut self, id: ConnId) -> bool {
         if self.up.as_ref().is_none_or(|up| up.conn != id) {
-            return;
+            return false;
         }
         while self.connection(id).is_some_and(|connection| connection.out.table_len() < LOW_WATER) {
-            let Some(chunk) = self.feed.next_chunk() else { return };
+            let Some(chunk) = self.feed.next_chunk() else { return false };
             let bytes = chunk.len();
             if let Some(connection) = self.connection(id) {
                 connection.out.table(chunk);
             }
             self.input(Input::Enqueued { conn: id, bytes });
         }
+        true
     }
 
     /// The peer may have said why before it closed: that is what the session should hear first.

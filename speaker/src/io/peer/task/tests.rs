@@ -80,9 +80,10 @@ fn stall(task: &mut Task, time: Duration) {
 async fn after_a_stall_what_waits_in_the_socket_goes_before_the_hold_timer() {
     let (mut task, _, mut theirs) = established(&door().await).await;
     let span = tracing::Span::none();
+    assert!(task.turn(&span));
     theirs.write_all(&keepalive()).unwrap();
     stall(&mut task, Duration::from_secs(91));
-    assert!(task.turn(&span).is_some());
+    assert!(task.turn(&span));
     assert_eq!(task.session.state(), State::Established);
     // Nothing waits now: it is the peer that is silent.
     stall(&mut task, Duration::from_secs(91));
@@ -142,7 +143,7 @@ async fn a_connection_that_floods_us_leaves_the_other_its_turn() {
         // There is no hub to take events.
         task.pending.clear();
         while flood.write(&keepalive()).is_ok() {}
-        match task.wait(None, &mut inbox, &moved).await {
+        match task.wait(&mut inbox, &moved).await {
             Wake::Ready(ready) => {
                 turns.push(ready.id);
                 task.ready(ready);
