@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use bgp_proto::types::Prefix;
 use speaker_config::objects::{
-    BgpAdvertisement, BgpClusterConfig, BgpNodeConfig, BgpNodeConfigOverride, BgpPeerConfig, EndpointSlice,
-    L2AnnouncementPolicy, Labels, Node, Object, ObjectKey, ObjectRef, Secret, Service, ServiceCidr,
-    api_server_service,
+    BgpAdvertisement, BgpClusterConfig, BgpNodeConfig, BgpNodeConfigOverride, BgpPeerConfig, CiliumNode,
+    EndpointSlice, L2AnnouncementPolicy, Labels, Node, Object, ObjectKey, ObjectRef, Secret, Service,
+    ServiceCidr, api_server_service,
 };
 
 use crate::danger::{ClusterNetwork, DangerContext, Owner};
@@ -262,6 +262,18 @@ impl Inputs {
             ObjectRef::CiliumNode(name) => self.cilium_nodes.contains_key(name),
             ObjectRef::PodIpPool(name) => self.bgp.pod_ip_pools.contains_key(name),
         }
+    }
+
+    /// The labels of a node that selectors see; a missing Node is a node without labels.
+    #[must_use]
+    pub fn selectable_labels(&self, node: &str) -> Labels {
+        self.nodes.get(node).map(|node| node.selectable_labels().into_owned()).unwrap_or_default()
+    }
+
+    /// The CiliumNode of a node.
+    pub(crate) fn cilium_node(&self, node: &str) -> Option<CiliumNode> {
+        let labels = self.cilium_nodes.get(node)?.clone();
+        Some(CiliumNode { name: node.to_owned(), labels, pools: self.bgp.node_pools.get(node).cloned() })
     }
 
     /// The CiliumNode of a node has these labels.

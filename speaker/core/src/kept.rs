@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeptSet {
-    /// This node's own objects: its Node, and Cilium's BGP kinds. Never a Secret.
+    /// This node's own objects: its Node and CiliumNode, and Cilium's BGP kinds. Never a Secret.
     pub objects: Vec<Object>,
     /// The Loc-RIB.
     pub routes: Vec<KeptRoute>,

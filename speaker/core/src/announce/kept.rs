@@ -55,7 +55,7 @@ impl Announcer {
 
     /// What is known of this node and of what nobody may announce.
     fn look(&mut self, inputs: &Inputs) {
-        let labels = inputs.nodes.get(&self.node).map(|node| node.labels.clone()).unwrap_or_default();
+        let labels = inputs.selectable_labels(&self.node);
         for advertisement in &mut self.advertisements {
             advertisement.judge_node(&labels);
         }

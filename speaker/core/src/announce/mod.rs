@@ -17,7 +17,7 @@ use std::net::IpAddr;
 
 use bgp_proto::types::{FamilyMap, Prefix};
 use speaker_config::model::{Advertisement, Datapath, DefaultClass};
-use speaker_config::objects::{Labels, ObjectKey, UnixSeconds};
+use speaker_config::objects::{ObjectKey, UnixSeconds};
 
 use crate::danger::DangerContext;
 use crate::few::FewKeys;
@@ -98,7 +98,6 @@ struct Dirty {
 #[derive(Debug, Clone, Default)]
 pub struct Announcer {
     node: String,
-    labels: Labels,
     default_class: DefaultClass,
     advertisements: Vec<Prepared>,
     surroundings: Surroundings,
@@ -211,11 +210,9 @@ impl Announcer {
     /// Nodes matter by this one's labels, and as the rest of the cluster does by what nobody may announce.
     fn judge_nodes(&mut self, inputs: &Inputs, dirty: &mut Dirty) {
         if dirty.everything || dirty.node {
-            // A missing Node is a node without labels.
-            let own = inputs.nodes.get(&self.node);
-            self.labels = own.map(|node| node.selectable_labels().into_owned()).unwrap_or_default();
+            let labels = inputs.selectable_labels(&self.node);
             for advertisement in &mut self.advertisements {
-                dirty.everything |= advertisement.judge_node(&self.labels);
+                dirty.everything |= advertisement.judge_node(&labels);
             }
         }
         let moved = std::mem::take(&mut dirty.moved);

@@ -42,6 +42,7 @@ impl World {
         let (inputs, bgp) = (&self.inputs, &self.inputs.bgp);
         let mut objects: Vec<Object> = Vec::new();
         objects.extend(inputs.nodes.get(&self.node).cloned().map(Object::Node));
+        objects.extend(inputs.cilium_node(&self.node).map(Object::CiliumNode));
         objects.extend(bgp.cluster_configs.values().cloned().map(Object::BgpClusterConfig));
         objects.extend(bgp.peer_configs.values().cloned().map(|one| Object::BgpPeerConfig(Box::new(one))));
         objects.extend(bgp.advertisements.values().cloned().map(Object::BgpAdvertisement));

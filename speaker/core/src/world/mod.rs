@@ -433,8 +433,7 @@ impl World {
     /// The labels of this node; none where there is no Node object.
     #[must_use]
     pub fn node_labels(&self) -> Labels {
-        let node = self.inputs.nodes.get(&self.node);
-        node.map(|node| node.selectable_labels().into_owned()).unwrap_or_default()
+        self.inputs.selectable_labels(&self.node)
     }
 
     /// The peers that this node is to have, and those that came by themselves: by name.

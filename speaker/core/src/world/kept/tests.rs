@@ -134,6 +134,24 @@ fn what_was_announced_last_is_announced_again_and_the_first_lists_replace_it_in_
 }
 
 #[test]
+fn selectors_see_the_labels_of_a_kept_cilium_node() {
+    let labelled = "{apiVersion: cilium.io/v2, kind: CiliumNode, metadata: {name: n1, labels: {tor: left}}}";
+    let text = CONFIG.replace("{rack: r1}", "{tor: left}").replace(
+        "prefixes: [198.51.100.0/24]",
+        "prefixes: [198.51.100.0/24], nodeSelector: {matchLabels: {tor: left}}",
+    );
+    let before = complete(&text, &[CLUSTER.to_owned(), labelled.to_owned()]);
+    assert_eq!((routes(&before), before.peers().all().len()), (vec!["198.51.100.0/24".to_owned()], 1));
+
+    let mut world = node(&text);
+    assert!(world.open_kept(left(&before)));
+    assert_eq!((routes(&world), world.peers().all().len()), (vec!["198.51.100.0/24".to_owned()], 1));
+    world.synced("services");
+    world.settle(300);
+    assert!(routes(&world).is_empty() && world.peers().all().is_empty(), "nobody has told of them again");
+}
+
+#[test]
 fn an_object_that_nobody_tells_of_any_more_is_gone_with_the_first_lists() {
     let mut world = node(CONFIG);
     assert!(world.open_kept(left(&complete(CONFIG, &objects()))));
