@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bgp_proto::session::{DownReason, Negotiated};
-use bgp_proto::types::{AfiSafi, FamilyMap, FamilySet};
+use bgp_proto::types::{AfiSafi, Family, FamilyMap, FamilySet};
 use bgp_proto::wire::{Capability, GracefulRestart, Notification, codes};
 
 /// What the peer's OPEN asks of us for when it restarts.
@@ -13,7 +13,7 @@ pub struct Helper {
     pub restart: Option<Duration>,
     /// Both sides keep routes over a NOTIFICATION (RFC 8538 §2).
     pub notification: bool,
-    /// The families whose routes are kept.
+    /// The families whose routes are kept for that time.
     pub families: FamilySet,
     /// Of which it has kept its forwarding state (F), now that it is here.
     pub forwarding: FamilySet,
@@ -51,6 +51,17 @@ impl Helper {
             }
         }
         helper
+    }
+
+    /// How long the peer may take to come back until routes of `family` are long-lived stale, or gone; absent where they
+    /// are not kept at all. "the conventional GR phase can be skipped by omitting all AFIs/SAFIs from the GR Capability"
+    /// (RFC 9494 §4.1): the long-lived one then begins at once.
+    pub(super) fn restart_of(&self, family: Family) -> Option<Duration> {
+        let restart = self.restart?;
+        if self.families.contains(family) {
+            return Some(restart);
+        }
+        self.long_lived.get(family).filter(|time| !time.is_zero()).map(|_| Duration::ZERO)
     }
 }
 
@@ -97,8 +108,8 @@ impl Loss {
         }
     }
 
-    /// "A Hard Reset … the session MUST be terminated and the routes … MUST be … removed" (RFC 8538 §3, in short); any
-    /// other NOTIFICATION keeps them between two sides with the N bit.
+    /// A Hard Reset ends the routes with the session (RFC 8538 §3.1); any other NOTIFICATION keeps them between two
+    /// sides with the N bit.
     fn by_notification(notification: &Notification) -> Self {
         let hard = (notification.code, notification.subcode) == (codes::CEASE, codes::CEASE_HARD_RESET);
         if hard { Self::Final } else { Self::Notification }

@@ -50,14 +50,13 @@ impl Learned {
             return;
         }
         let helper = peer.helper;
-        let restart = helper.restart.filter(|_| loss.keeps(&helper));
         let mut kept = FamilySet::default();
-        for family in helper.families.iter().filter(|_| restart.is_some()) {
-            kept.insert(family);
-            *peer.waits.get_mut(family) = restart.map(|time| Wait::Restart(now + time));
-        }
-        for family in Family::ALL.into_iter().filter(|family| !kept.contains(*family)) {
-            *peer.waits.get_mut(family) = None;
+        for family in Family::ALL {
+            let time = helper.restart_of(family).filter(|_| loss.keeps(&helper));
+            *peer.waits.get_mut(family) = time.map(|time| Wait::Restart(now + time));
+            if time.is_some() {
+                kept.insert(family);
+            }
         }
         // "a route (from the peer) previously marked as stale MUST be deleted", where the peer is lost again before it
         // has sent its table (RFC 4724 §4.2).
@@ -83,7 +82,7 @@ impl Learned {
             };
             *peer.waits.get_mut(family) = next.filter(|wait| wait.until() > now);
             let name = Arc::clone(&peer.name);
-            // "any route … with the NO_LLGR community … MUST NOT be retained" (RFC 9494 §4.2, in short).
+            // Routes with NO_LLGR MUST NOT be retained (RFC 9494 §4.2).
             let stays = peer.waits.get(family).is_some();
             let may = |path: &Path| !path.set.rank.no_llgr;
             self.retain_of(id, |prefix, path| {

@@ -122,7 +122,7 @@ pub(super) struct Path {
     /// Whatever the surroundings are.
     pub(super) refused: Option<Refusal>,
     pub(super) stale: Option<Stale>,
-    /// The peer's own refresh has not named it yet (RFC 7313 §4.2).
+    /// The peer's own refresh has not named it yet (RFC 7313 §4).
     pub(super) unrefreshed: bool,
     pub(super) used: bool,
 }

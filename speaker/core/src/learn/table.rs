@@ -234,7 +234,7 @@ impl Learned {
         });
     }
 
-    /// The peer begins to send a family again (RFC 7313 §4.2): what it does not name until [`Self::refreshed`] is gone.
+    /// The peer begins to send a family again (RFC 7313 §4): what it does not name until [`Self::refreshed`] is gone.
     pub fn refreshing(&mut self, name: &str, session: u64, family: Family) {
         let Some((id, peer)) = self.current(name, session) else { return };
         peer.count.get_mut(family).beyond = false;
@@ -244,8 +244,7 @@ impl Learned {
         }
     }
 
-    /// "any routes … that were marked as stale and have not been re-advertised … MUST be … purged" (RFC 7313 §4.2, in
-    /// short).
+    /// What the peer has not named again MUST be removed (RFC 7313 §4).
     pub fn refreshed(&mut self, name: &str, session: u64, family: Family) {
         if let Some((id, _)) = self.current(name, session) {
             self.retain_of(id, |prefix, path| prefix.family() != family || !path.unrefreshed);

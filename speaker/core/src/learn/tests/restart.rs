@@ -136,6 +136,24 @@ fn long_lived_stale_routes_are_a_last_resort() {
     assert_eq!(learned.rows(|name, _| name == "r1").len(), 0);
 }
 
+/// Its graceful restart capability has no family, its long-lived one has both.
+#[test]
+fn a_peer_that_skips_graceful_restart_is_long_lived_stale_at_once() {
+    let skips = Helper { families: FamilySet::EMPTY, forwarding: FamilySet::EMPTY, ..long_lived() };
+    let mut learned = up(skips);
+    learned.down("r1", 1, Loss::Restart, at(10));
+    assert_eq!((ways(&learned, DEFAULT).len(), ways(&learned, INNER).len(), stale(&learned)), (1, 0, 1));
+    assert_eq!(learned.deadline(), Some(at(10 + 3600)));
+    learned.up(&name("r1"), 2, neighbor(1, 64500), both(), skips, rules(), at(20));
+    assert_eq!(ways(&learned, DEFAULT).len(), 1, "F of the long-lived capability is set");
+    learned.update("r1", 2, &end_of_rib(Family::Ipv4Unicast), 0);
+    assert_eq!(ways(&learned, DEFAULT).len(), 0, "it has not said it again");
+
+    let mut for_good = up(skips);
+    for_good.down("r1", 1, Loss::Final, at(10));
+    assert_eq!(ways(&for_good, DEFAULT).len(), 0);
+}
+
 #[test]
 fn without_graceful_restart_and_for_good_everything_goes_at_once() {
     let mut plain = up(Helper::default());
