@@ -9,12 +9,17 @@
     reason = "tests"
 )]
 
+mod pods;
+mod rights;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::Duration;
 
+use pods::agent;
+use rights::rights;
 use serde_json::{Value, json};
 use tests::chart::{find, manifest, objects, render, root, try_render};
 use tests::cluster::{Cluster, NodeSpec, Options};
@@ -94,70 +99,6 @@ fn every_default_is_in_the_schema_with_its_type() {
     walk(&values, &schema, "");
 }
 
-fn agent(objects: &[Value]) -> &Value {
-    &find(objects, "DaemonSet", "speaker-agent")["spec"]["template"]["spec"]
-}
-
-#[test]
-fn the_agent_has_what_it_needs_and_no_more() {
-    let all = objects(&render("{}"));
-    let daemonset = find(&all, "DaemonSet", "speaker-agent");
-    assert_eq!(daemonset["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"], 1);
-    let pod = agent(&all);
-    assert_eq!(pod["hostNetwork"], true);
-    assert_eq!(pod["priorityClassName"], "system-node-critical");
-    assert_eq!(pod["terminationGracePeriodSeconds"], 30);
-    assert_eq!(pod["tolerations"], json!([{"operator": "Exists"}]));
-    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-    let container = &pod["containers"][0];
-    let security = &container["securityContext"];
-    assert_eq!(security["capabilities"], json!({"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]}));
-    assert_eq!(security["readOnlyRootFilesystem"], true);
-    assert_eq!(security["allowPrivilegeEscalation"], false);
-    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
-        assert_eq!(container[probe]["httpGet"]["host"], "127.0.0.1", "{probe}");
-    }
-    assert!(container["resources"]["requests"]["memory"].is_string());
-
-    let low = objects(&render("config: {router: {asn: 64501, listen: ['[::]:179']}}"));
-    let added = &agent(&low)["containers"][0]["securityContext"]["capabilities"]["add"];
-    assert_eq!(*added, json!(["NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE"]));
-    let said =
-        objects(&render("agent: {lowPorts: true}\nconfig: {router: {asn: 64501, listen: ['[::]:179']}}"));
-    let added = &agent(&said)["containers"][0]["securityContext"]["capabilities"]["add"];
-    assert_eq!(*added, json!(["NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE"]), "once");
-    let said = objects(&render("agent: {lowPorts: true}"));
-    let added = &agent(&said)["containers"][0]["securityContext"]["capabilities"]["add"];
-    assert_eq!(*added, json!(["NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE"]), "for Cilium's kinds");
-    let high = objects(&render("config: {router: {asn: 64501, listen: ['0.0.0.0:1790']}}"));
-    let added = &agent(&high)["containers"][0]["securityContext"]["capabilities"]["add"];
-    assert_eq!(*added, json!(["NET_ADMIN", "NET_RAW"]));
-}
-
-#[test]
-fn the_operator_runs_twice_without_rights_on_its_node() {
-    let all = objects(&render("{}"));
-    let deployment = find(&all, "Deployment", "speaker-operator");
-    assert_eq!(deployment["spec"]["replicas"], 2);
-    let pod = &deployment["spec"]["template"]["spec"];
-    assert!(pod["hostNetwork"].is_null());
-    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-    let security = &pod["containers"][0]["securityContext"];
-    assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}));
-    assert_eq!(security["readOnlyRootFilesystem"], true);
-    let terms = &pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"];
-    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
-    for (key, value) in terms[0]["podAffinityTerm"]["labelSelector"]["matchLabels"].as_object().unwrap() {
-        assert_eq!(labels[key], *value, "the anti-affinity is about these Pods");
-    }
-    for kind in ["PodDisruptionBudget", "NetworkPolicy"] {
-        let object = find(&all, kind, "speaker-operator");
-        let selector = object["spec"]["selector"]["matchLabels"].as_object();
-        let selector = selector.or(object["spec"]["podSelector"]["matchLabels"].as_object()).unwrap();
-        assert!(selector.iter().all(|(key, value)| labels[key] == *value), "{kind}: {selector:?}");
-    }
-}
-
 /// Whatever the values are, agents and operator get a file that the program takes.
 #[test]
 fn the_configuration_that_the_chart_writes_is_one_that_check_takes() {
@@ -225,112 +166,6 @@ bgpSecrets: [tor]
     assert_eq!(kinds, ["ConfigMap"]);
     let no_secrets = rights("bgpSecrets: []", "Role", "speaker-agent");
     assert_eq!(no_secrets, BTreeSet::from(["get daemonsets".to_owned()]));
-}
-
-/// What a role grants, as `VERB RESOURCE`.
-fn rights(values: &str, kind: &str, name: &str) -> BTreeSet<String> {
-    let all = objects(&render(values));
-    let rules = find(&all, kind, name)["rules"].as_array().unwrap().clone();
-    let words = |rule: &Value, key: &str| -> Vec<String> {
-        rule[key].as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
-    };
-    let mut rights = BTreeSet::new();
-    for rule in &rules {
-        for (resource, verb) in words(rule, "resources")
-            .iter()
-            .flat_map(|resource| words(rule, "verbs").into_iter().map(move |verb| (resource.clone(), verb)))
-        {
-            assert!(verb != "*" && resource != "*", "{rule}");
-            rights.insert(format!("{verb} {resource}"));
-        }
-    }
-    rights
-}
-
-/// Rights follow what is switched on.
-#[test]
-fn roles_have_what_the_configuration_needs() {
-    let agent = rights("{}", "ClusterRole", "speaker-agent");
-    assert!(
-        agent.iter().all(|right| right.starts_with("list ")
-            || right.starts_with("watch ")
-            // The order of `speaker drain` is kept on the Node.
-            || right.as_str() == "patch nodes"
-            || right.ends_with("/status")),
-        "{agent:?}"
-    );
-    assert!(!agent.iter().any(|right| right.ends_with(" secrets")), "{agent:?}");
-    let l2 = "config: {l2: {enabled: true}}";
-    let quiet = "config: {sources: {kubernetes: {enabled: true, ciliumBGP: false}}}";
-    let without = rights(quiet, "ClusterRole", "speaker-agent");
-    assert!(!without.iter().any(|right| right.contains("ciliumbgp")), "{without:?}");
-    let more: Vec<String> = rights(l2, "ClusterRole", "speaker-agent").difference(&agent).cloned().collect();
-    assert_eq!(more, ["list ciliuml2announcementpolicies", "watch ciliuml2announcementpolicies"]);
-    assert!(rights(l2, "Role", "speaker-agent").contains("patch leases"));
-    assert!(!rights("{}", "Role", "speaker-agent").contains("patch leases"));
-}
-
-#[test]
-fn the_operators_roles_have_what_the_configuration_needs() {
-    let quiet = "config: {sources: {kubernetes: {enabled: true, ciliumBGP: false}}}";
-    let operator = rights(quiet, "ClusterRole", "speaker-operator");
-    let expected = [
-        "create events",
-        "list ciliumloadbalancerippools",
-        "list nodes",
-        "list servicecidrs",
-        "list services",
-        "patch ciliumloadbalancerippools/status",
-        "patch services/status",
-        "watch ciliumloadbalancerippools",
-        "watch nodes",
-        "watch servicecidrs",
-        "watch services",
-    ];
-    assert_eq!(operator.iter().map(String::as_str).collect::<Vec<_>>(), expected);
-    let node_ipam = "config: {nodeIpam: {enabled: true}, sources: {kubernetes: {ciliumBGP: false}}}";
-    let node_ipam = rights(node_ipam, "ClusterRole", "speaker-operator");
-    let more: Vec<String> = node_ipam.difference(&operator).cloned().collect();
-    assert_eq!(more, ["list endpointslices", "watch endpointslices"]);
-    // The API server's own endpoints are in one namespace; with Node IPAM on they are among all the others.
-    let own = rights(quiet, "Role", "speaker-operator-apiserver");
-    assert_eq!(own.into_iter().collect::<Vec<_>>(), ["list endpointslices", "watch endpointslices"]);
-    let without = "config: {ipam: {enabled: false}, sources: {kubernetes: {ciliumBGP: false}}}";
-    let without: Vec<String> =
-        operator.difference(&rights(without, "ClusterRole", "speaker-operator")).cloned().collect();
-    assert_eq!(without, ["list nodes", "list servicecidrs", "watch nodes", "watch servicecidrs"]);
-    // Cilium's BGP kinds: it reads them, writes what it owns, and never deletes or creates what people write.
-    let bgp = rights("{}", "ClusterRole", "speaker-operator");
-    let more: Vec<&str> = bgp.difference(&operator).map(String::as_str).collect();
-    let writes: Vec<&str> = more
-        .iter()
-        .copied()
-        .filter(|right| !right.starts_with("list ") && !right.starts_with("watch "))
-        .collect();
-    assert_eq!(
-        writes,
-        [
-            "create ciliumbgpnodeconfigs",
-            "delete ciliumbgpnodeconfigs",
-            "patch ciliumbgpclusterconfigs/status",
-            "patch ciliumbgpnodeconfigs",
-            "patch ciliumbgppeerconfigs/status",
-        ]
-    );
-    assert_eq!(more.len() - writes.len(), 10, "{more:?}");
-    assert!(!bgp.iter().any(|right| right.ends_with(" secrets")), "{bgp:?}");
-    assert!(rights("{}", "Role", "speaker-operator").contains("watch secrets"));
-    let none = rights("bgpSecrets: []", "Role", "speaker-operator");
-    assert!(!none.iter().any(|right| right.ends_with(" secrets")), "{none:?}");
-    let cilium = objects(&render("{}"));
-    assert!(
-        cilium
-            .iter()
-            .any(|one| one["kind"] == "Role" && one["metadata"]["name"] == "speaker-operator-cilium")
-    );
-    let leases = objects(&render("config: {operator: {leaseName: other}}"));
-    let rules = &find(&leases, "Role", "speaker-operator")["rules"];
-    assert_eq!(rules[1]["resourceNames"], json!(["other"]));
 }
 
 #[test]

@@ -8,137 +8,20 @@
     reason = "tests"
 )]
 
+mod guard;
+mod scene;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use scene::{ALL, CUT, Pods, addr, ask_once, dual, endpoints, host, load, of_nodes, own, pools, wait_served};
 use serde_json::json;
 use tests::cluster::{Backend, ProxyMode, endpoint_slice};
-use tests::e2e::manifests::{ServiceSpec, pool, service};
+use tests::e2e::manifests::service;
 use tests::e2e::{SOON, Turn, agent_config, turn};
-use tests::echo::ask;
-use tests::fabric::{BRIEFLY, nft};
-use tests::lab::Node;
-use tests::traffic::{
-    CLIENT, Flows, Load, PORT, Paths, Place, Proxies, RATE, Servers, addresses, backend, next_hops,
-    terminating,
-};
+use tests::traffic::{Flows, Load, PORT, Paths, Place, Proxies, RATE, addresses, backend, next_hops};
 use tests::wait::{always, eventually};
-
-const ALL: [&str; 3] = ["n1", "n2", "n3"];
-
-/// Connections that are under way at the moment in which the router changes a path may be cut: they are few.
-const CUT: u64 = 5;
-
-fn addr(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-/// Pods with servers on them, by their place.
-struct Pods<'a> {
-    world: &'a Turn,
-    servers: Servers,
-    nodes: BTreeMap<Place, Node>,
-}
-
-impl<'a> Pods<'a> {
-    fn new(world: &'a Turn, prefix: &str, places: &[Place]) -> Self {
-        let mut pods = Self { world, servers: Servers::new(), nodes: BTreeMap::new() };
-        for place in places {
-            pods.run(prefix, *place);
-        }
-        pods
-    }
-
-    /// A Pod `PREFIX-NODE-HOST`; names and hosts are never used twice in a world.
-    fn run(&mut self, prefix: &str, (n, host): Place) {
-        let node = self.world.pod(n, host, &format!("{prefix}-{n}-{host}"));
-        self.servers.serve(&node, 8080);
-        self.nodes.insert((n, host), node);
-    }
-
-    fn stop(&mut self, place: Place) {
-        self.servers.stop(&self.nodes[&place]);
-    }
-}
-
-/// The endpoints of a Service, of both families.
-fn endpoints(world: &Turn, name: &str, ready: &[Place], ending: &[Place]) {
-    for v6 in [false, true] {
-        let ready = ready.iter().map(|place| backend(*place, v6));
-        let all: Vec<Backend> = ready.chain(ending.iter().map(|place| terminating(*place, v6))).collect();
-        if all.is_empty() {
-            let family = if v6 { "ipv6" } else { "ipv4" };
-            let path = format!("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/{name}-{family}");
-            world.cluster.rest().patch(&path, &json!({"endpoints": []}));
-        } else {
-            world.cluster.set_endpoints("default", name, 8080, &all);
-        }
-    }
-}
-
-/// A dual-stack Service `NAME` and its two addresses.
-fn dual(world: &Turn, spec: ServiceSpec, name: &str) -> [IpAddr; 2] {
-    world.cluster.apply(&spec.spec("ipFamilyPolicy: RequireDualStack").yaml());
-    let now = eventually(SOON, "both families have an address", || {
-        let now = world.ingress(name);
-        if now.len() == 2 { Ok(now) } else { Err(format!("{now:?}")) }
-    });
-    let mut all: Vec<IpAddr> = now.iter().map(|one| addr(one)).collect();
-    all.sort();
-    [all[0], all[1]]
-}
-
-fn pools(world: &Turn, number: u8) {
-    world
-        .cluster
-        .apply(&pool("pool", &format!("{{cidr: 10.{number}.0.0/24}}, {{cidr: '2001:db8:{number}::/112'}}")));
-}
-
-fn host(vip: IpAddr) -> String {
-    format!("{vip}/{}", if vip.is_ipv4() { 32 } else { 128 })
-}
-
-/// Waits until the router has both addresses from these nodes, and every node's kube-proxy serves them.
-fn wait_served(world: &Turn, vips: &[IpAddr], nodes: &[&str]) {
-    for vip in vips {
-        world.wait_holders(&host(*vip), nodes);
-        for member in world.members.iter().filter(|member| nodes.contains(&member.node.name())) {
-            eventually(SOON, "each node's kube-proxy serves", || ask_once(&member.node, *vip).map(|_| ()));
-        }
-        eventually(SOON, "the router's kernel has every path", || {
-            let seen = next_hops(world, *vip);
-            if seen.iter().eq(nodes) { Ok(()) } else { Err(format!("{seen:?}")) }
-        });
-    }
-}
-
-fn ask_once(node: &Node, vip: IpAddr) -> Result<String, String> {
-    use std::io::{Read as _, Write as _};
-    node.inside(|| {
-        let to = SocketAddr::new(vip, PORT);
-        let mut stream = std::net::TcpStream::connect_timeout(&to, Duration::from_secs(2))?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        stream.write_all(b"q")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok::<_, std::io::Error>(text.trim().to_owned())
-    })
-    .map_err(|e| format!("{} to {vip}: {e}", node.name()))
-}
-
-/// The addresses as which a node may ask a Pod on behalf of a client.
-fn of_nodes(world: &Turn) -> Vec<IpAddr> {
-    addresses(world).into_keys().collect()
-}
-
-fn own() -> Vec<IpAddr> {
-    CLIENT.map(addr).to_vec()
-}
-
-fn load(world: &Turn, vip: IpAddr, sources: &[IpAddr]) -> Load {
-    Load::start(&world.outside, SocketAddr::new(vip, PORT), RATE, sources)
-}
 
 fn policies(mode: ProxyMode, number: u8) {
     let world = turn(3);
@@ -362,82 +245,6 @@ fn prefer_close_and_session_affinity_disturb_nothing() {
         }
         assert!(by_node.len() == 3 && by_node.values().all(|servers| servers.len() == 1), "{by_node:?}");
     }
-}
-
-/// Counts packets for the pools, by the interface that they come in by.
-const COUNTERS: &str = "
-table inet seen {
-  counter passed { }
-  chain prerouting {
-    type filter hook prerouting priority -400; policy accept;
-    iifname \"eth0\" ip daddr 10.65.0.0/24 counter name passed
-    iifname \"eth0\" ip6 daddr 2001:db8:65::/112 counter name passed
-  }
-}
-";
-
-fn counted(node: &Node) -> u64 {
-    let text = node.exec(&["nft", "list", "counter", "inet", "seen", "passed"]);
-    text.split_whitespace().skip_while(|word| *word != "packets").nth(1).unwrap().parse().unwrap()
-}
-
-fn guarded(mode: ProxyMode) {
-    let world = turn(3);
-    let _proxies = Proxies::start(&world, mode);
-    pools(&world, 65);
-    let prefix = if mode == ProxyMode::Nftables { "gn" } else { "gi" };
-    let host_number = if mode == ProxyMode::Nftables { 65 } else { 66 };
-    let pods = Pods::new(&world, prefix, &[(1, host_number), (2, host_number)]);
-    let vips = dual(&world, service("web"), "web");
-    endpoints(&world, "web", &[(1, host_number), (2, host_number)], &[]);
-    wait_served(&world, &vips, &ALL);
-    let _shadow = world.tor_node().try_exec(&["nft", "delete", "table", "inet", "seen"]);
-    nft(world.tor_node(), COUNTERS);
-    let nobodys = [addr("10.65.0.200"), addr("2001:db8:65::200")];
-    let pod = &pods.nodes[&(1, host_number)];
-    let mut refused = 0;
-    for from in [&world.outside, &world.members[0].node, pod] {
-        for vip in vips {
-            eventually(SOON, "what is served answers", || ask_once(from, vip).map(|_| ()));
-        }
-        let before = counted(world.tor_node());
-        for (to, port) in vips.map(|vip| (vip, 81)).into_iter().chain(nobodys.map(|to| (to, 80))) {
-            ask(from, to, port, BRIEFLY).unwrap_err();
-            refused += 1;
-        }
-        let came = counted(world.tor_node()) - before;
-        // What a node itself sends to nobody goes to the router once, and comes back from there no further than a
-        // node; a SYN is not sent twice within the patience.
-        let allowed = if from.name() == "n1" { 4 } else { 0 };
-        assert!(came <= allowed, "{mode:?}: {came} packets of {} reached the router", from.name());
-    }
-    assert_eq!(refused, 12);
-    // The measure itself: without the guard they go round.
-    for member in &world.members {
-        for family in ["-4", "-6"] {
-            member.node.ip(&[family, "rule", "add", "lookup", "main", "preference", "10000"]);
-        }
-    }
-    let before = counted(world.tor_node());
-    ask(&world.outside, nobodys[0], 80, BRIEFLY).unwrap_err();
-    let came = counted(world.tor_node()) - before;
-    for member in &world.members {
-        for family in ["-4", "-6"] {
-            member.node.ip(&[family, "rule", "del", "preference", "10000"]);
-        }
-    }
-    world.tor_node().exec(&["nft", "delete", "table", "inet", "seen"]);
-    assert!(came > 20, "{came} packets came back: the test sees no loop where there is one");
-}
-
-#[test]
-fn nothing_loops_with_nftables_under_the_guard() {
-    guarded(ProxyMode::Nftables);
-}
-
-#[test]
-fn nothing_loops_with_iptables_under_the_guard() {
-    guarded(ProxyMode::Iptables);
 }
 
 #[test]
