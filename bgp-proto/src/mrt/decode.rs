@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use super::{
-    Body, Ends, IndexedPeer, PeerIndexTable, PeerMessage, Peering, Record, Rib, RibEntry, StateChange,
-    encode, kind, message, table,
+    Body, Ends, IndexedPeer, PeerIndexTable, PeerMessage, Peering, Record, Rib, RibEntry, StateChange, kind,
+    message, table,
 };
 use crate::octets::{Malformed, Octets};
 use crate::session::State;
@@ -146,8 +146,6 @@ fn peering(asn4: bool, octets: &mut Octets) -> Result<Peering, Malformed> {
 
 fn state(octets: &mut Octets) -> Result<State, Malformed> {
     let found = octets.u16("state")?;
-    let all =
-        [State::Idle, State::Connect, State::Active, State::OpenSent, State::OpenConfirm, State::Established];
-    let known = all.into_iter().find(|state| encode::number(*state) == found);
+    let known = State::ALL.into_iter().find(|state| u16::from(state.number()) == found);
     known.ok_or_else(|| Malformed::new(format!("a state of {found}")))
 }

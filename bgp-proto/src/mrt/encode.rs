@@ -6,7 +6,6 @@ use super::{
     Body, Ends, PeerIndexTable, PeerMessage, Peering, Record, Rib, StateChange, kind, message, table,
 };
 use crate::octets::put_address;
-use crate::session::State;
 use crate::types::{AS_TRANS, Family};
 
 /// Something is too long for its field.
@@ -143,20 +142,8 @@ impl StateChange {
     fn encode(&self, out: &mut Vec<u8>) -> u16 {
         self.peering.encode(out);
         for state in [self.old, self.new] {
-            out.extend(number(state).to_be_bytes());
+            out.extend(u16::from(state.number()).to_be_bytes());
         }
         if self.peering.asn4 { message::STATE_CHANGE_AS4 } else { message::STATE_CHANGE }
-    }
-}
-
-/// RFC 6396 §4.4.1.
-pub(super) const fn number(state: State) -> u16 {
-    match state {
-        State::Idle => 1,
-        State::Connect => 2,
-        State::Active => 3,
-        State::OpenSent => 4,
-        State::OpenConfirm => 5,
-        State::Established => 6,
     }
 }

@@ -32,7 +32,7 @@ pub struct TimerConfig {
     pub idle_hold_max: Duration,
     /// DelayOpenTime; `None` sends OPEN at once.
     pub delay_open: Option<Duration>,
-    /// SendHoldTime (RFC 9687 §3.4); `None` is the greater of 8 minutes and twice the negotiated hold time.
+    /// SendHoldTime (RFC 9687 §4.4); `None` is the greater of 8 minutes and twice the negotiated hold time.
     pub send_hold: Option<Duration>,
 }
 

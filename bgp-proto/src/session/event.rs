@@ -32,6 +32,44 @@ pub enum State {
     Established,
 }
 
+impl State {
+    /// Every state, in the order of their numbers.
+    pub const ALL: [Self; 6] =
+        [Self::Idle, Self::Connect, Self::Active, Self::OpenSent, Self::OpenConfirm, Self::Established];
+
+    /// The name that RFC 4271 §8.2.2 gives it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "Idle",
+            Self::Connect => "Connect",
+            Self::Active => "Active",
+            Self::OpenSent => "OpenSent",
+            Self::OpenConfirm => "OpenConfirm",
+            Self::Established => "Established",
+        }
+    }
+
+    /// The number that MRT files (RFC 6396 §4.4.1) and the BGP MIB (bgpPeerState) give it, from 1 on.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Idle => 1,
+            Self::Connect => 2,
+            Self::Active => 3,
+            Self::OpenSent => 4,
+            Self::OpenConfirm => 5,
+            Self::Established => 6,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// Why we end a session that could go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StopReason {

@@ -58,7 +58,9 @@ impl Fallback {
     ) -> Option<String> {
         match (notification.code, notification.subcode) {
             // A peer that has no RFC 8654, or reads it as symmetric, bounces a long message with 1/2.
-            (codes::MESSAGE_HEADER, 2) if config.extended_message && !self.no_extended_message => {
+            (codes::MESSAGE_HEADER, codes::HEADER_BAD_LENGTH)
+                if config.extended_message && !self.no_extended_message =>
+            {
                 self.no_extended_message = true;
                 self.tries_left = TRIES_WITH_FEWER;
                 Some(
@@ -67,7 +69,9 @@ impl Fallback {
             }
             (
                 codes::OPEN,
-                0 | codes::OPEN_UNSUPPORTED_OPTIONAL_PARAMETER | codes::OPEN_UNSUPPORTED_CAPABILITY,
+                codes::OPEN_UNSPECIFIC
+                | codes::OPEN_UNSUPPORTED_OPTIONAL_PARAMETER
+                | codes::OPEN_UNSUPPORTED_CAPABILITY,
             ) if matches!(state, State::OpenSent | State::OpenConfirm) => {
                 self.step_down(config);
                 self.tries_left = TRIES_WITH_FEWER;
@@ -157,7 +161,7 @@ fn offer_restart(config: &SessionConfig, came_up: bool, offer: &mut Vec<Capabili
         None => GracefulRestart { notification: config.helper, ..GracefulRestart::default() },
     };
     offer.push(Capability::GracefulRestart(restart));
-    // Only beside the Graceful Restart Capability, without which it has no effect (RFC 9494 §4.2).
+    // Only beside the Graceful Restart Capability, without which it has no effect (RFC 9494 §4.1).
     let own = config.graceful_restart.and_then(|own| Some((own.forwarding_kept, own.long_lived?)));
     match own {
         Some((forwarding_kept, time)) => offer.push(long_lived(config, forwarding_kept, time)),

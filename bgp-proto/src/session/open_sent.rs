@@ -80,5 +80,5 @@ pub(super) fn unexpected(state: State, kind: MessageKind) -> End {
         State::Idle | State::Connect | State::Active | State::OpenSent => codes::FSM_OPEN_SENT,
     };
     let notification = Notification { code: codes::FSM, subcode, data: vec![kind.code()].into() };
-    End::Fault(notification, format!("the peer sent {kind:?} in {state:?}"))
+    End::Fault(notification, format!("the peer sent {kind:?} in {state}"))
 }

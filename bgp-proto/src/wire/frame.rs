@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{DecodeContext, DecodeError, Message, MessageKind, Notification, Open, RouteRefresh};
-use super::{parse, update};
+use super::{codes, parse, update};
 
 /// Marker, Length and Type.
 pub(super) const HEADER: usize = 19;
@@ -90,7 +90,7 @@ fn check_header(head: &[u8], max_message: usize) -> Result<(MessageKind, usize),
         return Err(bad_length(0, "the header is short"));
     };
     if marker != MARKER {
-        return Err(DecodeError::new(1, 1, Bytes::new(), "the marker is not all ones"));
+        return Err(fault(codes::HEADER_NOT_SYNCHRONIZED, Bytes::new(), "the marker is not all ones"));
     }
     let length = usize::from(length_field);
     let kind = MessageKind::from_code(code);
@@ -101,13 +101,17 @@ fn check_header(head: &[u8], max_message: usize) -> Result<(MessageKind, usize),
     }
     match kind {
         Some(kind) => Ok((kind, length)),
-        None => Err(DecodeError::new(1, 3, vec![code], format!("message type {code} is not known"))),
+        None => Err(fault(codes::HEADER_BAD_TYPE, vec![code], format!("message type {code} is not known"))),
     }
 }
 
 /// "The Data field MUST contain the erroneous Length field" (RFC 4271 §6.1).
 pub(super) fn bad_length(length: u16, detail: impl Into<String>) -> DecodeError {
-    DecodeError::new(1, 2, length.to_be_bytes().to_vec(), detail)
+    fault(codes::HEADER_BAD_LENGTH, length.to_be_bytes().to_vec(), detail)
+}
+
+fn fault(subcode: u8, data: impl Into<Bytes>, detail: impl Into<String>) -> DecodeError {
+    DecodeError::new(codes::MESSAGE_HEADER, subcode, data, detail)
 }
 
 fn decode(kind: MessageKind, frame: &Bytes, context: &DecodeContext) -> Result<Message, DecodeError> {

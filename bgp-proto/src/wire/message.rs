@@ -52,7 +52,8 @@ pub struct Open {
     pub capabilities: Vec<Capability>,
 }
 
-/// A capability (RFC 5492). A tuple of a list that cannot be understood is left out; the rest stands.
+/// A capability (RFC 5492). A tuple of a list that cannot be understood is left out, and the rest stands; of ADD-PATH
+/// it makes the whole capability unknown (RFC 7911 §4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Capability {

@@ -10,7 +10,7 @@ use super::open::encode_capabilities;
 use super::{Capability, MessageKind, Notification};
 use crate::types::AfiSafi;
 
-/// Error codes and subcodes by name, for those that the state machine sends and recognises.
+/// Error codes and subcodes by name, for those that are sent and recognised here.
 pub mod codes {
     /// Message Header Error (RFC 4271 §6.1).
     pub const MESSAGE_HEADER: u8 = 1;
@@ -26,9 +26,18 @@ pub mod codes {
     pub const CEASE: u8 = 6;
     /// ROUTE-REFRESH Message Error (RFC 7313 §5).
     pub const ROUTE_REFRESH: u8 = 7;
-    /// Send Hold Timer Expired (RFC 9687 §3.3).
+    /// Send Hold Timer Expired (RFC 9687 §5).
     pub const SEND_HOLD_TIMER_EXPIRED: u8 = 8;
 
+    /// Message header: Connection Not Synchronized.
+    pub const HEADER_NOT_SYNCHRONIZED: u8 = 1;
+    /// Message header: Bad Message Length.
+    pub const HEADER_BAD_LENGTH: u8 = 2;
+    /// Message header: Bad Message Type.
+    pub const HEADER_BAD_TYPE: u8 = 3;
+
+    /// OPEN: Unspecific, for a malformed optional parameter.
+    pub const OPEN_UNSPECIFIC: u8 = 0;
     /// OPEN: Unsupported Version Number.
     pub const OPEN_UNSUPPORTED_VERSION: u8 = 1;
     /// OPEN: Bad Peer AS.
@@ -37,12 +46,38 @@ pub mod codes {
     pub const OPEN_BAD_BGP_IDENTIFIER: u8 = 3;
     /// OPEN: Unsupported Optional Parameter.
     pub const OPEN_UNSUPPORTED_OPTIONAL_PARAMETER: u8 = 4;
+    /// OPEN: Authentication Failure, deprecated.
+    pub const OPEN_AUTHENTICATION_FAILURE: u8 = 5;
     /// OPEN: Unacceptable Hold Time.
     pub const OPEN_UNACCEPTABLE_HOLD_TIME: u8 = 6;
     /// OPEN: Unsupported Capability (RFC 5492 §5).
     pub const OPEN_UNSUPPORTED_CAPABILITY: u8 = 7;
     /// OPEN: Role Mismatch (RFC 9234 §4.2).
     pub const OPEN_ROLE_MISMATCH: u8 = 11;
+
+    /// UPDATE: Malformed Attribute List.
+    pub const UPDATE_MALFORMED_ATTRIBUTE_LIST: u8 = 1;
+    /// UPDATE: Unrecognized Well-known Attribute.
+    pub const UPDATE_UNRECOGNIZED_WELL_KNOWN: u8 = 2;
+    /// UPDATE: Missing Well-known Attribute.
+    pub const UPDATE_MISSING_WELL_KNOWN: u8 = 3;
+    /// UPDATE: Attribute Flags Error.
+    pub const UPDATE_ATTRIBUTE_FLAGS: u8 = 4;
+    /// UPDATE: Attribute Length Error.
+    pub const UPDATE_ATTRIBUTE_LENGTH: u8 = 5;
+    /// UPDATE: Invalid ORIGIN Attribute.
+    pub const UPDATE_INVALID_ORIGIN: u8 = 6;
+    /// UPDATE: Invalid NEXT_HOP Attribute.
+    pub const UPDATE_INVALID_NEXT_HOP: u8 = 8;
+    /// UPDATE: Optional Attribute Error.
+    pub const UPDATE_OPTIONAL_ATTRIBUTE: u8 = 9;
+    /// UPDATE: Invalid Network Field.
+    pub const UPDATE_INVALID_NETWORK_FIELD: u8 = 10;
+    /// UPDATE: Malformed AS_PATH.
+    pub const UPDATE_MALFORMED_AS_PATH: u8 = 11;
+
+    /// ROUTE-REFRESH: Invalid Message Length (RFC 7313 §5).
+    pub const ROUTE_REFRESH_INVALID_LENGTH: u8 = 1;
 
     /// FSM: Receive Unexpected Message in OpenSent State (RFC 6608).
     pub const FSM_OPEN_SENT: u8 = 1;
@@ -258,7 +293,7 @@ impl Notification {
 
     /// What the data says, as far as its form is known; else its first octets.
     fn write_data(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Debug form: a peer's text must not bring control characters into our log (RFC 9003 §5).
+        // Debug form: a peer's text must not bring control characters into our log (RFC 9003 §6).
         if let Some(text) = self.shutdown_communication() {
             return write!(f, ": {text:?}");
         }

@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::frame::{self, HEADER, MAX_MESSAGE};
 use super::parse::{self, Parsed};
-use super::{Capability, DecodeError, MessageKind, Open};
+use super::{Capability, DecodeError, MessageKind, Open, codes};
 use crate::types::{AS_TRANS, Asn, HoldTime, RouterId};
 
 /// The version of this protocol.
@@ -46,17 +46,22 @@ impl Open {
         // version number less than the version the remote BGP peer bid" (RFC 4271 §6.2).
         if version != VERSION {
             let detail = format!("the peer speaks BGP version {version}, we speak {VERSION}");
-            return Err(DecodeError::new(2, 1, vec![0, VERSION], detail));
+            return Err(DecodeError::new(
+                codes::OPEN,
+                codes::OPEN_UNSUPPORTED_VERSION,
+                vec![0, VERSION],
+                detail,
+            ));
         }
         // "If a BGP speaker receives zero as the peer AS in an OPEN message, it MUST abort the connection
         // and send a NOTIFICATION with Error Code "OPEN Message Error" and subcode "Bad Peer AS"" (RFC 7607 §2).
         let field = Asn::new(u32::from(my_as)).ok_or_else(|| bad_peer_as("My Autonomous System is 0"))?;
         // "An implementation MUST reject Hold Time values of one or two seconds" (RFC 4271 §6.2).
         let hold_time = HoldTime::try_from(hold_time)
-            .map_err(|error| DecodeError::new(2, 6, Bytes::new(), error.to_string()))?;
+            .map_err(|error| refused(codes::OPEN_UNACCEPTABLE_HOLD_TIME, error.to_string()))?;
         // RFC 6286 §2.2: a BGP identifier of zero is bad; any other is good as far as one OPEN can tell.
         let router_id = RouterId::new(Ipv4Addr::from_bits(router_id))
-            .ok_or_else(|| DecodeError::new(2, 3, Bytes::new(), "the BGP identifier is 0"))?;
+            .ok_or_else(|| refused(codes::OPEN_BAD_BGP_IDENTIFIER, "the BGP identifier is 0"))?;
         let capabilities = decode_parameters(length, parameters)?;
         let asn = peer_asn(field, &capabilities)?;
         Ok(Self { asn, hold_time, router_id, capabilities })
@@ -130,7 +135,7 @@ fn parameters<'a>(
         // Subcode MUST be set to Unsupported Optional Parameters" (RFC 4271 §6.2).
         if kind != CAPABILITIES {
             let detail = format!("optional parameter {kind} is not known");
-            return Err(DecodeError::new(2, 4, Bytes::new(), detail));
+            return Err(refused(codes::OPEN_UNSUPPORTED_OPTIONAL_PARAMETER, detail));
         }
         decode_capabilities(value, &mut capabilities)?;
     }
@@ -169,13 +174,17 @@ fn peer_asn(field: Asn, capabilities: &[Capability]) -> Result<Asn, DecodeError>
 }
 
 fn bad_peer_as(detail: impl Into<String>) -> DecodeError {
-    DecodeError::new(2, 2, Bytes::new(), detail)
+    refused(codes::OPEN_BAD_PEER_AS, detail)
 }
 
 /// "If one of the Optional Parameters in the OPEN message is recognized, but is malformed, then the Error
 /// Subcode MUST be set to 0 (Unspecific)" (RFC 4271 §6.2).
 fn malformed(detail: impl Into<String>) -> DecodeError {
-    DecodeError::new(2, 0, Bytes::new(), detail)
+    refused(codes::OPEN_UNSPECIFIC, detail)
+}
+
+fn refused(subcode: u8, detail: impl Into<String>) -> DecodeError {
+    DecodeError::new(codes::OPEN, subcode, Bytes::new(), detail)
 }
 
 #[cfg(test)]

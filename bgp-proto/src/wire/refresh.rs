@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::frame::{self, HEADER};
-use super::{DecodeError, MessageKind, RefreshKind, RouteRefresh, parse};
+use super::{DecodeError, MessageKind, RefreshKind, RouteRefresh, codes, parse};
 use crate::types::AfiSafi;
 
 impl RefreshKind {
@@ -54,7 +54,12 @@ impl RouteRefresh {
         // octet is reserved and ignored (RFC 2918 §3).
         if enhanced && matches!(kind, Some(RefreshKind::Begin | RefreshKind::End)) && body.len() != 4 {
             let detail = format!("a ROUTE-REFRESH marker has 4 octets, not {}", body.len());
-            return Err(DecodeError::new(7, 1, frame.clone(), detail));
+            return Err(DecodeError::new(
+                codes::ROUTE_REFRESH,
+                codes::ROUTE_REFRESH_INVALID_LENGTH,
+                frame.clone(),
+                detail,
+            ));
         }
         match parse::refresh(body) {
             Ok((_, (afi, subtype, safi))) => {

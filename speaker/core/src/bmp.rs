@@ -367,7 +367,7 @@ fn local_up((router_id, asn): (RouterId, Asn)) -> PeerUp {
 
 /// RFC 7854 §4.9.
 fn down(reason: &DownReason) -> Down {
-    /// Events of RFC 4271 §8.1 and RFC 9687 §3.1.
+    /// Events of RFC 4271 §8.1 and RFC 9687 §4.2.
     const MANUAL_STOP: u16 = 2;
     const SEND_HOLD_TIMER_EXPIRES: u16 = 29;
     match reason {

@@ -9,7 +9,7 @@ use super::table::uptime;
 /// Said below the table of peers: a session that counts on BFD and does not have it.
 pub(crate) fn missing(peer: &PeerSummary) -> Option<String> {
     let bfd = peer.bfd.as_ref().filter(|bfd| bfd.state.as_deref() != Some("Up") && !bfd.holds_bgp)?;
-    if peer.state != "Established" {
+    if !peer.is_established() {
         return None;
     }
     let name = &peer.name;

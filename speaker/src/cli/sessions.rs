@@ -49,7 +49,7 @@ pub(crate) fn peers(peers: &[PeerSummary], version: &VersionView, wide: bool) ->
 
 /// Why a peer is not up, where something is known: whoever sees `Idle` asks just that.
 fn why_down(peer: &PeerSummary) -> Option<String> {
-    if peer.state == "Established" || peer.shutdown.is_some() {
+    if peer.is_established() || peer.shutdown.is_some() {
         return None;
     }
     let told = [&peer.last_error, &peer.last_note].into_iter().flatten().max_by_key(|told| &told.at)?;
@@ -58,7 +58,7 @@ fn why_down(peer: &PeerSummary) -> Option<String> {
 }
 
 fn peer_row(peer: &PeerSummary, wide: bool) -> Vec<String> {
-    let up = peer.state == "Established";
+    let up = peer.is_established();
     let state = match (up, &peer.shutdown) {
         (true, _) => total(&peer.received),
         (false, Some(_)) => "Idle (Admin)".to_owned(),

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
-use bgp_proto::session::State;
 use bgp_proto::types::FamilyMap;
 use speaker_config::objects::BgpNodeConfig;
 use speaker_core::cilium::agent::Outcome;
@@ -82,7 +81,7 @@ impl Hub {
 
 fn session(detail: &PeerDetail) -> Session {
     let summary = &detail.summary;
-    let up = summary.state == format!("{:?}", State::Established);
+    let up = summary.is_established();
     let since = i64::try_from(summary.state_seconds).unwrap_or(i64::MAX);
     let count = |counts: &[speaker_core::view::FamilyCount], family| {
         counts.iter().find(|one| one.family == family).map(|one| one.count)

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bgp_proto::session::{DownReason, StopReason, TimerConfig};
 use bgp_proto::types::{Prefix, RouterId, Timestamp};
-use bgp_proto::wire::Notification;
+use bgp_proto::wire::{Notification, codes};
 use speaker_config::model::SpeakerConfig;
 use speaker_core::export::is_loopback;
 use speaker_core::world::{Changes, World};
@@ -29,14 +29,6 @@ use crate::load::{self, Secrets};
 
 /// How long a session's last words may take.
 const FLUSH: Duration = Duration::from_secs(2);
-
-/// Cease subcodes (RFC 4486 §3).
-mod cease {
-    pub(crate) const ADMINISTRATIVE_SHUTDOWN: u8 = 2;
-    pub(crate) const PEER_DECONFIGURED: u8 = 3;
-    pub(crate) const ADMINISTRATIVE_RESET: u8 = 4;
-    pub(crate) const OTHER_CONFIGURATION_CHANGE: u8 = 6;
-}
 
 /// A task that is sending its last words.
 #[derive(Debug)]
@@ -160,7 +152,7 @@ impl Peers {
             .map(|(name, _)| Arc::clone(name))
             .collect();
         for name in gone {
-            self.end(&name, world, cease::PEER_DECONFIGURED, "removed from the configuration");
+            self.end(&name, world, codes::CEASE_PEER_DECONFIGURED, "removed from the configuration");
         }
         for (name, wanted) in wanted {
             if self.running.contains_key(&name) {
@@ -224,7 +216,7 @@ impl Peers {
             Some(zone) if moved => format!("the neighbor on {zone} is {}", wanted.spec.address),
             _ => "the configuration changed".to_owned(),
         };
-        self.end(name, world, cease::OTHER_CONFIGURATION_CHANGE, &why);
+        self.end(name, world, codes::CEASE_CONFIGURATION_CHANGE, &why);
         let blocked = wanted.blocked.is_some();
         self.begin(name, wanted, shutdown, false);
         if let Some(running) = self.running.get_mut(name) {
@@ -374,7 +366,7 @@ impl Peers {
                     // session's end says.
                     if let Some(running) = self.running.remove(name) {
                         tracing::info!(peer = %name, "the dynamic peer has left");
-                        self.finish(running, cease::PEER_DECONFIGURED, "the dynamic peer has left");
+                        self.finish(running, codes::CEASE_PEER_DECONFIGURED, "the dynamic peer has left");
                     }
                 }
             }
@@ -419,8 +411,9 @@ impl Peers {
     /// (RFC 4724 §4); else, and `for_good`, with a Cease, in a Hard Reset where RFC 8538 was negotiated.
     pub(super) async fn stop(&mut self, for_good: bool) {
         for (_, running) in std::mem::take(&mut self.running) {
-            let notification = (for_good || !running.keeps_routes())
-                .then(|| Notification::cease(cease::ADMINISTRATIVE_SHUTDOWN, "the speaker is stopping"));
+            let notification = (for_good || !running.keeps_routes()).then(|| {
+                Notification::cease(codes::CEASE_ADMINISTRATIVE_SHUTDOWN, "the speaker is stopping")
+            });
             let said = notification
                 .clone()
                 .map_or(DownReason::Stopped, |sent| DownReason::Sent(sent, String::new()));

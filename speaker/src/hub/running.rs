@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bgp_proto::session::{DownReason, TimerConfig};
 use bgp_proto::types::{FamilyMap, Timestamp};
-use bgp_proto::wire::Capability;
+use bgp_proto::wire::{Capability, codes};
 use speaker_config::objects::UnixSeconds;
 use speaker_core::export::{NextHopInputs, PeerOut, next_hop};
 use speaker_core::world::World;
@@ -83,9 +83,8 @@ impl LastNotification {
         let (code, subcode, sent) = match reason {
             DownReason::Sent(notification, _) => (notification.code, notification.subcode, true),
             DownReason::Received(notification) => (notification.code, notification.subcode, false),
-            DownReason::HoldTimerExpired => (4, 0, true),
-            // RFC 9687 §4: none is sent to a peer that reads nothing; the error has the code all the same.
-            DownReason::SendHoldTimerExpired => (8, 0, true),
+            DownReason::HoldTimerExpired => (codes::HOLD_TIMER_EXPIRED, 0, true),
+            DownReason::SendHoldTimerExpired => (codes::SEND_HOLD_TIMER_EXPIRED, 0, true),
             DownReason::Transport(_) | DownReason::Stopped => return None,
         };
         Some(Self { code, subcode, sent })

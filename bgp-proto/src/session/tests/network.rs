@@ -9,20 +9,13 @@ use crate::wire::MessageKind;
 const HOUR: u64 = 3600;
 const SEEDS: u64 = 12;
 
-/// SplitMix64.
+/// [`crate::random::Random`], in the shapes that are asked for here.
 #[derive(Debug)]
-struct Random(u64);
+struct Random(crate::random::Random);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
+        self.0.next() % n
     }
 
     fn micros(&mut self, most: u64) -> Duration {
@@ -112,10 +105,10 @@ struct World {
 
 impl World {
     fn new(seed: u64, configs: [SessionConfig; 2]) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random(crate::random::Random::new(seed));
         let latency = [200, 20_000, 3_000_000][usize::try_from(seed % 3).unwrap()];
         let nodes = configs.map(|config| Node {
-            session: Session::new(SessionConfig { seed: random.next(), ..config.clone() }),
+            session: Session::new(SessionConfig { seed: random.0.next(), ..config.clone() }),
             config,
             conns: 0,
             dial: None,
@@ -372,7 +365,7 @@ impl World {
             self.nodes[node].ledger.open.remove(&conn);
             self.fin(node, conn);
         }
-        let seed = self.random.next();
+        let seed = self.random.0.next();
         let old = &mut self.nodes[node];
         let connects = old.ledger.connects;
         old.session = Session::new(SessionConfig { seed, ..old.config.clone() });

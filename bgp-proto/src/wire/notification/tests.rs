@@ -68,7 +68,7 @@ fn only_shutdown_and_reset_carry_a_text() {
     assert_eq!(Notification::cease(2, "hi").into_hard_reset().shutdown_communication().unwrap(), "hi");
 }
 
-/// RFC 9003 §5 and frr#20793: what a peer may send instead of a well-formed text.
+/// RFC 9003 §4 and frr#20793: what a peer may send instead of a well-formed text.
 #[test]
 fn garbage_for_a_text_is_tolerated() {
     assert_eq!(notification(6, 2, "").shutdown_communication(), None);

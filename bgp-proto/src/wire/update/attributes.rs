@@ -10,15 +10,8 @@ use super::table::{self, Spec, code, flags};
 use crate::types::{AS_TRANS, Asn, Community, ExtendedCommunity, LargeCommunity, RouterId};
 use crate::wire::{
     Aggregator, AsPath, AttributeIssue, DecodeContext, DecodeError, Disposition, NextHop, NlriBlock, Origin,
-    RawAttribute, Update, as_path,
+    RawAttribute, Update, as_path, codes,
 };
-
-/// Subcodes of UPDATE Message Error (RFC 4271 §6.3) that do not belong to one attribute.
-const MALFORMED_LIST: u8 = 1;
-const UNRECOGNIZED_WELL_KNOWN: u8 = 2;
-const MISSING_WELL_KNOWN: u8 = 3;
-const FLAGS: u8 = 4;
-const LENGTH: u8 = 5;
 
 /// A set of type codes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,8 +44,10 @@ impl WithdrawFault {
     /// The same fault where there is nothing to withdraw (RFC 7606 §5.2).
     pub(super) fn into_error(self, issues: Vec<AttributeIssue>) -> DecodeError {
         match issues.into_iter().nth(self.issue) {
-            Some(issue) => DecodeError::new(3, self.subcode, issue.attribute, issue.detail),
-            None => DecodeError::new(3, self.subcode, Bytes::new(), "a path attribute is malformed"),
+            Some(issue) => DecodeError::new(codes::UPDATE, self.subcode, issue.attribute, issue.detail),
+            None => {
+                DecodeError::new(codes::UPDATE, self.subcode, Bytes::new(), "a path attribute is malformed")
+            }
         }
     }
 }
@@ -96,12 +91,17 @@ impl Attributes {
     ) {
         let detail = format!("{}: {detail}", name(code));
         let issue = AttributeIssue { code, disposition, detail, attribute: Bytes::new() };
-        self.note(issue, MISSING_WELL_KNOWN, issues);
+        self.note(issue, codes::UPDATE_MISSING_WELL_KNOWN, issues);
     }
 }
 
+/// In the log; 0 is what [`AttributeIssue::code`] has for routes outside of attributes.
 fn name(code: u8) -> String {
-    table::spec(code).map_or_else(|| format!("attribute {code}"), |spec| spec.name.to_owned())
+    match table::spec(code) {
+        Some(spec) => spec.name.to_owned(),
+        None if code == 0 => "Withdrawn Routes and NLRI".to_owned(),
+        None => format!("attribute {code}"),
+    }
 }
 
 /// One attribute as it stands in the message.
@@ -183,7 +183,7 @@ impl Reader<'_> {
         let whole = self.frame.slice_ref(attribute.whole);
         if disposition == Disposition::SessionReset {
             // "The Data field MUST contain the erroneous attribute (type, length, and value)" (RFC 4271 §6.3).
-            return Err(DecodeError::new(3, subcode, whole, detail));
+            return Err(DecodeError::new(codes::UPDATE, subcode, whole, detail));
         }
         let issue = AttributeIssue { code: attribute.code, disposition, detail, attribute: whole };
         self.out.note(issue, subcode, &mut self.update.issues);
@@ -205,7 +205,12 @@ impl Reader<'_> {
         };
         self.out.others = true;
         let attribute = Attribute { flags, code, value: &[], whole: rest };
-        self.fault(attribute, disposition, MALFORMED_LIST, "it runs past the Total Path Attribute Length")
+        self.fault(
+            attribute,
+            disposition,
+            codes::UPDATE_MALFORMED_ATTRIBUTE_LIST,
+            "it runs past the Total Path Attribute Length",
+        )
     }
 
     fn attribute(&mut self, attribute: Attribute<'_>) -> Result<(), DecodeError> {
@@ -220,7 +225,7 @@ impl Reader<'_> {
         }
         if !spec.allows_flags(attribute.flags) {
             let detail = format!("flags {:#04x}, specified are {:#04x}", attribute.flags, spec.flags);
-            return self.fault(attribute, spec.bad_flags, FLAGS, detail);
+            return self.fault(attribute, spec.bad_flags, codes::UPDATE_ATTRIBUTE_FLAGS, detail);
         }
         // "A NEW BGP speaker that receives the AS4_PATH attribute or the AS4_AGGREGATOR attribute in an UPDATE message
         // from another NEW BGP speaker MUST discard the path attribute and continue processing the UPDATE message. This
@@ -230,7 +235,11 @@ impl Reader<'_> {
             return self.fault(attribute, Disposition::AttributeDiscard, 0, detail);
         }
         if !spec.length.allows(attribute.value.len(), self.context.asn4) {
-            let subcode = if spec.bad_value == Disposition::SessionReset { spec.subcode } else { LENGTH };
+            let subcode = if spec.bad_value == Disposition::SessionReset {
+                spec.subcode
+            } else {
+                codes::UPDATE_ATTRIBUTE_LENGTH
+            };
             return self.fault(
                 attribute,
                 spec.bad_value,
@@ -250,7 +259,12 @@ impl Reader<'_> {
         let detail = "it appears more than once";
         if matches!(attribute.code, code::MP_REACH_NLRI | code::MP_UNREACH_NLRI) {
             let detail = format!("{}: {detail}", name(attribute.code));
-            return Err(DecodeError::new(3, MALFORMED_LIST, Bytes::new(), detail));
+            return Err(DecodeError::new(
+                codes::UPDATE,
+                codes::UPDATE_MALFORMED_ATTRIBUTE_LIST,
+                Bytes::new(),
+                detail,
+            ));
         }
         // Said once: a message has room for thousands of empty attributes.
         if !self.repeated.insert(attribute.code) {
@@ -264,7 +278,12 @@ impl Reader<'_> {
     fn unknown(&mut self, attribute: Attribute<'_>) -> Result<(), DecodeError> {
         if attribute.flags & flags::OPTIONAL == 0 {
             let detail = "a well-known attribute that is not known";
-            return self.fault(attribute, Disposition::SessionReset, UNRECOGNIZED_WELL_KNOWN, detail);
+            return self.fault(
+                attribute,
+                Disposition::SessionReset,
+                codes::UPDATE_UNRECOGNIZED_WELL_KNOWN,
+                detail,
+            );
         }
         if attribute.flags & flags::TRANSITIVE != 0 {
             self.keep(attribute, flags::OPTIONAL | flags::TRANSITIVE | flags::PARTIAL);

@@ -11,7 +11,7 @@ use table::code;
 
 use super::{
     Announcement, AttributeIssue, DecodeContext, DecodeError, Disposition, NextHop, NlriBlock,
-    PathAttributes, Update,
+    PathAttributes, Update, codes,
 };
 use crate::types::{Family, FamilySet};
 
@@ -54,7 +54,9 @@ pub(super) fn decode(
     // "if Withdrawn Routes Length + Total Attribute Length + 23 exceeds the message Length, then the Error
     // Subcode MUST be set to Malformed Attribute List" (RFC 7606 §3 (b)).
     let Some(fields) = Fields::split(body) else {
-        return Err(DecodeError::new(3, 1, Bytes::new(), "the lengths of the fields exceed the message"));
+        let detail = "the lengths of the fields exceed the message";
+        let subcode = codes::UPDATE_MALFORMED_ATTRIBUTE_LIST;
+        return Err(DecodeError::new(codes::UPDATE, subcode, Bytes::new(), detail));
     };
     // "The Withdrawn Routes field MUST be checked for syntactic correctness in the same manner as the NLRI
     // field" (RFC 7606 §3 (i)).
@@ -78,8 +80,10 @@ fn plain_routes(
     field: &[u8],
     context: &DecodeContext,
 ) -> Result<NlriBlock, DecodeError> {
-    NlriBlock::check(PLAIN, context.add_path.contains(PLAIN), frame, field)
-        .map_err(|fault| DecodeError::new(3, 10, Bytes::new(), format!("{name}: {fault}")))
+    NlriBlock::check(PLAIN, context.add_path.contains(PLAIN), frame, field).map_err(|fault| {
+        let detail = format!("{name}: {fault}");
+        DecodeError::new(codes::UPDATE, codes::UPDATE_INVALID_NETWORK_FIELD, Bytes::new(), detail)
+    })
 }
 
 /// The routes of an UPDATE and what its attributes say of them.

@@ -2,6 +2,7 @@
 //! RFCs say of flags and lengths, and what is done where they are wrong.
 
 use crate::wire::Disposition::{self, AttributeDiscard, SessionReset, TreatAsWithdraw};
+use crate::wire::codes;
 
 /// Attribute Flags (RFC 4271 §4.3).
 pub(in crate::wire) mod flags {
@@ -87,13 +88,6 @@ pub(in crate::wire) struct Spec {
 const WELL_KNOWN: u8 = flags::TRANSITIVE;
 const TRANSITIVE: u8 = flags::OPTIONAL | flags::TRANSITIVE;
 const NON_TRANSITIVE: u8 = flags::OPTIONAL;
-/// Subcodes of UPDATE Message Error (RFC 4271 §6.3).
-const INVALID_ORIGIN: u8 = 6;
-const INVALID_NEXT_HOP: u8 = 8;
-const OPTIONAL_ATTRIBUTE: u8 = 9;
-const MALFORMED_AS_PATH: u8 = 11;
-const ATTRIBUTE_LENGTH: u8 = 5;
-
 impl Spec {
     /// The most common treatment: "the attribute MUST be treated as malformed and the "treat-as-withdraw"
     /// approach used" for flags (RFC 7606 §3 (c)), and treat-as-withdraw for the rest.
@@ -140,41 +134,77 @@ impl Spec {
 /// By ascending code. The sections are RFC 7606's where no other RFC is named.
 pub(in crate::wire) static ATTRIBUTES: [Spec; 18] = [
     // §7.1
-    Spec::new(code::ORIGIN, "ORIGIN", WELL_KNOWN, Length::Exactly(1), INVALID_ORIGIN),
+    Spec::new(code::ORIGIN, "ORIGIN", WELL_KNOWN, Length::Exactly(1), codes::UPDATE_INVALID_ORIGIN),
     // §7.2
-    Spec::new(code::AS_PATH, "AS_PATH", WELL_KNOWN, Length::Any, MALFORMED_AS_PATH),
+    Spec::new(code::AS_PATH, "AS_PATH", WELL_KNOWN, Length::Any, codes::UPDATE_MALFORMED_AS_PATH),
     // §7.3
-    Spec::new(code::NEXT_HOP, "NEXT_HOP", WELL_KNOWN, Length::Exactly(4), INVALID_NEXT_HOP),
+    Spec::new(code::NEXT_HOP, "NEXT_HOP", WELL_KNOWN, Length::Exactly(4), codes::UPDATE_INVALID_NEXT_HOP),
     // §7.4
-    Spec::new(code::MULTI_EXIT_DISC, "MULTI_EXIT_DISC", NON_TRANSITIVE, Length::Exactly(4), ATTRIBUTE_LENGTH),
+    Spec::new(
+        code::MULTI_EXIT_DISC,
+        "MULTI_EXIT_DISC",
+        NON_TRANSITIVE,
+        Length::Exactly(4),
+        codes::UPDATE_ATTRIBUTE_LENGTH,
+    ),
     // §7.5
-    Spec::new(code::LOCAL_PREF, "LOCAL_PREF", WELL_KNOWN, Length::Exactly(4), ATTRIBUTE_LENGTH)
+    Spec::new(code::LOCAL_PREF, "LOCAL_PREF", WELL_KNOWN, Length::Exactly(4), codes::UPDATE_ATTRIBUTE_LENGTH)
         .internal_only(),
     // §7.6; flags by §3 (c)
-    Spec::new(code::ATOMIC_AGGREGATE, "ATOMIC_AGGREGATE", WELL_KNOWN, Length::Exactly(0), ATTRIBUTE_LENGTH)
-        .bad_value(AttributeDiscard),
+    Spec::new(
+        code::ATOMIC_AGGREGATE,
+        "ATOMIC_AGGREGATE",
+        WELL_KNOWN,
+        Length::Exactly(0),
+        codes::UPDATE_ATTRIBUTE_LENGTH,
+    )
+    .bad_value(AttributeDiscard),
     // §7.7; flags by §3 (c)
-    Spec::new(code::AGGREGATOR, "AGGREGATOR", TRANSITIVE, Length::AsnAnd4, OPTIONAL_ATTRIBUTE)
+    Spec::new(code::AGGREGATOR, "AGGREGATOR", TRANSITIVE, Length::AsnAnd4, codes::UPDATE_OPTIONAL_ATTRIBUTE)
         .bad_value(AttributeDiscard),
     // §7.8
-    Spec::new(code::COMMUNITIES, "COMMUNITIES", TRANSITIVE, Length::Times(4), OPTIONAL_ATTRIBUTE),
+    Spec::new(
+        code::COMMUNITIES,
+        "COMMUNITIES",
+        TRANSITIVE,
+        Length::Times(4),
+        codes::UPDATE_OPTIONAL_ATTRIBUTE,
+    ),
     // §7.9
-    Spec::new(code::ORIGINATOR_ID, "ORIGINATOR_ID", NON_TRANSITIVE, Length::Exactly(4), OPTIONAL_ATTRIBUTE)
-        .internal_only(),
+    Spec::new(
+        code::ORIGINATOR_ID,
+        "ORIGINATOR_ID",
+        NON_TRANSITIVE,
+        Length::Exactly(4),
+        codes::UPDATE_OPTIONAL_ATTRIBUTE,
+    )
+    .internal_only(),
     // §7.10
-    Spec::new(code::CLUSTER_LIST, "CLUSTER_LIST", NON_TRANSITIVE, Length::Times(4), OPTIONAL_ATTRIBUTE)
-        .internal_only(),
+    Spec::new(
+        code::CLUSTER_LIST,
+        "CLUSTER_LIST",
+        NON_TRANSITIVE,
+        Length::Times(4),
+        codes::UPDATE_OPTIONAL_ATTRIBUTE,
+    )
+    .internal_only(),
     // §5.3 lists flags and the least length among what makes the NLRI unreadable; §7.11
-    Spec::new(code::MP_REACH_NLRI, "MP_REACH_NLRI", NON_TRANSITIVE, Length::AtLeast(5), OPTIONAL_ATTRIBUTE)
-        .bad_flags(SessionReset)
-        .bad_value(SessionReset),
+    Spec::new(
+        code::MP_REACH_NLRI,
+        "MP_REACH_NLRI",
+        NON_TRANSITIVE,
+        Length::AtLeast(5),
+        codes::UPDATE_OPTIONAL_ATTRIBUTE,
+    )
+    .bad_flags(SessionReset)
+    .bad_value(SessionReset),
     // §5.3, §7.12
     Spec::new(
         code::MP_UNREACH_NLRI,
         "MP_UNREACH_NLRI",
         NON_TRANSITIVE,
         Length::AtLeast(3),
-        OPTIONAL_ATTRIBUTE,
+        codes::UPDATE_OPTIONAL_ATTRIBUTE,
     )
     .bad_flags(SessionReset)
     .bad_value(SessionReset),
@@ -184,26 +214,44 @@ pub(in crate::wire) static ATTRIBUTES: [Spec; 18] = [
         "EXTENDED COMMUNITIES",
         TRANSITIVE,
         Length::Times(8),
-        OPTIONAL_ATTRIBUTE,
+        codes::UPDATE_OPTIONAL_ATTRIBUTE,
     ),
     // RFC 6793 §6
-    Spec::new(code::AS4_PATH, "AS4_PATH", TRANSITIVE, Length::AtLeast(6), OPTIONAL_ATTRIBUTE)
+    Spec::new(code::AS4_PATH, "AS4_PATH", TRANSITIVE, Length::AtLeast(6), codes::UPDATE_OPTIONAL_ATTRIBUTE)
         .bad_value(AttributeDiscard),
     // RFC 6793 §6
-    Spec::new(code::AS4_AGGREGATOR, "AS4_AGGREGATOR", TRANSITIVE, Length::Exactly(8), OPTIONAL_ATTRIBUTE)
-        .bad_value(AttributeDiscard),
+    Spec::new(
+        code::AS4_AGGREGATOR,
+        "AS4_AGGREGATOR",
+        TRANSITIVE,
+        Length::Exactly(8),
+        codes::UPDATE_OPTIONAL_ATTRIBUTE,
+    )
+    .bad_value(AttributeDiscard),
     // §7.15; not used, and kept as it came
     Spec::new(
         code::IPV6_EXTENDED_COMMUNITIES,
         "IPv6 EXTENDED COMMUNITIES",
         TRANSITIVE,
         Length::Times(20),
-        OPTIONAL_ATTRIBUTE,
+        codes::UPDATE_OPTIONAL_ATTRIBUTE,
     ),
     // RFC 8092 §6
-    Spec::new(code::LARGE_COMMUNITY, "LARGE_COMMUNITY", TRANSITIVE, Length::Times(12), OPTIONAL_ATTRIBUTE),
+    Spec::new(
+        code::LARGE_COMMUNITY,
+        "LARGE_COMMUNITY",
+        TRANSITIVE,
+        Length::Times(12),
+        codes::UPDATE_OPTIONAL_ATTRIBUTE,
+    ),
     // RFC 9234 §5
-    Spec::new(code::ONLY_TO_CUSTOMER, "ONLY_TO_CUSTOMER", TRANSITIVE, Length::Exactly(4), OPTIONAL_ATTRIBUTE),
+    Spec::new(
+        code::ONLY_TO_CUSTOMER,
+        "ONLY_TO_CUSTOMER",
+        TRANSITIVE,
+        Length::Exactly(4),
+        codes::UPDATE_OPTIONAL_ATTRIBUTE,
+    ),
 ];
 
 /// Code to place in [`ATTRIBUTES`], plus one; 0 is not recognised.

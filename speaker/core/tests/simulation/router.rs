@@ -20,7 +20,7 @@ pub(crate) struct Table {
     pub(crate) routes: BTreeMap<Prefix, (PathAttributes, NextHop)>,
     /// End-of-RIB markers of the present session.
     pub(crate) ends: FamilyMap<u32>,
-    /// What a refresh has not repeated yet (RFC 7313 §4.2).
+    /// What a refresh has not repeated yet (RFC 7313 §4).
     stale: FamilyMap<Option<BTreeSet<Prefix>>>,
     pub(crate) updates: u64,
 }

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bgp_proto::wire::codes;
 use speaker_config::model::SpeakerConfig;
 use speaker_core::world::World;
 
 use super::super::running::Running;
 use super::super::wanted::{self, Difference, Identity};
-use super::{Peers, cease};
+use super::Peers;
 use crate::io::listen::Incoming;
 use crate::io::peer::PeerName;
 
@@ -34,9 +35,9 @@ impl Peers {
                     {
                         running.adopt(wanted, &name, world);
                     }
-                    _ => self.end(&name, world, cease::OTHER_CONFIGURATION_CHANGE, "configuration changed"),
+                    _ => self.end(&name, world, codes::CEASE_CONFIGURATION_CHANGE, "configuration changed"),
                 },
-                _ => self.end(&name, world, cease::PEER_DECONFIGURED, "removed from the configuration"),
+                _ => self.end(&name, world, codes::CEASE_PEER_DECONFIGURED, "removed from the configuration"),
             }
         }
     }

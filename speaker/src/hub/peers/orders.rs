@@ -2,10 +2,10 @@
 
 use bgp_proto::session::StopReason;
 use bgp_proto::types::FamilySet;
-use bgp_proto::wire::Notification;
+use bgp_proto::wire::{Notification, codes};
 use speaker_core::world::World;
 
-use super::{Peers, cease};
+use super::Peers;
 use crate::io::peer::PeerName;
 
 impl Peers {
@@ -24,7 +24,7 @@ impl Peers {
     /// `clear PEER`.
     pub(in crate::hub) fn reset(&self, name: &str) {
         if let Some(peer) = self.running.get(name) {
-            let notification = Notification::cease(cease::ADMINISTRATIVE_RESET, "");
+            let notification = Notification::cease(codes::CEASE_ADMINISTRATIVE_RESET, "");
             peer.handle.stop(StopReason { notification: Some(notification), hard: true, restart: true });
         }
     }
@@ -45,7 +45,7 @@ impl Peers {
     pub(in crate::hub) fn shut_down(&mut self, name: &str, message: &str) -> bool {
         let Some(peer) = self.running.get_mut(name) else { return false };
         peer.shutdown = Some(message.to_owned());
-        let notification = Notification::cease(cease::ADMINISTRATIVE_SHUTDOWN, message);
+        let notification = Notification::cease(codes::CEASE_ADMINISTRATIVE_SHUTDOWN, message);
         peer.handle.stop(StopReason { notification: Some(notification), hard: true, restart: false });
         true
     }
@@ -57,7 +57,7 @@ impl Peers {
         peer.breaks.resumes = None;
         if peer.dynamic && peer.established.is_none() {
             // It begins anew when it dials.
-            self.end(name, world, cease::PEER_DECONFIGURED, "waiting for the dynamic peer to dial");
+            self.end(name, world, codes::CEASE_PEER_DECONFIGURED, "waiting for the dynamic peer to dial");
         } else if peer.wanted.blocked.is_none() {
             peer.handle.start();
         }

@@ -1,7 +1,7 @@
 //! The ends of sessions in words for an operator.
 
 use bgp_proto::session::{DownReason, State};
-use bgp_proto::wire::Notification;
+use bgp_proto::wire::{Notification, codes};
 
 /// What happened, with the advice that fits it. `state` is the one in which it happened.
 pub(super) fn down(reason: &DownReason, state: State) -> String {
@@ -50,33 +50,47 @@ fn with(mut text: String, advice: Option<&str>) -> String {
 /// RFC 4271 §6.2, RFC 5492 §5.
 fn sent_advice(notification: &Notification) -> Option<&'static str> {
     match (notification.code, notification.subcode) {
-        (2, 1) => Some("the peer does not speak BGP-4"),
-        (2, 2) => Some("compare the peer's AS with `asn` here"),
-        (2, 3) => {
+        (codes::OPEN, codes::OPEN_UNSUPPORTED_VERSION) => Some("the peer does not speak BGP-4"),
+        (codes::OPEN, codes::OPEN_BAD_PEER_AS) => Some("compare the peer's AS with `asn` here"),
+        (codes::OPEN, codes::OPEN_BAD_BGP_IDENTIFIER) => {
             Some("give the peer a router ID that is not 0.0.0.0 and that no other router of the AS has")
         }
-        (2, 6) => Some("the hold time is 0 or at least 3 s; change it on the peer"),
-        (2, 11) => Some("compare the peer's role with `role` here (RFC 9234)"),
-        (2, 7) => Some("enable a common address family on both sides"),
+        (codes::OPEN, codes::OPEN_UNACCEPTABLE_HOLD_TIME) => {
+            Some("the hold time is 0 or at least 3 s; change it on the peer")
+        }
+        (codes::OPEN, codes::OPEN_ROLE_MISMATCH) => {
+            Some("compare the peer's role with `role` here (RFC 9234)")
+        }
+        (codes::OPEN, codes::OPEN_UNSUPPORTED_CAPABILITY) => {
+            Some("enable a common address family on both sides")
+        }
         _ => None,
     }
 }
 
 fn received_advice(notification: &Notification) -> Option<&'static str> {
     match (notification.code, notification.subcode) {
-        (2, 2) => Some(
+        (codes::OPEN, codes::OPEN_BAD_PEER_AS) => Some(
             "the peer expects another AS of us; compare `router.asn` or `localAsn` with its configuration",
         ),
-        (2, 3) => Some("the peer does not accept our router ID; is it used twice?"),
-        (2, 6) => Some("the peer does not accept our hold time; change `timers.hold`"),
-        (2, 7) => {
+        (codes::OPEN, codes::OPEN_BAD_BGP_IDENTIFIER) => {
+            Some("the peer does not accept our router ID; is it used twice?")
+        }
+        (codes::OPEN, codes::OPEN_UNACCEPTABLE_HOLD_TIME) => {
+            Some("the peer does not accept our hold time; change `timers.hold`")
+        }
+        (codes::OPEN, codes::OPEN_UNSUPPORTED_CAPABILITY) => {
             Some("the peer does not accept our capabilities; compare `families` with its configuration")
         }
-        (2, 11) => {
+        (codes::OPEN, codes::OPEN_ROLE_MISMATCH) => {
             Some("our role does not go with the peer's; compare `role` with its configuration (RFC 9234)")
         }
-        (2, 5) => Some("the peer wants authentication of a kind that is not in use any more"),
-        (6, 3) => Some("the peer has no neighbor of this address, or has just removed it"),
+        (codes::OPEN, codes::OPEN_AUTHENTICATION_FAILURE) => {
+            Some("the peer wants authentication of a kind that is not in use any more")
+        }
+        (codes::CEASE, codes::CEASE_PEER_DECONFIGURED) => {
+            Some("the peer has no neighbor of this address, or has just removed it")
+        }
         _ => None,
     }
 }

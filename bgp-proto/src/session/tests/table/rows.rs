@@ -440,10 +440,10 @@ pub(super) const ROWS: &[Row] = &[
          detects an error (Event 28)'",
         Kind::As(drop_to(State::Idle, DAMPED, &[Sends::Notification(3, 1)]))),
     (&[EstablishedUnsent], &[SendHoldTimerExpires],
-        "RFC 9687 §3.2, Established ¶ 'If the SendHoldTimer_Expires event occurs (Event 29)'",
+        "RFC 9687 §4.3, Established ¶ 'If the SendHoldTimer_Expires event occurs (Event 29)'",
         Kind::As(drop_to(State::Idle, DAMPED, &[Sends::Notification(8, 0)]))),
     (&[Idle, IdleHolding, Connect, ConnectDelayed, Active, ActiveDelayed, OpenSent, OpenConfirm, Established],
-        &[SendHoldTimerExpires], "RFC 9687 §3.2: the timer runs in Established, while something waits to be sent",
+        &[SendHoldTimerExpires], "RFC 9687 §4.3: the timer runs in Established, while something waits to be sent",
         Kind::TimerStopped("send-hold")),
 
     // ---- Optional events that are the listener's ----
