@@ -1,12 +1,16 @@
 //! What target `bfd` does with its input: reads it as datagrams, passing time and orders for the BFD sessions
 //! of a process, and holds every output to what RFC 5880 allows.
 
+#[path = "octets.rs"]
+mod octets;
+
 use std::collections::BTreeMap;
 use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
 use bgp_proto::bfd::{Config, Datagram, Diagnostic, Hops, Output, Packet, Path, SessionId, Sessions, State};
 use bgp_proto::types::Timestamp;
+use octets::Octets;
 
 /// Longer inputs find nothing that shorter ones do not.
 const STEPS: usize = 500;
@@ -14,28 +18,8 @@ const STEPS: usize = 500;
 const SHORTEST_GAP: Duration = Duration::from_micros(7_500);
 const INTERVALS: [u32; 8] = [0, 1, 10_000, 50_000, 300_000, 1_000_000, 60_000_000, u32::MAX];
 
-struct Octets<'a>(&'a [u8]);
-
-impl Octets<'_> {
-    fn next(&mut self) -> u8 {
-        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
-        self.0 = rest;
-        *first
-    }
-
-    fn flag(&mut self) -> bool {
-        self.next() & 1 != 0
-    }
-
-    fn take(&mut self, n: usize) -> Vec<u8> {
-        let (taken, rest) = self.0.split_at(n.min(self.0.len()));
-        self.0 = rest;
-        taken.to_vec()
-    }
-
-    fn interval(&mut self) -> u32 {
-        INTERVALS[usize::from(self.next()) % INTERVALS.len()]
-    }
+fn interval(octets: &mut Octets<'_>) -> u32 {
+    INTERVALS[usize::from(octets.next()) % INTERVALS.len()]
 }
 
 /// What is known of a session from its outputs.
@@ -165,9 +149,9 @@ impl Caller {
             detect_multiplier: NonZeroU8::new(octets.next()).unwrap_or(NonZeroU8::MIN),
             my_discriminator: NonZeroU32::new(u32::from(octets.next() & 1) + 1).unwrap_or(NonZeroU32::MIN),
             your_discriminator: if flags & 64 != 0 { None } else { ours },
-            desired_min_tx: octets.interval(),
-            required_min_rx: octets.interval(),
-            required_min_echo_rx: octets.interval(),
+            desired_min_tx: interval(octets),
+            required_min_rx: interval(octets),
+            required_min_echo_rx: interval(octets),
         }
     }
 

@@ -1,6 +1,9 @@
 //! What target `session` does with its input: reads it as a configuration and a sequence of inputs, plays
 //! them to a session, and holds every action to what the caller was promised.
 
+#[path = "octets.rs"]
+mod octets;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,31 +17,10 @@ use bgp_proto::wire::{
     Capability, GracefulRestart, Notification, Open, RefreshKind, RouteRefresh, end_of_rib, keepalive,
 };
 use bytes::Bytes;
+use octets::Octets;
 
 /// Longer inputs find nothing that shorter ones do not.
 const STEPS: usize = 400;
-
-/// The input's octets, one after the other; zero when they are used up.
-#[derive(Debug)]
-struct Octets<'a>(&'a [u8]);
-
-impl Octets<'_> {
-    fn next(&mut self) -> u8 {
-        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
-        self.0 = rest;
-        *first
-    }
-
-    fn flag(&mut self) -> bool {
-        self.next() & 1 != 0
-    }
-
-    fn take(&mut self, n: usize) -> Vec<u8> {
-        let (taken, rest) = self.0.split_at(n.min(self.0.len()));
-        self.0 = rest;
-        taken.to_vec()
-    }
-}
 
 /// What the caller of a session knows.
 #[derive(Debug)]

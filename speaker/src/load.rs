@@ -9,6 +9,7 @@ use bgp_proto::types::RouterId;
 use speaker_config::diagnostic::{Diagnostic, Severity};
 use speaker_config::model::{Authentication, DynamicPeer, PasswordSource, PeerSettings, SpeakerConfig};
 use speaker_config::objects::{ObjectKey, Secret};
+use speaker_core::fnv::fnv1a_32;
 use thiserror::Error;
 
 use crate::io::keys::{Keys, Password};
@@ -115,12 +116,8 @@ pub fn node_name(config: &SpeakerConfig) -> Result<String, String> {
 /// the same after each restart and never 0 (RFC 6286 §2.1).
 #[must_use]
 pub fn router_id_of(name: &str) -> RouterId {
-    let mut hash: u32 = 0x811c_9dc5;
-    for byte in name.bytes() {
-        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    }
     // 1.0.0.0 where the hash happens to be 0.
-    RouterId::new(Ipv4Addr::from_bits(hash))
+    RouterId::new(Ipv4Addr::from_bits(fnv1a_32(name.bytes())))
         .or_else(|| RouterId::new(Ipv4Addr::new(1, 0, 0, 0)))
         .unwrap_or_else(|| unreachable!("1.0.0.0 is not 0.0.0.0"))
 }

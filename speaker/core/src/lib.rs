@@ -17,6 +17,7 @@ pub mod drain;
 pub mod dump;
 pub mod export;
 mod few;
+pub mod fnv;
 pub mod inputs;
 pub mod ipam;
 pub mod kept;

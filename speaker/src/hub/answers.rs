@@ -199,7 +199,7 @@ impl Hub {
             remote_as: negotiated.as_ref().map(|negotiated| negotiated.peer_asn).or(configured),
             local_as: Some(spec.session.local_asn),
             router_id: negotiated.as_ref().map(|negotiated| negotiated.peer_router_id),
-            state: format!("{:?}", State::Idle),
+            state: State::Idle.to_string(),
             shutdown: peer.shutdown.clone(),
             state_seconds: 0,
             up_down_seconds: peer.changed.map(|changed| now.since(changed).as_secs()),
@@ -225,7 +225,7 @@ impl Hub {
         move |view| {
             let Some(view) = view else { return summary };
             let session = &view.session;
-            summary.state = format!("{:?}", session.state);
+            summary.state = session.state.to_string();
             summary.established_count = session.established;
             summary.state_seconds = now.since(session.since).as_secs();
             // The task knows of it before the hub does.

@@ -202,14 +202,14 @@ impl Hub {
         let first = tokio::time::sleep(FIRST_RECORD);
         tokio::pin!(first);
         loop {
-            let election = self.election_deadline();
+            let election = self.election_wait();
             tokio::select! {
                 received = inbox.recv_many(&mut messages, BATCH) => {
                     if received == 0 {
                         break;
                     }
                 }
-                () = Self::next_election(election) => {}
+                () = until(election) => {}
                 () = until(self.draining.wait()) => {}
                 () = until(self.keeping.wait()) => {}
                 () = until(self.peers.rests()) => {}
@@ -271,8 +271,8 @@ impl Hub {
             Message::Observe(reply) => drop(reply.send(self.observe())),
             Message::BgpStatus(reply) => drop(reply.send(self.bgp_status())),
             Message::Waiting(reply) => drop(reply.send(self.world.waiting().clone())),
-            // What is left to be done then is not a message's.
             Message::Leave => self.leave_segments(),
+            // It ends the loop of `run`, which keeps it.
             Message::Stop(_) => {}
             #[cfg(test)]
             Message::PanicIn(peer) => {

@@ -109,20 +109,12 @@ impl Hub {
         }
     }
 
-    /// Waits until an election has something to do by itself; for ever where there is none.
-    pub(super) async fn next_election(deadline: Option<bgp_proto::types::Timestamp>) {
-        match deadline {
-            Some(at) => tokio::time::sleep(at.since(clock::boot_time())).await,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// When that is.
-    pub(super) fn election_deadline(&mut self) -> Option<bgp_proto::types::Timestamp> {
+    /// How long until an election has something to do by itself.
+    pub(super) fn election_wait(&mut self) -> Option<Duration> {
         if self.segments.left || !self.world.is_complete() || !self.segments.listed {
             return None;
         }
-        self.world.segment()?.deadline()
+        Some(self.world.segment()?.deadline()?.since(clock::boot_time()))
     }
 
     /// Falls silent on the segments for good, and lets others take over at once.

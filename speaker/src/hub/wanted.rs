@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bgp_proto::session::{GracefulRestartConfig, SessionConfig, TimerConfig};
 use bgp_proto::types::{Asn, RouterId};
 use speaker_config::model::{Peer, PeerAddress, PeerSettings, SpeakerConfig};
+use speaker_core::fnv::{fnv1a_64, joined};
 use speaker_core::world::{EffectivePeer, World};
 
 use super::unnumbered::Neighbors;
@@ -227,11 +228,7 @@ pub(super) fn identify(
 /// Different on every node and for every peer, so that a rack's power cycle does not bring all sessions up
 /// in the same millisecond; the same after a restart.
 fn seed(node: &str, peer: &str) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in node.bytes().chain([b'/']).chain(peer.bytes()) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash
+    fnv1a_64(joined(node, peer))
 }
 
 /// What separates a running peer from what it should be.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use speaker_config::objects::{Condition, ObjectKey, UnixSeconds};
 
 use freed::Freed;
+use speaker_core::fnv::fnv1a_64;
 use speaker_core::ipam::Held;
 
 mod freed;
@@ -359,11 +360,9 @@ fn read_line(line: &[u8]) -> Result<Record, String> {
     serde_json::from_slice(json).map_err(|error| error.to_string())
 }
 
-/// FNV-1a: enough to tell a torn line from a whole one.
+/// Enough to tell a torn line from a whole one.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |sum, octet| (sum ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3))
+    fnv1a_64(bytes.iter().copied())
 }
 
 /// Moves the journal to the first free `state.journal.damaged-N`.

@@ -119,7 +119,8 @@ impl Waiting {
     /// Notes whether a wider guard can be found for a prefix.
     pub(super) fn place(&mut self, prefix: Prefix, contributions: &Contributions) {
         let outside = contributions.iter().all(|one| one.source.kind == SourceKind::Service && !one.covered);
-        if if outside { self.outside.insert(prefix) } else { self.outside.remove(&prefix) } {
+        let moved = if outside { self.outside.insert(prefix) } else { self.outside.remove(&prefix) };
+        if moved {
             self.touch_prefix(prefix);
         }
     }

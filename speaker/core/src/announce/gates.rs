@@ -9,11 +9,9 @@ use speaker_config::objects::{AddressKind, EndpointSlice, Service, TrafficPolicy
 
 use super::advertisement::Prepared;
 use crate::danger::Reason;
+use crate::ipam::BGP_CLASS;
 use crate::pools::PoolEntry;
 use crate::view::GateView;
-
-/// The class of Services that only BGP may announce.
-const BGP_CLASS: &str = "io.cilium/bgp-control-plane";
 
 /// What becomes of the answers.
 pub(super) trait Trace {

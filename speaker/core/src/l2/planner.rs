@@ -3,6 +3,8 @@
 //! The unit of an election is a Service with the addresses that it owns: of several Services that share an
 //! address, the eldest owns it, so that an address has one holder whoever shares it.
 
+mod explain;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,9 +14,7 @@ use speaker_config::model::DefaultClass;
 use speaker_config::objects::{Node, ObjectKey, Selection, Service, TrafficPolicy, UnixSeconds};
 
 use crate::inputs::{Inputs, Touched};
-
-/// The class of Services that only the segment's announcer may announce.
-const L2_CLASS: &str = "io.cilium/l2-announcer";
+use crate::ipam::L2_CLASS;
 
 /// What one policy announces, and where.
 #[derive(Debug, Clone)]
@@ -295,6 +295,5 @@ fn asked<'a>(rule: &'a Rule, service: &'a Service) -> impl Iterator<Item = IpAdd
     ingress.chain(external).copied()
 }
 
-mod explain;
 #[cfg(test)]
 mod tests;

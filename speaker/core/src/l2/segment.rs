@@ -10,12 +10,13 @@ use speaker_config::model::{self, DefaultClass};
 use speaker_config::objects::{Condition, L2AnnouncementPolicy, ObjectKey, Selection, Service};
 
 pub use self::standing::Standing;
-use crate::ipam::condition;
 
 use super::election::{Election, LeaseSeen, NodeSeen, Op, Params, Wanted};
 use super::fitness::Fitness;
 use super::planner::{Planner, Rule, Unit};
+use crate::fnv::{fnv1a_32, joined};
 use crate::inputs::{Inputs, Touched};
+use crate::ipam::condition;
 use crate::view::{GateView, SegmentStory};
 
 /// The addresses that this node answers for.
@@ -226,11 +227,7 @@ pub fn lease_name(service: &ObjectKey) -> String {
     if !namespace.contains('-') {
         return plain;
     }
-    let mut hash: u32 = 0x811c_9dc5;
-    for byte in namespace.bytes().chain([b'/']).chain(name.bytes()) {
-        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    }
-    format!("{plain}.{hash:08x}")
+    format!("{plain}.{:08x}", fnv1a_32(joined(namespace, name)))
 }
 
 /// What `l2` of `speaker.yaml` announces where no policy speaks: every Service's address on the interfaces

@@ -10,8 +10,10 @@ use bgp_proto::types::Timestamp;
 use speaker_config::model::DefaultClass;
 use speaker_config::objects::{Cleanup, ObjectKey, Service};
 
+use crate::ipam::{BGP_CLASS, L2_CLASS};
+
 /// Classes whose addresses agents announce.
-const ANNOUNCED: [&str; 2] = ["io.cilium/bgp-control-plane", "io.cilium/l2-announcer"];
+const ANNOUNCED: [&str; 2] = [BGP_CLASS, L2_CLASS];
 
 /// Who is held, and how long yet.
 #[derive(Debug, Clone)]

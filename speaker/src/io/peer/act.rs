@@ -45,7 +45,7 @@ impl Task {
                 }
             }
             Action::State(state) => {
-                info!("state {state:?}");
+                info!("state {state}");
                 if state != State::Idle {
                     self.reached = state;
                 }
@@ -124,7 +124,7 @@ impl Task {
         self.lookup = Some((lookup, negotiated));
     }
 
-    pub(super) fn looked(&mut self, egress: EgressAddresses) -> usize {
+    pub(super) fn looked(&mut self, egress: EgressAddresses) {
         if let Some((_, negotiated)) = self.lookup.take() {
             if let Some(up) = &mut self.up {
                 up.interface.clone_from(&egress.interface);
@@ -132,7 +132,6 @@ impl Task {
             let established = Established { negotiated: *negotiated, egress };
             self.pending.push_back(PeerEvent::Established(Box::new(established)));
         }
-        0
     }
 
     pub(super) fn update(&mut self, update: &Update) {

@@ -119,23 +119,18 @@ pub(super) async fn run(
     while task.turn(&span) {
         let wake = task.wait(&mut inbox, &moved).await;
         let entered = span.enter();
-        let read = match wake {
-            Wake::Again => 0,
-            Wake::Moved => {
-                task.unwritten = task.unwritten.or(moved.take());
-                0
-            }
+        let mut read = 0;
+        match wake {
+            Wake::Again => {}
+            Wake::Moved => task.unwritten = task.unwritten.or(moved.take()),
             Wake::Command(Some(command)) => task.command(command),
             Wake::Command(None) | Wake::HubGone => return,
-            Wake::Ready(ready) => task.ready(ready),
+            Wake::Ready(ready) => read = task.ready(ready),
             Wake::Dialled(result) => task.dialled(result),
             Wake::Looked(egress) => task.looked(egress),
             Wake::LinkDown(name) => task.link_down(&name),
-            Wake::Farewell => {
-                task.farewell_said();
-                0
-            }
-        };
+            Wake::Farewell => task.farewell_said(),
+        }
         drop(entered);
         if read >= YIELD_AFTER {
             tokio::task::yield_now().await;
@@ -294,7 +289,7 @@ impl Task {
         }
     }
 
-    fn command(&mut self, command: Command) -> usize {
+    fn command(&mut self, command: Command) {
         match command {
             Command::Start => {
                 self.limits = Limits::default();
@@ -347,7 +342,6 @@ impl Task {
             #[cfg(test)]
             Command::Panic => panic!("told to"),
         }
-        0
     }
 
     /// Other rules for what the peer sends. It is asked for its table where they let more in.
@@ -379,7 +373,7 @@ impl Task {
 
     /// A single hop over an interface that is down leads nowhere; waiting for the hold timer would only keep
     /// what was learned over it.
-    fn link_down(&mut self, name: &str) -> usize {
+    fn link_down(&mut self, name: &str) {
         let over_it = |up: &&Up| up.interface.as_deref() == Some(name);
         if is_on_link(&self.spec)
             && let Some(up) = self.up.as_ref().filter(over_it)
@@ -388,7 +382,6 @@ impl Task {
             self.learning.way_is_gone();
             self.closed(conn, format!("interface {name} went down"));
         }
-        0
     }
 
     /// What was known before the last writing has left where nothing is left.

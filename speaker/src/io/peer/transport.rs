@@ -96,7 +96,7 @@ impl Task {
         }));
     }
 
-    pub(super) fn dialled(&mut self, result: Result<Dialled, String>) -> usize {
+    pub(super) fn dialled(&mut self, result: Result<Dialled, String>) {
         self.dial = None;
         match result {
             Ok(Dialled { stream, local, remote }) => {
@@ -105,7 +105,6 @@ impl Task {
             }
             Err(reason) => self.input(Input::ConnectFailed { reason }),
         }
-        0
     }
 
     /// Reads one buffer; says how much came.

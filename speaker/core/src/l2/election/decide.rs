@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use bgp_proto::types::Timestamp;
 
 use super::{Election, Op, Peer, older};
+use crate::fnv::{fnv1a_64, joined};
 
 /// What is known of a Lease's holder.
 enum Holder {
@@ -212,11 +213,8 @@ impl Election {
 /// The weight of a node for a unit: FNV-1a of both, with a finaliser so that names that differ in their last
 /// letter are spread evenly.
 fn weight(node: &str, lease: &str) -> (u64, String) {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in node.bytes().chain([b'/']).chain(lease.bytes()) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let hash = fnv1a_64(joined(node, lease));
+    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (hash ^ (hash >> 31), node.to_owned())
 }

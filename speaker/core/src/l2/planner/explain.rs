@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use speaker_config::objects::Service;
 
-use super::{L2_CLASS, Planner, asked, class_serves};
+use super::{Planner, asked, class_serves};
 use crate::inputs::Inputs;
+use crate::ipam::L2_CLASS;
 use crate::view::GateView;
 
 impl Planner {
