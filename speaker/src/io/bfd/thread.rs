@@ -85,27 +85,11 @@ pub(super) fn run(
             "BFD runs without real-time priority ({error}); on a busy node give the process CAP_SYS_NICE, or longer intervals"
         ),
     }
-    let seed = std::hash::RandomState::new().build_hasher().finish();
-    let now = clock.now();
-    let mut thread = Thread {
-        clock,
-        sessions: Sessions::new(seed),
-        clients: BTreeMap::new(),
-        ports: BTreeMap::new(),
-        doors: BTreeMap::new(),
-        budget: Budget::new(now),
-        buffer: Buffer::default(),
-        touched: BTreeSet::new(),
-        out: Vec::new(),
-        discarded,
-        counted: 0,
-        finish: Vec::new(),
-        seed,
-    };
+    let mut thread = Thread::new(clock, discarded);
     loop {
         let alone = !thread.take_orders(orders);
         // What waits in the sockets goes before what is due: it may be what keeps a session up.
-        thread.receive();
+        thread.receive(clock.now());
         thread.expire();
         thread.publish();
         if thread.sessions.is_empty() {
@@ -120,7 +104,26 @@ pub(super) fn run(
     }
 }
 
-impl Thread<'_> {
+impl<'a> Thread<'a> {
+    fn new(clock: Clock, discarded: &'a Mutex<BTreeMap<Discard, u64>>) -> Self {
+        let seed = std::hash::RandomState::new().build_hasher().finish();
+        Self {
+            clock,
+            sessions: Sessions::new(seed),
+            clients: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            doors: BTreeMap::new(),
+            budget: Budget::new(clock.now()),
+            buffer: Buffer::default(),
+            touched: BTreeSet::new(),
+            out: Vec::new(),
+            discarded,
+            counted: 0,
+            finish: Vec::new(),
+            seed,
+        }
+    }
+
     /// Whether there may be more of them later.
     fn take_orders(&mut self, orders: &Receiver<Order>) -> bool {
         loop {
@@ -268,17 +271,21 @@ impl Thread<'_> {
         Ok(())
     }
 
-    fn receive(&mut self) {
-        let now = self.clock.now();
+    /// Reads one datagram of each door in turn: a flood at one must not keep the others waiting.
+    fn receive(&mut self, now: Timestamp) {
         self.budget.refill(now, self.sessions.len());
-        for ((_, multihop), door) in &self.doors {
-            while self.budget.take(now) {
+        let mut open: Vec<_> = self.doors.iter().collect();
+        while !open.is_empty() {
+            open.retain(|((_, multihop), door)| {
+                if !self.budget.take(now) {
+                    return false;
+                }
                 let came = match door.receive(&mut self.buffer) {
                     Ok(Some(came)) => came,
-                    Ok(None) => break,
+                    Ok(None) => return false,
                     Err(error) => {
                         debug!(%error, "receiving failed");
-                        break;
+                        return false;
                     }
                 };
                 let datagram = Datagram {
@@ -294,7 +301,8 @@ impl Thread<'_> {
                     }
                     Err(_) => self.counted += 1,
                 }
-            }
+                true
+            });
         }
         self.carry_out();
     }
@@ -417,4 +425,38 @@ impl Client {
 
 fn interface(name: &str) -> Result<u32, String> {
     sockopt::interface_index(name).map_err(|_| format!("there is no interface {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[test]
+    fn a_flood_at_one_door_leaves_the_others_their_turn() {
+        let discarded = Mutex::default();
+        let mut thread = Thread::new(Clock::start(), &discarded);
+        let mut port = |multihop| {
+            let door = Door::open(false, 0).unwrap();
+            let port = SockRef::from(&door.fd()).local_addr().unwrap().as_socket().unwrap().port();
+            thread.doors.insert((false, multihop), door);
+            port
+        };
+        let (flooded, other) = (port(false), port(true));
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..100 {
+            sender.send_to(&[0; 24], ("127.0.0.1", flooded)).unwrap();
+        }
+        sender.send_to(&[0; 24], ("127.0.0.1", other)).unwrap();
+        let now = thread.clock.now();
+        thread.budget.refill(now, 0);
+        while thread.budget.take(now) {}
+        // 48 datagrams' worth.
+        thread.receive(now + Duration::from_millis(6));
+        assert!(thread.budget.closed().is_some(), "the flood has used it up");
+        assert!(thread.doors[&(false, true)].receive(&mut thread.buffer).unwrap().is_none());
+    }
 }
