@@ -43,7 +43,7 @@ mod flag {
     pub(super) const FILTERED: u8 = 0x80;
 }
 
-/// Types of information (RFC 7854 §4.4, RFC 9069 §4.4).
+/// Types of information (RFC 7854 §4.4, RFC 9069 §5.2.1).
 pub mod information {
     /// Free text.
     pub const STRING: u16 = 0;

@@ -115,7 +115,7 @@ impl Collector {
     /// What is to be told next, some 64 KiB of whole messages; nothing where the station knows all but what peers announce.
     pub fn next(&mut self, picture: &Picture, now: WallTime) -> Vec<u8> {
         let mut out = Vec::new();
-        // "The Initiation message ... MUST be sent as the first message" (RFC 7854 §4.3).
+        // It "MUST be sent as the first message after the TCP session comes up" (RFC 7854 §4.3).
         if let Some((description, name)) = self.introduction.take() {
             let said = vec![(information::SYS_DESCR, description), (information::SYS_NAME, name)];
             Message::Initiation(said).encode(&mut out);
@@ -338,7 +338,7 @@ fn up(session: &Session) -> PeerUp {
     }
 }
 
-/// The Loc-RIB (RFC 9069 §4.1, §5.1): our own AS and identifier, no address, and OPENs that nobody sent, with "the 4-octet ASN and all
+/// The Loc-RIB (RFC 9069 §5.1, §5.2): our own AS and identifier, no address, and OPENs that nobody sent, with "the 4-octet ASN and all
 /// necessary capabilities to represent the Loc-RIB Route Monitoring messages".
 fn local_up((router_id, asn): (RouterId, Asn)) -> PeerUp {
     let families = Family::ALL.map(|family| Capability::Multiprotocol(family.afi_safi()));
@@ -360,7 +360,7 @@ fn local_up((router_id, asn): (RouterId, Asn)) -> PeerUp {
         remote_port: 0,
         sent: open.clone(),
         received: open,
-        // "The default value of 'global' MUST be used for the default Loc-RIB instance" (RFC 9069 §4.4).
+        // "The default value of 'global' MUST be used for the default Loc-RIB instance" (RFC 9069 §5.2.1).
         information: vec![(information::TABLE_NAME, "global".to_owned())],
     }
 }

@@ -15,7 +15,7 @@ use crate::io::tcp::{mark, set_ttl, words};
 
 /// "MUST be transmitted … with destination port 3784" (RFC 5881 §4).
 pub(super) const SINGLE_HOP: u16 = 3784;
-/// "the UDP destination port 4784" (RFC 5883 §5).
+/// "the UDP destination port MUST have a value of 4784" (RFC 5883 §5).
 pub(super) const MULTIHOP: u16 = 4784;
 /// "The source port MUST be in the range 49152 through 65535" (RFC 5881 §4).
 const FIRST_SOURCE: u16 = 49152;
