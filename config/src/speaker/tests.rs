@@ -47,6 +47,22 @@ fn an_empty_file_is_all_defaults() {
 }
 
 #[test]
+fn a_role_is_refused_wherever_a_peer_of_our_own_as_is() {
+    for place in
+        ["peers: [{address: 10.0.0.1", "peers: [{interface: eth1", "dynamicPeers: [{prefix: 10.0.0.0/24"]
+    {
+        let roles = |asn: &str| {
+            let router = "router: {asn: 64501, listen: [\"0.0.0.0:179\"]}";
+            let text = format!("{router}\n{place}, name: a, asn: {asn}, role: peer}}]");
+            let found = parse(&text, "f", Path::new(DIR)).err().unwrap_or_default();
+            found.iter().filter(|one| one.severity == Severity::Error).count()
+        };
+        assert_eq!(["64501", "internal"].map(roles), [1, 1], "{place}");
+        assert_eq!(["64500", "external", "auto"].map(roles), [0, 0, 0], "{place}");
+    }
+}
+
+#[test]
 fn a_peers_defaults_are_those_of_the_page() {
     let settings = peer("");
     assert_eq!(settings.hold, HoldTime::DEFAULT);

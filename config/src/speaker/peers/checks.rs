@@ -29,6 +29,7 @@ pub(super) fn check(settings: &Settings, place: &Place, whereabouts: Whereabouts
     check_timers(settings, report);
     check_prefix_limit(settings, report);
     check_learn(settings, report);
+    check_role(settings, context);
     if let Some(keys) = &settings.authentication
         && keys.value.sources().any(|source| matches!(source, PasswordSource::Secret { .. }))
         && !context.kubernetes
@@ -84,6 +85,22 @@ pub(super) fn check(settings: &Settings, place: &Place, whereabouts: Whereabouts
                 if family == Family::Ipv4Unicast { "IPv4" } else { "IPv6" }
             ),
             format!("add \"{wildcard}\" to router.listen"),
+        );
+    }
+}
+
+/// Roles are for eBGP.
+fn check_role(settings: &Settings, context: &Context<'_>) {
+    let internal = match settings.asn.as_ref().map(|asn| asn.value) {
+        Some(PeerAsn::Exact(asn)) => is_ours(asn, settings, context.router),
+        Some(PeerAsn::Internal) => true,
+        Some(PeerAsn::External | PeerAsn::Any) | None => false,
+    };
+    if let Some(role) = settings.role.as_ref().filter(|_| internal) {
+        context.report.error(
+            &role.place,
+            "the peer is of our own AS, and roles are for eBGP (RFC 9234)",
+            "remove role",
         );
     }
 }
@@ -232,18 +249,6 @@ pub(super) fn check_address(address: &Spanned<PeerAddress>, settings: &Settings,
             &address.place,
             "the session's local address, a loopback address, becomes the next hop",
             "legal, but only a peer on this very host can send there; set nextHop",
-        );
-    }
-    let internal = match settings.asn.as_ref().map_or(PeerAsn::Any, |asn| asn.value) {
-        PeerAsn::Exact(asn) => is_ours(asn, settings, context.router),
-        PeerAsn::Internal => true,
-        PeerAsn::External | PeerAsn::Any => false,
-    };
-    if let Some(role) = settings.role.as_ref().filter(|_| internal) {
-        report.error(
-            &role.place,
-            "the peer is of our own AS, and roles are for eBGP (RFC 9234)",
-            "remove role",
         );
     }
 }
