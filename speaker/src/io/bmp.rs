@@ -24,7 +24,7 @@ mod tally;
 use super::peer::PeerLine;
 use tally::whole;
 
-/// "with exponential backoff, ... maximum backoff of 720 seconds" (RFC 7854 §3.2).
+/// The maximum that RFC 7854 §3.2 suggests for the exponential back-off.
 const LONGEST_RETRY: Duration = Duration::from_secs(720);
 /// How long a dial may take.
 const DIAL: Duration = Duration::from_secs(10);

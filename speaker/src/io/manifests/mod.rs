@@ -74,8 +74,7 @@ pub(crate) const SOURCE: &str = "manifests";
 impl From<ManifestBatch> for SourceBatch {
     fn from(batch: ManifestBatch) -> Self {
         let ManifestBatch { at: _, handed_over, changes, synced, faults } = batch;
-        let fault = |fault: &FileFault| format!("{}: {}", fault.path.display(), fault.text);
-        let faults = faults.map(|faults| faults.iter().map(fault).collect());
+        let faults = faults.map(|faults| faults.iter().map(FileFault::to_string).collect());
         Self { source: SOURCE.into(), handed_over, changes, synced, faults }
     }
 }
