@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bgp_proto::types::Prefix;
-use speaker_config::objects::{Object, ObjectKey, ObjectRef, UnixSeconds};
+use speaker_config::objects::{Object, ObjectKey, ObjectRef, PodIpPool, UnixSeconds};
 
 use super::{Changes, World};
 use crate::announce::Subject;
@@ -48,6 +48,9 @@ impl World {
         objects.extend(bgp.advertisements.values().cloned().map(Object::BgpAdvertisement));
         objects.extend(bgp.node_configs.values().cloned().map(Object::BgpNodeConfig));
         objects.extend(bgp.overrides.values().cloned().map(Object::BgpNodeConfigOverride));
+        let pools = bgp.pod_ip_pools.iter();
+        let pools = pools.map(|(name, labels)| PodIpPool { name: name.clone(), labels: labels.clone() });
+        objects.extend(pools.map(Object::PodIpPool));
         let peers = self.peers.all().iter().map(|one| &one.peer.settings);
         let peers = peers.chain(self.config.dynamic_peers.iter().map(|one| &one.settings));
         let patience = kept::patience(peers.map(|settings| settings.graceful_restart));

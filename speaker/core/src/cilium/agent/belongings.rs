@@ -33,7 +33,7 @@ pub(super) fn of(
             let found = of_pools(node, selection, sight.inputs);
             if found.is_none() {
                 errors.push(format!(
-                    "{name}: CiliumNode {} has no spec.ipam.pools.allocated: CiliumPodIPPools are announced where                      Cilium's multi-pool IPAM is on",
+                    "{name}: CiliumNode {} has no spec.ipam.pools.allocated: CiliumPodIPPools are announced where Cilium's multi-pool IPAM is on",
                     node.name
                 ));
             }

@@ -152,6 +152,22 @@ fn selectors_see_the_labels_of_a_kept_cilium_node() {
 }
 
 #[test]
+fn what_the_node_has_of_pod_ip_pools_is_kept() {
+    let allocated = "{pools: {allocated: [{pool: blue, cidrs: [10.1.0.0/24]}]}}";
+    let cilium_node = format!(
+        "{{apiVersion: cilium.io/v2, kind: CiliumNode, metadata: {{name: n1}}, spec: {{ipam: {allocated}}}}}"
+    );
+    let pool =
+        "{apiVersion: cilium.io/v2alpha1, kind: CiliumPodIPPool, metadata: {name: blue, labels: {rack: r1}}}";
+    let before = complete(CONFIG, &[CLUSTER.to_owned(), cilium_node, pool.to_owned()]);
+    let mut world = node(CONFIG);
+    assert!(world.open_kept(left(&before)));
+    let (kept, told) = (&world.inputs().bgp, &before.inputs().bgp);
+    assert_eq!((kept.node_pools.len(), kept.pod_ip_pools.len()), (1, 1));
+    assert_eq!((&kept.node_pools, &kept.pod_ip_pools), (&told.node_pools, &told.pod_ip_pools));
+}
+
+#[test]
 fn an_object_that_nobody_tells_of_any_more_is_gone_with_the_first_lists() {
     let mut world = node(CONFIG);
     assert!(world.open_kept(left(&complete(CONFIG, &objects()))));
