@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp_proto::wire::codes;
 use speaker_core::world::World;
 
 use super::super::running::Running;
-use super::{Peers, cease};
+use super::Peers;
 use crate::io::peer::PeerName;
 
 impl Peers {
@@ -58,7 +59,7 @@ impl Peers {
             }
         }
         for name in dynamic {
-            self.end(&name, world, cease::PEER_DECONFIGURED, "waiting for the dynamic peer to dial");
+            self.end(&name, world, codes::CEASE_PEER_DECONFIGURED, "waiting for the dynamic peer to dial");
         }
     }
 }
