@@ -1,12 +1,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bgp_proto::types::{FamilyMap, FamilySet, HoldTime};
+use bgp_proto::types::{Asn, FamilyMap, FamilySet, HoldTime};
 
 use super::*;
 use crate::model::{
     Authentication, Learn, PasswordSource, PeerAddress, PeerSettings, PoolGate, PoolLengths, PoolPrefix,
-    Receive, ServiceRoutes, TcpAoAlgorithm, TcpAoKey, Ttl,
+    Receive, Router, ServiceRoutes, TcpAoAlgorithm, TcpAoKey, Ttl,
 };
 
 const DIR: &str = "/etc/speaker";
