@@ -89,6 +89,11 @@ impl Catalogue {
         }
     }
 
+    /// Whether a file had objects when it was last read.
+    pub(super) fn has_objects(&self, path: &Path) -> bool {
+        self.files.get(path).is_some_and(|entry| !entry.objects.is_empty())
+    }
+
     /// The object in force.
     pub(super) fn get(&self, reference: &ObjectRef) -> Option<&Object> {
         let path = self.owners.get(reference)?.first()?;

@@ -169,6 +169,21 @@ async fn a_file_that_is_being_written_is_not_read() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_emptied_before_it_is_written_anew_loses_nothing() {
+    let (mut fixture, _) = Fixture::new(&[("a.yaml", service("a", 80))]).await;
+    // Closed, as a shell leaves it between `: > a.yaml` and `cat >> a.yaml`.
+    fixture.write("a.yaml", "");
+    // Later than the worker has read it for that.
+    fixture.write("b.yaml", &service("b", 80));
+    assert_eq!(ports(&fixture.batch().await), [("b".to_owned(), 80)], "and a is not gone");
+    fixture.write("a.yaml", &service("a", 81));
+    assert_eq!(ports(&fixture.batch().await), [("a".to_owned(), 81)]);
+    // One that stays empty has nothing.
+    fixture.write("a.yaml", "");
+    assert_eq!(fixture.batch().await.changes, [gone("a")]);
+}
+
+#[tokio::test]
 async fn what_cannot_be_parsed_stays_what_it_was_and_is_a_fault() {
     let (mut fixture, _) = Fixture::new(&[("a.yaml", service("a", 80) + "---\n" + &service("b", 80))]).await;
     fixture.write("a.yaml", &(service("a", 81) + "---\nkind: Service\n  metadata: ]\n"));

@@ -10,7 +10,7 @@ use speaker_config::objects::{Object, ObjectRef};
 use tokio::sync::mpsc;
 
 use super::catalogue::Catalogue;
-use super::due::{DueFiles, QUIET};
+use super::due::{DueFiles, QUIET, WRITING};
 use super::source::{self, Notice, Source, Stamp};
 use super::{FileFault, ManifestBatch, Message, ObjectChange, StatusPatch};
 use crate::io::clock::Clock;
@@ -41,6 +41,8 @@ pub(super) struct Worker {
     delivered: BTreeMap<ObjectRef, Object>,
     stamps: BTreeMap<PathBuf, Stamp>,
     due: DueFiles,
+    /// Files that had objects and were empty when they were read, and are read once more.
+    emptied: BTreeSet<PathBuf>,
     next_scan: Timestamp,
     /// Of the last scan.
     scan_faults: Vec<FileFault>,
@@ -81,6 +83,7 @@ impl Worker {
             delivered: BTreeMap::new(),
             stamps: BTreeMap::new(),
             due: DueFiles::default(),
+            emptied: BTreeSet::new(),
             next_scan: started,
             scan_faults: Vec::new(),
             told_faults: Vec::new(),
@@ -202,12 +205,24 @@ impl Worker {
     fn read(&mut self, path: PathBuf) -> BTreeSet<ObjectRef> {
         self.faults_moved = true;
         match source::read(&path) {
+            // A writer that begins anew empties the file first, and may do so while we read it for an earlier change.
+            // What it held is not believed gone before the writer has had its time.
+            Some((_, Ok(text)))
+                if text.is_empty()
+                    && self.catalogue.has_objects(&path)
+                    && self.emptied.insert(path.clone()) =>
+            {
+                self.due.changed(path, self.clock.now(), WRITING);
+                BTreeSet::new()
+            }
             Some((stamp, text)) => {
+                self.emptied.remove(&path);
                 let touched = self.catalogue.read(&path, text);
                 self.stamps.insert(path, stamp);
                 touched
             }
             None => {
+                self.emptied.remove(&path);
                 self.stamps.remove(&path);
                 self.catalogue.remove(&path)
             }
