@@ -117,7 +117,13 @@ fn a_lost_node_loses_its_routes_and_no_others() {
     world.cluster.apply(&service("web").yaml());
     endpoints(&world, "web", &[(1, 5)]);
     world.wait_holders("10.53.0.0/32", &ALL);
-    world.members[2].agent().wait_state("tor", "Established", SOON);
+    // A session of the new settings: the one before would be left to stale routes and a longer hold time.
+    eventually(SOON, "n3's session has the shortest hold time", || {
+        let peer = world.members[2].agent().peer("tor");
+        let (state, hold) = (&peer["state"], &peer["holdTime"]);
+        if state == "Established" && hold == 3 { Ok(()) } else { Err(format!("{state} {hold}")) }
+    });
+    world.wait_holders("10.53.0.0/32", &ALL);
 
     world.cut(3);
     world.wait_holders("10.53.0.0/32", &["n1", "n2"]);
