@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -99,40 +99,46 @@ impl OpenBgpd {
         all["neighbors"][0].clone()
     }
 
-    /// `bgpctl network bulk …` with a prefix a line.
-    fn bulk(&self, args: &[String], prefixes: &[IpNet]) {
+    /// Gives `command` the prefixes, a line each.
+    fn feed(&self, command: &mut Command, prefixes: &[IpNet]) {
         let lines: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
         self.node.inside(|| {
-            let mut child = generation::command("bgpctl")
-                .arg("-s")
-                .arg(self.dir.join("ctl"))
-                .args(["network", "bulk"])
-                .args(args)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .expect("bgpctl");
+            let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = pipes.spawn().expect("bgpctl");
             let mut input = child.stdin.take().expect("bgpctl's input");
             input.write_all((lines.join("\n") + "\n").as_bytes()).expect("bgpctl's input");
             drop(input);
             let output = child.wait_with_output().expect("bgpctl");
             let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "bgpctl network bulk {args:?}: {said}");
+            assert!(output.status.success(), "{command:?}: {said}");
         });
     }
 
     fn add(&self, routes: &[RouteSpec]) {
+        let socket = self.dir.join("ctl");
         let mut groups: BTreeMap<Vec<String>, Vec<IpNet>> = BTreeMap::new();
         for route in routes {
             groups.entry(sets(route)).or_default().push(route.prefix);
         }
-        for (mut sets, prefixes) in groups {
-            // 7.7 takes no attribute after this word, 8.8 none without it.
-            if generation() != Generation::Bookworm {
-                sets.insert(0, "add".to_owned());
-            }
-            self.bulk(&sets, &prefixes);
+        for (sets, prefixes) in groups {
+            let mut command = match generation::generation() {
+                // 9.3 answers `network bulk add` with "requests sent", logs "request to insert invalid network" for each, and
+                // has none of them.
+                Generation::Sid => {
+                    let script = "while read -r prefix; do bgpctl -s \"$0\" network add \"$prefix\" \"$@\" || exit; done";
+                    let mut shell = generation::command("sh");
+                    shell.args(["-c", script]).arg(&socket);
+                    shell
+                }
+                generation => {
+                    let mut bulk = generation::command("bgpctl");
+                    bulk.arg("-s").arg(&socket).args(["network", "bulk"]);
+                    // 7.7 takes no attribute after this word, 8.8 none without it.
+                    bulk.args((generation != Generation::Bookworm).then_some("add"));
+                    bulk
+                }
+            };
+            self.feed(command.args(sets), &prefixes);
         }
     }
 }
@@ -282,7 +288,9 @@ impl Router for OpenBgpd {
 
     fn withdraw(&mut self, prefixes: &[IpNet]) {
         self.announced.retain(|r| !prefixes.contains(&r.prefix));
-        self.bulk(&["delete".to_owned()], prefixes);
+        let mut command = generation::command("bgpctl");
+        command.arg("-s").arg(self.dir.join("ctl")).args(["network", "bulk", "delete"]);
+        self.feed(&mut command, prefixes);
     }
 
     fn request_refresh(&self, peer: IpAddr, _family: Family) {
